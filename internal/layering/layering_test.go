@@ -1,0 +1,104 @@
+// Package layering holds the one rule about imports: they go one way.
+package layering
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/outbox-listener/outbox-listener/"
+
+// allowed says, for each package of ours, which others of ours it may import.
+// A name that ends in a slash stands for everything below it. Tests may
+// import more.
+var allowed = []struct {
+	pkg     string
+	imports []string
+}{
+	{"sql", nil},
+	{"dispatch", nil},
+	{"dispatch/httpsend", []string{"dispatch"}},
+	{"dispatch/sendertest", []string{"dispatch"}},
+	{"dispatch/", []string{"dispatch", "dispatch/httpsend"}},
+	{"migrations", []string{"sql"}},
+	{"listener/admin", []string{"listener", "dispatch"}},
+	{"listener", []string{"dispatch", "sql"}},
+	{"internal/devpg", nil},
+	{"internal/pgtest", []string{"internal/devpg", "migrations"}},
+	{"internal/standin", []string{"dispatch"}},
+	{"internal/", nil},
+	{"cmd/listener", []string{"cmd/", "dispatch", "dispatch/", "listener", "listener/", "migrations", "sql", "internal/devpg", "internal/standin"}},
+}
+
+// elsewhere are packages that only the named ones may import.
+var elsewhere = map[string][]string{
+	"github.com/twilio/twilio-go":   nil, // its root takes minutes to build; use the subpackages
+	"github.com/twilio/":            {"dispatch/twilio"},
+	"github.com/wneessen/go-mail":   {"dispatch/smtp"},
+	"github.com/jackc/pgxlisten":    {"listener"},
+	"github.com/fergusstrange/":     {"internal/devpg"},
+	"github.com/emersion/":          {"internal/standin"},
+	"github.com/alecthomas/kong":    {"cmd/listener"},
+	"github.com/jackc/pgx/v5":       {"listener", "migrations", "cmd/listener", "internal/devpg", "internal/pgtest"},
+	"github.com/lmittmann/tint":     {"cmd/listener"},
+	"github.com/standard-webhooks/": nil,
+	"code.dny.dev/ssrf":             {"dispatch/webhook", "dispatch/httpsend"},
+	"github.com/coreos/go-systemd/": {"cmd/listener"},
+}
+
+func matches(pattern, name string) bool {
+	return pattern == name || strings.HasSuffix(pattern, "/") && strings.HasPrefix(name, pattern)
+}
+
+func TestImportsGoOneWay(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		seen++
+		name := strings.TrimPrefix(p.ImportPath, module)
+		rule := slices.IndexFunc(allowed, func(a struct {
+			pkg     string
+			imports []string
+		}) bool {
+			return matches(a.pkg, name)
+		})
+		if rule < 0 {
+			t.Errorf("%s has no row in the table: say what it may import", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if ours, ok := strings.CutPrefix(imp, module); ok {
+				if !slices.ContainsFunc(allowed[rule].imports, func(a string) bool { return matches(a, ours) }) {
+					t.Errorf("%s imports %s, against the direction of imports", name, ours)
+				}
+				continue
+			}
+			for pattern, by := range elsewhere {
+				if matches(pattern, imp) && !slices.Contains(by, name) {
+					t.Errorf("%s imports %s, which belongs to %v", name, imp, by)
+				}
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("only %d packages seen", seen)
+	}
+}

@@ -1,0 +1,47 @@
+# Everything a person or CI runs here. Nothing requires just: each recipe is
+# the command itself.
+
+# list the recipes
+default:
+    @just --list
+
+# start everything on this machine: a private Postgres, stand-ins for the providers, the listener
+dev *args:
+    go run ./cmd/listener dev {{args}}
+
+# all tests, with the race detector, each on a database of its own
+test *args:
+    go test -race ./... {{args}}
+
+# bring the database of DATABASE_URL to the current schema
+migrate *args:
+    go run ./cmd/listener migrate {{args}}
+
+# build the program for this machine into bin/
+build:
+    CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/listener
+
+# build it for each platform that it is released for
+build-all:
+    GOOS=linux   GOARCH=amd64 go build -o /dev/null ./cmd/listener
+    GOOS=linux   GOARCH=arm64 go build -o /dev/null ./cmd/listener
+    GOOS=darwin  GOARCH=arm64 go build -o /dev/null ./cmd/listener
+    GOOS=windows GOARCH=amd64 go build -o /dev/null ./cmd/listener
+
+# gofmt, vet and staticcheck
+lint:
+    test -z "$(gofmt -l cmd dispatch internal listener migrations sql)"
+    go vet ./...
+    go tool -modfile=tools/go.mod staticcheck ./...
+
+# the micro-benchmarks
+bench *args:
+    go test -run '^$' -bench . -benchmem {{args}} ./dispatch/... ./listener/...
+
+# write the pages of docs/ that are made from the code
+docs:
+    go run ./cmd/listener config --markdown > docs/configuration.md
+
+# what CI runs
+ci:
+    .ci/run
