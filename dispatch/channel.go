@@ -1,0 +1,64 @@
+package dispatch
+
+import (
+	"context"
+	"time"
+)
+
+// Channel names a way of delivery. A Postgres NOTIFY name is never called a
+// channel in this project; that is the wake name.
+type Channel string
+
+// The channels that come with the program.
+const (
+	ChannelSMS     Channel = "sms"
+	ChannelEmail   Channel = "email"
+	ChannelWebhook Channel = "webhook"
+	ChannelLog     Channel = "log"
+	ChannelDiscard Channel = "discard"
+	ChannelHandler Channel = "handler" // a Go function registered with Handle
+)
+
+// Receipt is what a provider answered when it took a delivery.
+type Receipt struct {
+	ProviderID string // the provider's own name for it, such as a Twilio SID; "" when it gave none
+	Status     int    // HTTP or SMTP reply code; 0 when the channel has none
+}
+
+// Sender hands one delivery to a provider and waits for the answer.
+//
+// It returns once the provider took the delivery, refused it, or ctx ended.
+// A non-nil error should be, or wrap, an *Error; any other error counts as
+// Unknown, since nobody can tell whether the delivery arrived. Send may be
+// called by many goroutines at once, and again for the same Delivery.ID.
+type Sender interface {
+	Send(ctx context.Context, d *Delivery) (Receipt, error)
+}
+
+// Policy says how the deliveries of one channel are to be handled around the
+// moment of sending. The zero value suits a receiver that tells repeated
+// deliveries apart by their id.
+type Policy struct {
+	// Announce commits the delivery as "sending" before its first byte
+	// leaves, so that a crash leaves a trace. Needed wherever a second send
+	// is visible to a person.
+	Announce bool
+
+	// OnUnknown says what follows when bytes left and no clear answer came.
+	OnUnknown OnUnknown
+
+	// Timeout bounds one attempt. 0 means DefaultTimeout.
+	Timeout time.Duration
+}
+
+// DefaultTimeout bounds an attempt on a channel whose Policy names no other.
+const DefaultTimeout = 15 * time.Second
+
+// OnUnknown is the answer to an attempt that may or may not have arrived.
+type OnUnknown string
+
+// The zero value of OnUnknown means Resend.
+const (
+	Resend OnUnknown = "resend" // send again under the same id
+	Hold   OnUnknown = "hold"   // a person decides
+)

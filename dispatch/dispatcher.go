@@ -1,0 +1,125 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// Dispatcher knows the channels and the routes. Register channels and
+// handlers first, then use it from any number of goroutines.
+type Dispatcher struct {
+	senders map[Channel]registration
+	routes  map[string]PlanFunc
+}
+
+type registration struct {
+	sender Sender
+	policy Policy
+}
+
+// PlanFunc says what an event becomes. It must not send anything, and it must
+// return the same messages whenever it is given the same event.
+type PlanFunc func(ctx context.Context, ev Event) []Message
+
+// New returns a Dispatcher that plans the direct events (see direct.go) and
+// has no channels yet: their deliveries are skipped as "not configured".
+func New() *Dispatcher {
+	d := &Dispatcher{senders: map[Channel]registration{}, routes: map[string]PlanFunc{}}
+	for typ, plan := range directEvents {
+		d.routes[typ] = plan
+	}
+	return d
+}
+
+// Register makes s the sender of channel ch. It panics when ch already has
+// one, since that is a programming error.
+func (d *Dispatcher) Register(ch Channel, s Sender, p Policy) {
+	if _, ok := d.senders[ch]; ok {
+		panic(fmt.Sprintf("dispatch: channel %q registered twice", ch))
+	}
+	if p.Timeout == 0 {
+		p.Timeout = DefaultTimeout
+	}
+	if p.OnUnknown == "" {
+		p.OnUnknown = Resend
+	}
+	d.senders[ch] = registration{s, p}
+}
+
+// Configured reports whether ch has a sender.
+func (d *Dispatcher) Configured(ch Channel) bool {
+	_, ok := d.senders[ch]
+	return ok
+}
+
+// Policy returns the policy of ch, or the zero Policy where it has no sender.
+func (d *Dispatcher) Policy(ch Channel) Policy { return d.senders[ch].policy }
+
+// Plan says what ev becomes: at least one message, sendable or with the
+// reason why not. A panic in a plan function refuses the event, nothing more.
+func (d *Dispatcher) Plan(ctx context.Context, ev Event) (msgs []Message) {
+	plan, ok := d.routes[ev.Type]
+	if !ok {
+		return []Message{{Skip: fmt.Sprintf("no route for event type %q", ev.Type)}}
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			msgs = []Message{{Refused: MaskText(fmt.Sprintf("planning panicked: %v", r))}}
+		}
+	}()
+	msgs = plan(ctx, ev)
+	if len(msgs) == 0 {
+		return []Message{{Skip: "the route has nothing to deliver for this event"}}
+	}
+	for i := range msgs {
+		m := &msgs[i]
+		if m.Refused == "" && m.Skip == "" && !d.Configured(m.Channel) {
+			m.Skip = fmt.Sprintf("%s not configured", m.Channel)
+		}
+	}
+	return msgs
+}
+
+// Send makes one attempt within the channel's timeout and returns what came
+// of it. The error is nil exactly when the provider took the delivery.
+func (d *Dispatcher) Send(ctx context.Context, del *Delivery) (r Receipt, e *Error) {
+	reg, ok := d.senders[del.Channel]
+	if !ok {
+		return Receipt{}, &Error{Channel: del.Channel, Kind: Down, Err: fmt.Errorf("channel not configured")}
+	}
+	ctx, cancel := context.WithTimeout(ctx, reg.policy.Timeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			r, e = Receipt{}, &Error{Channel: del.Channel, Kind: Unknown, Err: &PanicError{Value: p, Stack: debug.Stack()}}
+		}
+	}()
+	r, err := reg.sender.Send(ctx, del)
+	if err != nil {
+		return Receipt{}, AsError(del.Channel, err)
+	}
+	return r, nil
+}
+
+// PanicError is the cause of an Error when a sender or handler panicked.
+type PanicError struct {
+	Value any
+	Stack []byte // for the log; never part of the error text
+}
+
+// Error implements error.
+func (p *PanicError) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
+
+// MaxRetryAfter caps what a provider may ask for.
+const MaxRetryAfter = 24 * time.Hour
+
+// Route makes plan say what events of exactly this type become. It panics
+// when the type has a route already, since that is a programming error.
+func (d *Dispatcher) Route(eventType string, plan PlanFunc) {
+	if _, ok := d.routes[eventType]; ok {
+		panic(fmt.Sprintf("dispatch: event type %q has a route already", eventType))
+	}
+	d.routes[eventType] = plan
+}

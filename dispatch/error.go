@@ -1,0 +1,61 @@
+package dispatch
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Kind sorts failures by what may safely be done next.
+type Kind string
+
+// The four kinds. Nothing else decides whether a delivery is tried again.
+const (
+	Rejected  Kind = "rejected"  // it never will be taken: dead
+	Throttled Kind = "throttled" // not taken, too fast: wait RetryAfter
+	Down      Kind = "down"      // not taken: try again later
+	Unknown   Kind = "unknown"   // sent, no clear answer: may have arrived
+)
+
+// Error reports why a channel did not take a delivery, in the terms that the
+// retry policy acts on. Senders return it; nothing else decides to retry.
+type Error struct {
+	Channel    Channel
+	Kind       Kind
+	Status     int           // HTTP or SMTP reply code; 0 when none came
+	Code       string        // the provider's own code, such as Twilio's "21211"; "" when it gave none
+	RetryAfter time.Duration // the provider's wish; 0 when it had none
+	Err        error         // the cause, free of credentials, recipients and full URLs
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	s := fmt.Sprintf("%s: %s", e.Channel, e.Kind)
+	if e.Status != 0 {
+		s += fmt.Sprintf(" (status %d)", e.Status)
+	}
+	if e.Code != "" {
+		s += " code " + e.Code
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// AsError returns err as an *Error of channel ch. An error of any other type
+// becomes one of kind Unknown: the sender did not say that nothing left.
+func AsError(ch Channel, err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok && e != nil {
+		if e.Channel != "" {
+			return e
+		}
+		named := *e
+		named.Channel = ch
+		return &named
+	}
+	return &Error{Channel: ch, Kind: Unknown, Err: err}
+}

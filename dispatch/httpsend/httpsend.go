@@ -1,0 +1,146 @@
+// Package httpsend is what the senders over HTTP have in common: one request
+// that leaves at most once, a reply of bounded size, and failures in the
+// terms that the retry policy acts on.
+package httpsend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync/atomic"
+
+	"code.dny.dev/ssrf"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// DefaultMaxBody is how much of a reply's body is read where Do is given no
+// other limit.
+const DefaultMaxBody = 64 << 10
+
+// Response is a provider's reply, read and closed.
+type Response struct {
+	Status  int
+	Header  http.Header
+	Body    []byte // at most maxBody bytes
+	Partial bool   // Body is not all of it: there was more than maxBody, or it broke off
+}
+
+// Do sends req once and returns the reply, whatever its status: the caller
+// tells a success from a failure, with KindOf or a table of its own. At most
+// maxBody bytes of the body are read, DefaultMaxBody when maxBody is not
+// positive.
+//
+// The error is nil when a status line came. Otherwise its Kind is
+//
+//   - Rejected when the address is one that may not be called (package ssrf),
+//   - Down when no part of the request left: name lookup, dial, TLS, or ctx
+//     ended before that,
+//   - Unknown when it may have left: the connection broke, or ctx ended.
+//
+// Its text names the method and host, never the path, the query, a header or
+// anything that the other side wrote.
+//
+// Go's transport sends some requests a second time when a reused connection
+// dies. Do takes from it what it needs for that: GetBody and the idempotency
+// headers. Redirects are never followed. req itself is left as it was, but
+// for its body, which is consumed.
+func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int64) (*Response, *dispatch.Error) {
+	if maxBody <= 0 {
+		maxBody = DefaultMaxBody
+	}
+	var left atomic.Bool
+	once := req.Clone(httptrace.WithClientTrace(req.Context(), traceInto(&left)))
+	once.GetBody = nil
+	once.Header.Del("Idempotency-Key")
+	once.Header.Del("X-Idempotency-Key")
+
+	c := *client
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	res, err := c.Do(once)
+	if err != nil {
+		return nil, failure(ch, req, err, left.Load())
+	}
+	defer res.Body.Close()
+
+	// The status line is the answer. A body that breaks off afterwards, or
+	// that ctx cuts short, does not take it back.
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	r := &Response{Status: res.StatusCode, Header: res.Header, Body: body, Partial: err != nil}
+	if int64(len(body)) > maxBody {
+		r.Body, r.Partial = body[:maxBody], true
+	}
+	return r, nil
+}
+
+// traceInto sets left before the first byte of a request can reach the
+// network. HTTP/1 reports WroteHeaders before it flushes, but HTTP/2 only
+// afterwards, when a canceled request may already have been given up; the
+// single header fields are reported before the write in both.
+func traceInto(left *atomic.Bool) *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		WroteHeaderField: func(string, []string) { left.Store(true) },
+		WroteHeaders:     func() { left.Store(true) },
+	}
+}
+
+// failure says what a transport error means for the delivery.
+func failure(ch dispatch.Channel, req *http.Request, err error, left bool) *dispatch.Error {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		err = ue.Err // its text has the whole URL
+	}
+	e := &dispatch.Error{Channel: ch, Kind: dispatch.Down}
+	text := quoted.ReplaceAllString(err.Error(), `"…"`)
+	switch {
+	case refused(err):
+		// The address that a name has led to is not for the person who chose
+		// the name to learn.
+		e.Kind = dispatch.Rejected
+		text = "the address or port is not one that may be called"
+	case left:
+		e.Kind = dispatch.Unknown
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		text = "no answer in time"
+	case errors.Is(err, context.Canceled):
+		text = "interrupted"
+	}
+	e.Err = &cause{text: clip(fmt.Sprintf("%s %s: %s", req.Method, req.URL.Host, text)), err: err}
+	return e
+}
+
+// refused reports whether err is a refusal by an ssrf.Guardian.
+func refused(err error) bool {
+	return errors.Is(err, ssrf.ErrProhibitedIP) || errors.Is(err, ssrf.ErrProhibitedPort) ||
+		errors.Is(err, ssrf.ErrProhibitedNetwork) || errors.Is(err, ssrf.ErrInvalidHostPort)
+}
+
+// quoted finds what the transport quotes in its errors: pieces of the other
+// side's reply, which may repeat our credentials.
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"?`)
+
+// cause is an error whose text has been cleaned, and which still answers
+// errors.Is and errors.As as the original would.
+type cause struct {
+	text string
+	err  error
+}
+
+func (c *cause) Error() string { return c.text }
+func (c *cause) Unwrap() error { return c.err }
+
+// clip cuts s to 300 bytes, on a rune boundary.
+func clip(s string) string {
+	const most = 300
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}

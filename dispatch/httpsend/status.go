@@ -1,0 +1,88 @@
+package httpsend
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// KindOf says what an HTTP status means where the receiver tells repeated
+// deliveries apart by their id: "" for the 2xx, which are no failure. A
+// provider that cannot tell them apart needs a table of its own for the 5xx.
+func KindOf(status int) dispatch.Kind {
+	if status >= 200 && status <= 299 {
+		return ""
+	}
+	switch status {
+	case http.StatusTooManyRequests: // 429: said before any work was done
+		return dispatch.Throttled
+
+	case http.StatusRequestTimeout, // 408: the request did not arrive whole
+		http.StatusMisdirectedRequest, // 421: meant for another connection
+		http.StatusTooEarly:           // 425: not taken before the handshake is done
+		return dispatch.Down
+
+	case http.StatusGatewayTimeout, // 504: a proxy passed it on and heard nothing
+		524,      // the same from Cloudflare
+		598, 599: // the same from other proxies
+		return dispatch.Unknown
+
+	case http.StatusNotImplemented, // 501: it does not take POST
+		http.StatusHTTPVersionNotSupported: // 505
+		return dispatch.Rejected
+	}
+	if status >= 500 && status <= 599 {
+		return dispatch.Down // 500, 502, 503, …: failed there, and a repeat does no harm
+	}
+	// 3xx: redirects are not followed, the address has to be mended.
+	// 4xx: the same request gets the same answer; 410 says so outright.
+	// Anything else is not an answer to a POST.
+	return dispatch.Rejected
+}
+
+// RetryAfter returns how long a reply asks to wait: Retry-After-Ms, or
+// Retry-After in seconds or as an HTTP date. No wish, a time gone by and
+// garbage are 0; dispatch.MaxRetryAfter is the most. A date counts from the
+// reply's own Date where it has one, so that a wrong clock on either side
+// does not matter, else from now.
+func RetryAfter(h http.Header, now time.Time) time.Duration {
+	if ms := h.Get("Retry-After-Ms"); ms != "" {
+		if d := count(ms, time.Millisecond); d > 0 {
+			return d
+		}
+	}
+	v := h.Get("Retry-After")
+	if d := count(v, time.Second); d > 0 {
+		return d
+	}
+	at, err := http.ParseTime(v)
+	if err != nil {
+		return 0
+	}
+	if date, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = date
+	}
+	// Sub saturates, so the year 9999 is only a long wait.
+	return min(max(at.Sub(now), 0), dispatch.MaxRetryAfter)
+}
+
+// count reads a number of units, at most dispatch.MaxRetryAfter. Anything but
+// digits, with an optional fraction, is 0.
+func count(s string, unit time.Duration) time.Duration {
+	for _, c := range s {
+		if (c < '0' || c > '9') && c != '.' {
+			return 0
+		}
+	}
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil && n == 0 {
+		return 0
+	}
+	most := dispatch.MaxRetryAfter
+	if n >= float64(most)/float64(unit) { // an overflow comes as +Inf
+		return most
+	}
+	return time.Duration(n * float64(unit))
+}

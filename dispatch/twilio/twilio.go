@@ -1,0 +1,129 @@
+// Package twilio delivers SMS through Twilio's Messages resource.
+package twilio
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/twilio/twilio-go/client"
+	api "github.com/twilio/twilio-go/rest/api/v2010"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/httpsend"
+)
+
+// Policy is how SMS are handled around the moment of sending. Twilio has no
+// key that makes it drop a repeated message, and a second SMS cannot be taken
+// back: where no clear answer came, a person decides.
+var Policy = dispatch.Policy{Announce: true, OnUnknown: dispatch.Hold, Timeout: 15 * time.Second}
+
+// DefaultBaseURL is where Twilio's API is.
+const DefaultBaseURL = "https://api.twilio.com"
+
+// Config says which account sends.
+type Config struct {
+	AccountSID string          // required
+	AuthToken  dispatch.Secret // required
+	From       string          // number or sender id of messages that name none; "" leaves those to fail
+	BaseURL    string          // TWILIO_API_BASE_URL; "" means DefaultBaseURL. A path in it is kept
+
+	// HTTPClient makes the requests; nil means one that uses no proxy. Its
+	// redirect policy is not used: redirects are never followed.
+	HTTPClient *http.Client
+}
+
+// Sender is the sender of dispatch.ChannelSMS.
+type Sender struct {
+	account string
+	token   dispatch.Secret
+	from    string
+	base    *url.URL
+	client  *http.Client
+}
+
+var _ dispatch.Sender = (*Sender)(nil)
+
+// accountSID is what may stand in the URL's path as it is.
+var accountSID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// New returns a Sender. Its error names the variable that has to be mended,
+// and never the token.
+func New(c Config) (*Sender, error) {
+	if !accountSID.MatchString(c.AccountSID) {
+		return nil, fmt.Errorf("TWILIO_ACCOUNT_SID: %q is not an account; letters, digits, - and _ are accepted", c.AccountSID)
+	}
+	if c.AuthToken == "" {
+		return nil, errors.New("TWILIO_AUTH_TOKEN: is empty")
+	}
+	if c.BaseURL == "" {
+		c.BaseURL = DefaultBaseURL
+	}
+	base, err := url.Parse(strings.TrimRight(c.BaseURL, "/"))
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" ||
+		base.User != nil || base.RawQuery != "" || base.Fragment != "" {
+		return nil, errors.New("TWILIO_API_BASE_URL: it has to be a URL such as " + DefaultBaseURL + ", without credentials or a query")
+	}
+	if c.HTTPClient == nil {
+		c.HTTPClient = &http.Client{Transport: httpsend.NewTransport(nil)}
+	}
+	return &Sender{account: c.AccountSID, token: c.AuthToken, from: c.From, base: base, client: c.HTTPClient}, nil
+}
+
+// Send creates the message and returns its SID. An error is a
+// *dispatch.Error; see answer.kind for what Twilio's answers mean. A ctx
+// without a deadline gets that of Policy.
+func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Receipt, error) {
+	var sms dispatch.SMS
+	if err := json.Unmarshal(d.Content, &sms); err != nil {
+		return dispatch.Receipt{}, rejected(errors.New("the content is not that of an SMS"))
+	}
+	if err := sms.Validate(); err != nil {
+		return dispatch.Receipt{}, rejected(err)
+	}
+	configured := sms.From == ""
+	if configured {
+		sms.From = s.from
+	}
+	if sms.From == "" {
+		return dispatch.Receipt{}, rejected(errors.New("the SMS names no sender, and TWILIO_FROM is not set"))
+	}
+
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, Policy.Timeout)
+		defer cancel()
+	}
+	c := &call{ctx: ctx, sender: s}
+	// A handler made here, since the library's own takes TWILIO_EDGE and
+	// TWILIO_REGION from the environment.
+	service := api.NewApiService(&client.RequestHandler{Client: c})
+	message, err := service.CreateMessage(new(api.CreateMessageParams).SetTo(sms.To).SetFrom(sms.From).SetBody(sms.Body))
+	switch {
+	case c.failed != nil:
+		return dispatch.Receipt{}, c.failed
+	case c.answer == nil:
+		return dispatch.Receipt{}, &dispatch.Error{
+			Channel: dispatch.ChannelSMS, Kind: dispatch.Down, Err: errors.New("the library made no request"),
+		}
+	}
+	a := *c.answer
+	a.configured = configured
+	if err == nil && message.Sid != nil && *message.Sid != "" {
+		a.sid = *message.Sid
+	}
+	if e := a.failure(); e != nil {
+		return dispatch.Receipt{}, e
+	}
+	return dispatch.Receipt{ProviderID: a.sid, Status: a.status}, nil
+}
+
+func rejected(err error) *dispatch.Error {
+	return &dispatch.Error{Channel: dispatch.ChannelSMS, Kind: dispatch.Rejected, Err: err}
+}
