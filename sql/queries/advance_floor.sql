@@ -1,0 +1,17 @@
+-- Raises the floor to the highest number below which nothing is left to
+-- claim, at most $1. Parked events do not hold it.
+update outbox.state as s
+set floor = n.floor
+from (
+    select least($1::bigint, coalesce((
+        select e.seq - 1
+        from public.outbox_events as e
+        where e.seq > o.floor and e.seq <= $1
+          and e.processed_at is null
+          and e.lease_until is distinct from 'infinity'
+        order by e.seq
+        limit 1), $1)) as floor
+    from outbox.state as o
+) as n
+where s.floor < n.floor
+returning s.floor

@@ -1,0 +1,18 @@
+-- Claim: lease up to $1 deliveries that are due for $2 seconds under the
+-- claim $3. The state stays as it is: "sending" here means that the one who
+-- sent it never came back to say how it went.
+with due as materialized (
+    select id
+    from outbox.deliveries
+    where due_at <= clock_timestamp()
+    order by due_at
+    limit $1
+    for no key update skip locked
+)
+update outbox.deliveries as d
+set due_at = clock_timestamp() + $2::float8 * interval '1 second',
+    claim  = $3
+from due
+where d.id = due.id
+returning d.id, d.event_id, d.event_seq, d.event_type, d.event_created_at,
+    d.route, d.step, d.channel, d.state, d.attempts, d.generation, coalesce(d.last_error, ''), d.content::text

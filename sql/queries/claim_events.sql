@@ -1,0 +1,30 @@
+-- Claim: lease up to $3 events with $1 < seq <= $2 for $4 seconds under the
+-- claim $5, a fresh uuid, which every later write of theirs must name. The
+-- result is unordered.
+--
+-- MATERIALIZED keeps the planner from running the LIMIT more than once and
+-- leasing more rows than asked for. The order is that of the index
+-- outbox_events_seq, which is also what bounds the work: no index mentions
+-- processed_at, so that this update and the completion stay HOT.
+--
+-- A payload of more than $6 bytes of text stays behind (null here) and is
+-- read by load_payload.sql when its turn comes, so that a batch of giants
+-- does not fill the memory.
+with due as materialized (
+    select seq, claim is not null as claimed_before
+    from public.outbox_events
+    where seq > $1 and seq <= $2
+      and processed_at is null
+      and (lease_until is null or lease_until < clock_timestamp())
+    order by seq
+    limit $3
+    for no key update skip locked
+)
+update public.outbox_events as e
+set lease_until = clock_timestamp() + $4::float8 * interval '1 second',
+    claim       = $5
+from due
+where e.seq = due.seq
+returning e.seq, e.id, left(e.type, 200), e.created_at, due.claimed_before,
+    (select case when octet_length(p.t) <= $6::integer then p.t end
+     from (select e.payload::text as t offset 0) as p)

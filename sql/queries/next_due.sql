@@ -1,0 +1,9 @@
+-- What a sweep needs to know: the floor, and the seconds until the next
+-- delivery is due (negative when it is late, null when none waits).
+select s.floor, (
+    select extract(epoch from d.due_at - clock_timestamp())::float8
+    from outbox.deliveries as d
+    where d.due_at is not null
+    order by d.due_at
+    limit 1)
+from outbox.state as s

@@ -1,0 +1,7 @@
+-- Renew: the leases of deliveries $1, each under its claim $2, for $3 seconds
+-- from now. One that was taken over is missing in the result.
+update outbox.deliveries as d
+set due_at = clock_timestamp() + $3::float8 * interval '1 second'
+from unnest($1::uuid[], $2::uuid[]) as t (id, claim)
+where d.id = t.id and d.claim = t.claim and d.finished_at is null
+returning d.id

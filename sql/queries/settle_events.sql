@@ -1,0 +1,13 @@
+-- Settle: parked events of which no required delivery is open any more are
+-- processed. One that its route put off to a later time does not hold its
+-- event back. Runs after lock_events.sql and record_deliveries.sql in the
+-- same transaction, as a statement of its own, so that it sees what others
+-- committed before the lock was theirs to give.
+update public.outbox_events as e
+set processed_at = clock_timestamp(), lease_until = null
+where e.seq = any ($1::bigint[])
+  and e.processed_at is null
+  and e.lease_until = 'infinity'
+  and not exists (
+      select from outbox.deliveries as d
+      where d.event_seq = e.seq and d.required and d.finished_at is null and d.state <> 'scheduled')

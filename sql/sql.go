@@ -1,0 +1,56 @@
+// Package sql holds every SQL statement that is not a migration, one a file.
+package sql
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+//go:embed queries/*.sql triggers/*.sql grants.sql
+var files embed.FS
+
+// Query returns the statement in queries/name.sql. It panics when there is
+// none, since that is a programming error; sql_test.go reads them all.
+func Query(name string) string {
+	b, err := files.ReadFile("queries/" + name + ".sql")
+	if err != nil {
+		panic(fmt.Sprintf("sql: no query %q", name))
+	}
+	return string(b)
+}
+
+// Grants returns the statements that give the daemon's role its rights.
+// quotedRole must already be quoted as an identifier.
+func Grants(quotedRole string) string {
+	b, err := files.ReadFile("grants.sql")
+	if err != nil {
+		panic("sql: no grants.sql")
+	}
+	return strings.ReplaceAll(string(b), "{{role}}", quotedRole)
+}
+
+// Script is one file of triggers/, applied after each migration.
+type Script struct {
+	Name string // file name without folder
+	SQL  string
+}
+
+// Triggers returns the files of triggers/ in the order of their names.
+func Triggers() []Script {
+	names, err := fs.Glob(files, "triggers/*.sql")
+	if err != nil {
+		panic(err)
+	}
+	scripts := make([]Script, 0, len(names))
+	for _, n := range names {
+		b, err := files.ReadFile(n)
+		if err != nil {
+			panic(err)
+		}
+		scripts = append(scripts, Script{Name: path.Base(n), SQL: string(b)})
+	}
+	return scripts
+}
