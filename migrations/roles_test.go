@@ -1,0 +1,273 @@
+package migrations_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/outbox-listener/outbox-listener/internal/pgtest"
+	"github.com/outbox-listener/outbox-listener/migrations"
+	"github.com/outbox-listener/outbox-listener/sql"
+)
+
+// closed takes away what PUBLIC has by default, as docs/migrate.md advises.
+const closed = `revoke create on schema public from public`
+
+func closedDB(t *testing.T) *pgtest.DB {
+	db := pgtest.New(t)
+	pgtest.Exec(t, db, closed)
+	pgtest.Exec(t, db, `revoke temporary on database `+db.Name+` from public`)
+	return db
+}
+
+// denied fails the test unless sql is refused for want of rights.
+func denied(t *testing.T, conn *pgx.Conn, sql string) {
+	t.Helper()
+	_, err := conn.Exec(t.Context(), sql)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != "42501" {
+		t.Errorf("%s: %v; want permission denied", sql, err)
+	}
+}
+
+func TestInsertOnlyRole(t *testing.T) {
+	t.Parallel()
+	db := closedDB(t)
+	app := makeRole(t, db, "app")
+	pgtest.Exec(t, db, statements(t, "app", app))
+	conn := connect(t, db, app)
+	exec(t, conn, `insert into outbox_events (type, payload) values ('sms.send', '{}')`)
+	exec(t, conn, `insert into outbox_events (id, type, payload) values (gen_random_uuid(), 'sms.send', '{}')`)
+
+	// A listener that sleeps is woken.
+	listener := connect(t, db, "")
+	exec(t, listener, `listen outbox_events`)
+	exec(t, listener, `select pg_advisory_lock(7206178340117325153)`)
+	exec(t, conn, `insert into outbox_events (type, payload) values ('sms.send', '{}')`)
+	if _, err := listener.WaitForNotification(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := pgtest.QueryVal[int](t, db, `select count(distinct seq) from outbox_events`); n != 3 {
+		t.Errorf("%d places for 3 events", n)
+	}
+	for _, sql := range []string{
+		`select from outbox_events`,
+		`update outbox_events set processed_at = now()`,
+		`delete from outbox_events`,
+		`truncate outbox_events`,
+		`insert into outbox_events (type, payload, seq) values ('a', '{}', 1)`,
+		`insert into outbox_events (type, payload, processed_at) values ('a', '{}', now())`,
+		`select setval('outbox_events_seq_seq', 1)`,
+		`select from outbox.deliveries`,
+		`select outbox.gate_open(1)`,
+		`create table mine ()`,
+		`create temporary table mine ()`,
+		`alter table outbox_events disable trigger outbox_events_wake`,
+	} {
+		denied(t, conn, sql)
+	}
+}
+
+func TestDaemonRole(t *testing.T) {
+	t.Parallel()
+	db := closedDB(t)
+	daemon := makeRole(t, db, "daemon")
+	for range 2 { // as often as one likes
+		if err := migrations.Grant(t.Context(), connect(t, db, ""), daemon); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) values ('a', '{}'), ('b', '{}')`)
+	conn := connect(t, db, daemon)
+	if err := migrations.Check(t.Context(), conn); err != nil {
+		t.Errorf("Check: %v", err)
+	}
+	if st, err := migrations.Status(t.Context(), conn); err != nil || !st.UpToDate {
+		t.Errorf("Status: %+v, %v", st, err)
+	}
+	for _, sql := range []string{
+		`select id, payload from public.outbox_events where seq > 0 for no key update skip locked`,
+		`update public.outbox_events set lease_until = now(), claim = gen_random_uuid()`,
+		`update public.outbox_events set processed_at = now()`,
+		`update public.outbox_events set processed_at = null where type = 'a'`, // through our trigger
+		`select last_value from public.outbox_events_seq_seq`,
+		`insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts)
+		 select id, id, seq, type, created_at, '', '', '', '', 'ready', 0 from public.outbox_events`,
+		`update outbox.deliveries set state = 'delivered', finished_at = now(), content = '{}'`,
+		`insert into outbox.attempts (delivery_id, attempt, took, state) select id, 1, '1 s', 'dead' from outbox.deliveries`,
+		`update outbox.state set floor = 1`,
+		`select outbox.gate_open(10)`,
+		`listen outbox_events`,
+		`select pg_notify('outbox_events', '')`,
+	} {
+		exec(t, conn, sql)
+	}
+	for _, sql := range []string{
+		`update public.outbox_events set payload = '{}'`,
+		`update public.outbox_events set type = 'b'`,
+		`update public.outbox_events set seq = 1`,
+		`insert into public.outbox_events (type, payload) values ('a', '{}')`,
+		`delete from public.outbox_events`,
+		`truncate public.outbox_events`,
+		`delete from outbox.deliveries`,
+		`truncate outbox.deliveries`,
+		`update outbox.attempts set error = ''`,
+		`delete from outbox.attempts`,
+		`update outbox.state set backlog_done_at = null`,
+		`update outbox.schema_history set checksum = ''`,
+		`insert into outbox.schema_history (name, kind, checksum) values ('x', 'trigger', '')`,
+		`select outbox.reopen()`,
+		`create table public.mine ()`,
+		`create table outbox.mine ()`,
+		`create schema mine`,
+		`create temporary table mine ()`,
+		`alter table public.outbox_events disable trigger all`,
+		`drop table outbox.state`,
+		`select setval('public.outbox_events_seq_seq', 1)`,
+	} {
+		denied(t, conn, sql)
+	}
+}
+
+// statements returns the SQL of docs/migrate.md that mentions a role, with
+// another role in its place.
+func statements(t *testing.T, role, as string) string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/migrate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for i, block := range strings.Split(string(text), "```") {
+		if sql, ok := strings.CutPrefix(block, "sql\n"); ok && i%2 == 1 && strings.Contains(sql, "grant") && strings.Contains(sql, " to "+role+";") {
+			found = append(found, strings.ReplaceAll(sql, " to "+role+";", " to "+as+";"))
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("docs/migrate.md has %d blocks of grants for %s", len(found), role)
+	}
+	return found[0]
+}
+
+func TestReaderRole(t *testing.T) {
+	t.Parallel()
+	db := closedDB(t)
+	reader := makeRole(t, db, "reader")
+	pgtest.Exec(t, db, statements(t, "outbox_reader", reader))
+	conn := connect(t, db, reader)
+	exec(t, conn, `select state, count(*) from outbox.deliveries group by state`)
+	exec(t, conn, `select id, processed_at from public.outbox_events`)
+	if st, err := migrations.Status(t.Context(), conn); err != nil || !st.UpToDate {
+		t.Errorf("Status: %+v, %v", st, err)
+	}
+	denied(t, conn, `select payload from public.outbox_events`)
+	denied(t, conn, `select content from outbox.deliveries`)
+	denied(t, conn, `update outbox.deliveries set state = 'dead'`)
+	denied(t, conn, `select outbox.gate_open(1)`)
+
+	// All of a delivery but what it says.
+	if n := pgtest.QueryVal[int](t, db, `
+		select count(*) from information_schema.columns
+		where table_schema = 'outbox' and table_name = 'deliveries' and column_name <> 'content'
+		  and not has_column_privilege($1, 'outbox.deliveries', column_name, 'select')`, reader); n != 0 {
+		t.Errorf("%d columns of outbox.deliveries are missing in docs/migrate.md", n)
+	}
+}
+
+func TestDocumentedGrants(t *testing.T) {
+	t.Parallel()
+	var grants []string
+	for line := range strings.Lines(sql.Grants("outbox_daemon")) {
+		if !strings.HasPrefix(line, "--") {
+			grants = append(grants, line)
+		}
+	}
+	if got, want := strings.TrimSpace(statements(t, "outbox_daemon", "outbox_daemon")), strings.TrimSpace(strings.Join(grants, "")); got != want {
+		t.Errorf("docs/migrate.md has\n%s\nsql/grants.sql has\n%s", got, want)
+	}
+}
+
+func TestGrant(t *testing.T) {
+	t.Parallel()
+	empty := pgtest.Empty(t)
+	role := makeRole(t, empty, "daemon")
+	wantError(t, migrations.Grant(t.Context(), connect(t, empty, ""), role), "run `listener migrate`")
+
+	db := pgtest.New(t)
+	conn := connect(t, db, "")
+	wantError(t, migrations.Grant(t.Context(), conn, "no such"), `there is no role "no such": create role "no such" login`)
+	wantError(t, migrations.Grant(t.Context(), conn, "public"), `there is no role "public"`)
+
+	strange := db.Name[len("outbox_test_"):] + ` "; drop schema outbox; --`
+	quoted := pgx.Identifier{strange}.Sanitize()
+	pgtest.Exec(t, db, `create role `+quoted)
+	if err := migrations.Grant(t.Context(), conn, strange); err != nil {
+		t.Error(err)
+	}
+	if !pgtest.QueryVal[bool](t, db, `select has_table_privilege($1, 'outbox.state', 'select')`, strange) {
+		t.Error("no rights were granted")
+	}
+	pgtest.Exec(t, db, `drop owned by `+quoted)
+	pgtest.Exec(t, db, `drop role `+quoted)
+}
+
+// TestCheck: one line, which says what to do.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, sql, want string }{
+		{"nothing", `drop schema outbox cascade`, "schema outbox is missing: run `listener migrate`"},
+		{"an empty schema", `drop schema outbox cascade; create schema outbox`, "schema outbox is missing: run `listener migrate`"},
+		{"older", `delete from outbox.schema_history where version > 2`, fmt.Sprintf("schema outbox is at version 2 of %d: run `listener migrate`", latest)},
+		{"newer", `insert into outbox.schema_history (name, kind, version, checksum) values ('9007_x.sql', 'migration', 9007, '')`,
+			fmt.Sprintf("this database has schema version 9007, this binary knows %d: update listener", latest)},
+		{"no triggers yet", `delete from outbox.schema_history where name = 'wake.sql'`, "trigger script wake.sql was not applied: run `listener migrate`"},
+		{"no table", `drop table outbox_events`, "our columns are gone"},
+		{"no rights", `revoke usage on schema outbox from ROLE`, "role \"ROLE\" may not use schema outbox: run `listener migrate --grant ROLE`"},
+		{"no right to read the history", `revoke select on outbox.schema_history from ROLE`, "role \"ROLE\" may not use schema outbox: run `listener migrate --grant ROLE`"},
+		{"lacks a column", `revoke update (claim) on outbox_events from ROLE`, "role \"ROLE\" lacks rights (update (claim) on public.outbox_events): run `listener migrate --grant ROLE`"},
+		{"lacks three", `revoke execute on function outbox.gate_open(integer) from ROLE; revoke insert on outbox.attempts, outbox.deliveries from ROLE`,
+			"role \"ROLE\" lacks rights (insert on outbox.deliveries, insert on outbox.attempts, execute on outbox.gate_open(integer)): run `listener migrate --grant ROLE`"},
+		{"nothing is wrong", `select`, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			role := makeRole(t, db, "daemon")
+			if err := migrations.Grant(t.Context(), connect(t, db, ""), role); err != nil {
+				t.Fatal(err)
+			}
+			pgtest.Exec(t, db, strings.ReplaceAll(tt.sql, "ROLE", role))
+			err := migrations.Check(t.Context(), connect(t, db, role))
+			if tt.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			want := strings.ReplaceAll(tt.want, "ROLE", role)
+			wantError(t, err, want)
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Error("more than one line")
+			}
+		})
+	}
+}
+
+// Every right that Check asks for is needed, and given by Grant: without any
+// of it Check must not pass, with Grant it does (TestCheck).
+func TestCheckAsksForAllGrants(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	role := makeRole(t, db, "daemon")
+	pgtest.Exec(t, db, `grant usage on schema outbox to `+role)
+	pgtest.Exec(t, db, `grant select on outbox.schema_history to `+role)
+	err := migrations.Check(t.Context(), connect(t, db, role))
+	wantError(t, err, "select on public.outbox_events", "update (processed_at)", "update (lease_until)", "update (claim)",
+		"select on public.outbox_events_seq_seq", "select on outbox.deliveries", "insert on outbox.deliveries", "update on outbox.deliveries",
+		"select on outbox.attempts", "insert on outbox.attempts", "select on outbox.state", "update (floor) on outbox.state",
+		"execute on outbox.gate_open(integer)")
+}
