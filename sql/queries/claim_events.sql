@@ -10,6 +10,9 @@
 -- A payload of more than $6 bytes of text stays behind (null here) and is
 -- read by load_payload.sql when its turn comes, so that a batch of giants
 -- does not fill the memory.
+--
+-- An adopted table may have nulls where ours has none, and a time that no
+-- calendar has: they must not stop their neighbours.
 with due as materialized (
     select seq, claim is not null as claimed_before
     from public.outbox_events
@@ -25,6 +28,7 @@ set lease_until = clock_timestamp() + $4::float8 * interval '1 second',
     claim       = $5
 from due
 where e.seq = due.seq
-returning e.seq, e.id, left(e.type, 200), e.created_at, due.claimed_before,
+returning e.seq, e.id, left(coalesce(e.type, ''), 200),
+    case when isfinite(e.created_at) then e.created_at else timestamptz 'epoch' end, due.claimed_before,
     (select case when octet_length(p.t) <= $6::integer then p.t end
-     from (select e.payload::text as t offset 0) as p)
+     from (select coalesce(e.payload::text, 'null') as t offset 0) as p)

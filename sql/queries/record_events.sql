@@ -1,6 +1,7 @@
 -- Record: the outcome of whole events, and all their deliveries, in one
--- statement. $1..$3 are the events (seq, claim, parked), the other arrays
--- their deliveries, row by row.
+-- statement. The first arrays have one row for each event, with its first
+-- delivery (id is null where it has none); $18 says which events are parked.
+-- The arrays from $19 on have the further deliveries of those that have more.
 --
 -- The fence: an event whose claim is no longer the one named here has been
 -- taken over; nothing of it is written and its seq is missing in the result.
@@ -9,26 +10,45 @@
 -- A parked event has deliveries that are not finished. They live on in the
 -- ledger with a due time of their own; the event keeps processed_at null and
 -- is out of the way of claims until they are.
+--
+-- The deliveries come back from the update itself instead of being joined to
+-- it: with plans held to index walks, joining two results of a thousand rows
+-- means a million comparisons.
 with fenced as (
     update public.outbox_events as e
     set processed_at = case when t.parked then e.processed_at
                             else coalesce(e.processed_at, clock_timestamp()) end,
         lease_until  = case when t.parked then timestamptz 'infinity' end
-    from unnest($1::bigint[], $2::uuid[], $3::boolean[]) as t (seq, claim, parked)
-    where e.seq = t.seq and e.claim = t.claim
-    returning e.seq
-), given as (
-    select r.*, case when r.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped')
-                     then clock_timestamp() end as finished_at
-    from unnest($4::bigint[], $5::uuid[], $6::uuid[], $7::text[], $8::timestamptz[],
-                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
-                $14::integer[], $15::integer[], $16::text[], $17::text[], $18::float8[],
-                $19::uuid[], $20::text[])
-         as r (event_seq, id, event_id, event_type, event_created_at,
+    from unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[],
+                $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
+                $11::integer[], $12::integer[], $13::text[], $14::text[], $15::float8[],
+                $16::uuid[], $17::text[], $18::boolean[])
+         as t (event_seq, id, event_id, event_type, event_created_at,
                route, step, channel, recipient, state,
                attempts, generation, provider_id, last_error, due_in,
-               claim, content)
-    join fenced on fenced.seq = r.event_seq
+               claim, content, parked)
+    where e.seq = t.event_seq and e.claim = t.claim
+    returning t.*
+), given as (
+    select g.*, case when g.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped')
+                     then clock_timestamp() end as finished_at
+    from (
+        select event_seq, id, event_id, event_type, event_created_at, route, step, channel, recipient, state,
+               attempts, generation, provider_id, last_error, due_in, claim, content
+        from fenced
+        where id is not null
+        union all
+        select x.*
+        from unnest($19::bigint[], $20::uuid[], $21::uuid[], $22::text[], $23::timestamptz[],
+                    $24::text[], $25::text[], $26::text[], $27::text[], $28::text[],
+                    $29::integer[], $30::integer[], $31::text[], $32::text[], $33::float8[],
+                    $34::uuid[], $35::text[])
+             as x (event_seq, id, event_id, event_type, event_created_at,
+                   route, step, channel, recipient, state,
+                   attempts, generation, provider_id, last_error, due_in,
+                   claim, content)
+        where x.event_seq in (select event_seq from fenced)
+    ) as g
 ), known as (
     -- rows that are in the ledger already, under this same claim
     update outbox.deliveries as d
@@ -51,4 +71,4 @@ with fenced as (
     from given as g
     where not exists (select from outbox.deliveries as d where d.id = g.id)
 )
-select seq from fenced
+select event_seq from fenced

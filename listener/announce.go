@@ -1,0 +1,107 @@
+package listener
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// announcer commits "sending" before the first byte of a delivery leaves,
+// for channels where a second send would be seen, many at a time.
+type announcer struct {
+	store *store
+	log   *slog.Logger
+	stop  context.Context
+	*batcher[announcement]
+}
+
+type announcement struct {
+	job *job
+	ok  chan bool // has room for the answer
+}
+
+func newAnnouncer(stop context.Context, s *store, log *slog.Logger) *announcer {
+	a := &announcer{store: s, log: log, stop: stop}
+	a.batcher = newBatcher(500, a.write)
+	return a
+}
+
+// announce returns once j stands as "sending" in the ledger, or false when it
+// is no longer ours and must not be sent.
+func (a *announcer) announce(ctx context.Context, j *job) bool {
+	an := announcement{job: j, ok: make(chan bool, 1)}
+	a.add(an)
+	select {
+	case ok := <-an.ok:
+		return ok
+	case <-ctx.Done():
+		// The commit may come all the same: the row then says "sending"
+		// of a delivery that never left, which is settled like any other.
+		return <-an.ok
+	}
+}
+
+func (a *announcer) write(batch []announcement) {
+	for try := 1; ; try++ {
+		kept, err := a.store.announce(a.stop, batch)
+		if err == nil {
+			for _, an := range batch {
+				an.ok <- kept[an.job.ID]
+			}
+			return
+		}
+		a.log.Warn("deliveries not announced, not sent", "count", len(batch), "try", try, "error", err)
+		wait(a.stop, pause(try))
+		var still []announcement
+		for _, an := range batch {
+			if a.stop.Err() != nil || an.job.lease.left() < margin(a.store.lease) {
+				an.ok <- false
+			} else {
+				still = append(still, an)
+			}
+		}
+		if batch = still; len(batch) == 0 {
+			return
+		}
+	}
+}
+
+// margin is how much of a lease must be left to begin something.
+func margin(ttl time.Duration) time.Duration { return min(ttl/10, 2*time.Second) }
+
+func (s *store) announce(ctx context.Context, batch []announcement) (map[uuid.UUID]bool, error) {
+	kept := make(map[uuid.UUID]bool, len(batch))
+	var fresh, again []*job
+	for _, an := range batch {
+		if an.job.known {
+			again = append(again, an.job)
+		} else {
+			fresh = append(fresh, an.job)
+		}
+	}
+	note := func(rows pgx.Rows) error { return each(rows, func(id uuid.UUID) { kept[id] = true }) }
+	err := s.tx(ctx, durable, func(b *pgx.Batch) {
+		if len(fresh) > 0 {
+			var c columns
+			for _, j := range fresh {
+				c.add(row{job: j, state: dispatch.Sending, attempts: j.attempts + 1, content: text(j.Content)})
+			}
+			b.Queue(sqlAnnounceNew, c.seqs, c.claims, c.ids, c.events, c.types, c.created, c.routes, c.steps,
+				c.channels, c.recipients, c.attempts, c.generations, c.contents).Query(note)
+		}
+		if len(again) > 0 {
+			ids, claims := jobFences(again)
+			attempts := make([]int, len(again))
+			for i, j := range again {
+				attempts[i] = j.attempts + 1
+			}
+			b.Queue(sqlAnnounceAgain, ids, claims, attempts).Query(note)
+		}
+	})
+	return kept, err
+}

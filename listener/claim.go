@@ -1,0 +1,145 @@
+package listener
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// claimEvents leases up to limit events with lower < seq <= upper, in order
+// of seq. The lease is nil when there was none.
+//
+// Any error comes from the database and is safe to repeat: events whose claim
+// committed but whose answer was lost wait out their lease.
+func (s *store) claimEvents(ctx context.Context, lower, upper int64, limit int) (*lease, []*event, error) {
+	sent := time.Now()
+	l := newLease(sent, s.lease)
+	var events []*event
+	err := s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		b.Queue(sqlClaimEvents, lower, upper, limit, s.lease.Seconds(), l.claim, inlinePayload).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				e := &event{lease: l}
+				if err := rows.Scan(&e.seq, &e.ID, &e.Type, &e.CreatedAt, &e.again, (*[]byte)(&e.Payload)); err != nil {
+					return err
+				}
+				events = append(events, e)
+			}
+			return rows.Err()
+		})
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("claim events: %w", err)
+	}
+	if len(events) == 0 {
+		return nil, nil, nil
+	}
+	slices.SortFunc(events, func(a, b *event) int { return int(a.seq - b.seq) })
+	for _, e := range events {
+		l.events[e.seq] = e
+	}
+	return l, events, nil
+}
+
+// known is what the ledger has of one event that was claimed before.
+type known struct {
+	id         uuid.UUID
+	route      string
+	step       string
+	recipient  string // masked
+	channel    dispatch.Channel
+	state      dispatch.State
+	attempts   int
+	generation int
+	content    json.RawMessage
+}
+
+// adopt brings what the ledger knows of e, and takes over its open rows.
+func (s *store) adopt(ctx context.Context, e *event) ([]known, error) {
+	var out []known
+	err := s.tx(ctx, durable, func(b *pgx.Batch) {
+		b.Queue(sqlAdoptDeliveries, []int64{e.seq}, []uuid.UUID{e.lease.claim}).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				var k known
+				var seq int64
+				if err := rows.Scan(&seq, &k.id, &k.route, &k.step, &k.recipient, &k.channel, &k.state, &k.attempts, &k.generation, (*[]byte)(&k.content)); err != nil {
+					return err
+				}
+				out = append(out, k)
+			}
+			return rows.Err()
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("adopt deliveries: %w", err)
+	}
+	return out, nil
+}
+
+// loadPayload reads a payload that was too large to come with the claim. It
+// returns nil and the size when it is larger than what is allowed.
+func (s *store) loadPayload(ctx context.Context, seq int64) (text []byte, size int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
+	defer cancel()
+	err = s.pool.QueryRow(ctx, sqlLoadPayload, seq, s.maxPayload).Scan(&size, &text)
+	if err != nil {
+		return nil, 0, fmt.Errorf("load payload: %w", err)
+	}
+	return text, size, nil
+}
+
+// claimDue leases up to limit deliveries whose time has come. The lease is
+// nil when there was none.
+func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error) {
+	sent := time.Now()
+	l := newLease(sent, s.lease)
+	var jobs []*job
+	err := s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		b.Queue(sqlClaimDue, limit, s.lease.Seconds(), l.claim).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				j := &job{lease: l, known: true}
+				if err := rows.Scan(&j.ID, &j.EventID, &j.seq, &j.Type, &j.Date, &j.Route, &j.Step, &j.Channel,
+					&j.state, &j.attempts, &j.generation, &j.lastError, (*[]byte)(&j.Content)); err != nil {
+					return err
+				}
+				jobs = append(jobs, j)
+			}
+			return rows.Err()
+		})
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("claim due deliveries: %w", err)
+	}
+	if len(jobs) == 0 {
+		return nil, nil, nil
+	}
+	for _, j := range jobs {
+		l.jobs[j.ID] = j
+	}
+	return l, jobs, nil
+}
+
+// nextDue brings the floor, and how long it is until a delivery is due; false
+// when none waits.
+func (s *store) nextDue(ctx context.Context) (floor int64, due time.Duration, waits bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
+	defer cancel()
+	var secs *float64
+	if err := s.pool.QueryRow(ctx, sqlNextDue).Scan(&floor, &secs); err != nil {
+		return 0, 0, false, fmt.Errorf("next due: %w", err)
+	}
+	if secs == nil || *secs > longestWait.Seconds() {
+		return floor, 0, false, nil
+	}
+	return floor, time.Duration(*secs * float64(time.Second)), true, nil
+}
+
+// longestWait keeps a due time in the far future from overflowing a Duration;
+// sweeps ask again long before.
+const longestWait = 365 * 24 * time.Hour

@@ -1,0 +1,321 @@
+package listener
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// The pace of a listener that is awake. As long as the gate is shut nobody
+// notifies, so it looks again and again; when nothing came for linger it goes
+// to sleep.
+const (
+	linger      = 10 * time.Millisecond
+	restless    = 2 * time.Millisecond
+	rescanEvery = 100 * time.Millisecond
+	crowdOf     = 12 // events of one look that are too many to be asleep between
+)
+
+// looker claims events step by step, from where it last looked.
+type looker struct {
+	l        *Listener
+	sweeping bool // look from the floor: leases may have run out anywhere
+	full     bool // the last look brought as many as it asked for
+	rescan   time.Time
+	session  int // of the waker, when the marks were last taken from the database
+}
+
+// look claims up to limit events and hands them to the pool. exact reports
+// that nothing visible above the mark was left out.
+func (k *looker) look(ctx context.Context, limit int, t *tally) (n int, exact bool, err error) {
+	floor, mark, cursor, settled := k.l.marks.get()
+	begun := time.Now()
+	lower := cursor
+	switch {
+	case k.sweeping:
+		lower = floor
+	case !k.full || begun.After(k.rescan):
+		lower = mark
+	}
+	ls, events, err := k.l.store.claimEvents(ctx, lower, top, limit)
+	if err != nil {
+		return 0, false, err
+	}
+	n = len(events)
+	highest := lower
+	if n > 0 {
+		highest = events[n-1].seq
+	}
+	k.l.marks.looked(lower, n, limit, highest, settled)
+	if lower != cursor {
+		// Looking twice costs in proportion to what lies between; it
+		// must not take more than a twentieth of the time.
+		k.rescan = time.Now().Add(max(rescanEvery, 20*time.Since(begun)))
+	}
+	k.full = n == limit
+	if k.sweeping && (n < limit || events[0].seq > cursor) {
+		k.sweeping = false
+	}
+	if n > 0 {
+		k.l.take(ls, events, t)
+	}
+	return n, lower <= mark && n < limit, nil
+}
+
+// take hands a claim to the pool.
+func (l *Listener) take(ls *lease, events []*event, t *tally) {
+	l.leases.add(ls)
+	items := make([]work, len(events))
+	for i, e := range events {
+		e.tally = t
+		items[i] = work{event: e}
+	}
+	t.begin(len(events))
+	l.queue.claimed(items...)
+}
+
+// takeDue claims deliveries whose time has come, up to limit of them, and
+// hands them to the pool.
+func (l *Listener) takeDue(ctx context.Context, limit int, t *tally) (int, error) {
+	ls, jobs, err := l.store.claimDue(ctx, limit)
+	if err != nil || len(jobs) == 0 {
+		return 0, err
+	}
+	l.leases.add(ls)
+	items := make([]work, len(jobs))
+	for i, j := range jobs {
+		j.tally = t
+		items[i] = work{job: j}
+	}
+	t.begin(len(jobs))
+	l.queue.claimed(items...)
+	return len(jobs), nil
+}
+
+// sweep asks what no notification tells: where the floor is, and when the
+// next delivery is due. anew forgets the marks first.
+func (l *Listener) sweep(ctx context.Context, anew bool) error {
+	floor, due, waits, err := l.store.nextDue(ctx)
+	if err != nil {
+		return err
+	}
+	if anew {
+		l.marks.reset(floor)
+	} else {
+		l.marks.raise(floor)
+	}
+	l.dueMu.Lock()
+	l.due = time.Time{}
+	l.dueMu.Unlock()
+	if waits {
+		l.noteDue(due)
+	}
+	l.lastSweep.Store(time.Now().UnixNano())
+	return nil
+}
+
+// noteDue notes that a delivery is due in d.
+func (l *Listener) noteDue(d time.Duration) {
+	at := time.Now().Add(d)
+	l.dueMu.Lock()
+	sooner := l.due.IsZero() || at.Before(l.due)
+	if sooner {
+		l.due = at
+	}
+	l.dueMu.Unlock()
+	if sooner {
+		signal(l.dueC)
+	}
+}
+
+func (l *Listener) nextDueAt() time.Time {
+	l.dueMu.Lock()
+	defer l.dueMu.Unlock()
+	return l.due
+}
+
+// sweepEvery is the time between sweeps: the poll interval, but never more
+// than a sixth of the lease, so that the work of a dead listener is taken
+// over in time; a tenth of it at random, so that listeners do not sweep in
+// step.
+func (l *Listener) sweepEvery() time.Duration {
+	d := min(l.cfg.PollInterval, l.cfg.Lease/6)
+	return d - d/20 + rand.N(d/10+1)
+}
+
+// drive claims until ctx ends: at once when woken, and from time to time in
+// any case.
+func (l *Listener) drive(ctx context.Context) error {
+	k := &looker{l: l}
+	var nextSweep, lastRow time.Time
+	fails := 0
+	for ctx.Err() == nil {
+		leader, epoch := l.waker.gate()
+		n, exact, err := l.round(ctx, k, &nextSweep)
+		if err != nil {
+			if ctx.Err() != nil {
+				break
+			}
+			fails++
+			l.sparse.warn("claiming failed; trying again", err)
+			wait(ctx, pause(fails))
+			continue
+		}
+		fails = 0
+		now := time.Now()
+		if n > 0 {
+			lastRow = now
+			if epoch > 0 && n > crowdOf {
+				l.waker.crowd()
+			}
+			continue
+		}
+		switch {
+		case !exact:
+		case leader && epoch == 0 && now.Sub(lastRow) < linger:
+			l.sleep(ctx, now.Add(restless))
+		case leader && epoch == 0:
+			l.goToSleep(ctx, k, &lastRow)
+		default:
+			// Asleep. The look began after the gate was seen open, so
+			// whoever it could not see will notify.
+			if _, now := l.waker.gate(); now == epoch {
+				l.sleep(ctx, nextSweep)
+			}
+		}
+	}
+	return nil
+}
+
+// round looks once, sweeping first where it is time to.
+func (l *Listener) round(ctx context.Context, k *looker, nextSweep *time.Time) (n int, exact bool, err error) {
+	session := l.waker.session()
+	if session != k.session || !time.Now().Before(*nextSweep) {
+		// After a lost connection we may remember more of our claims
+		// than the database does: start from its floor again.
+		if err := l.sweep(ctx, session != k.session); err != nil {
+			return 0, false, err
+		}
+		k.session, k.sweeping = session, true
+		*nextSweep = time.Now().Add(l.sweepEvery())
+	}
+	if l.queue.room(ctx, l.cfg.BatchSize) == 0 {
+		return 0, false, ctx.Err()
+	}
+	if due := l.nextDueAt(); !due.IsZero() && !time.Now().Before(due) {
+		d, err := l.takeDue(ctx, l.cfg.BatchSize, nil)
+		if err != nil {
+			return 0, false, err
+		}
+		n += d
+		if d < l.cfg.BatchSize {
+			if err := l.sweep(ctx, false); err != nil {
+				return n, false, err
+			}
+		}
+		if l.queue.room(ctx, l.cfg.BatchSize) == 0 {
+			return n, false, ctx.Err()
+		}
+	}
+	m, exact, err := k.look(ctx, l.cfg.BatchSize, nil)
+	return n + m, exact, err
+}
+
+// sleep waits for a wake-up, for the next delivery to be due, or for until.
+func (l *Listener) sleep(ctx context.Context, until time.Time) {
+	if due := l.nextDueAt(); !due.IsZero() && due.Before(until) {
+		until = due
+	}
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-l.waker.C:
+	case <-l.dueC:
+	case <-timer.C:
+	}
+}
+
+// goToSleep opens the gate: it waits for every transaction that inserted in
+// silence, and looks for their events meanwhile. It returns when the gate is
+// open, or when so many events came that there is no point.
+func (l *Listener) goToSleep(ctx context.Context, k *looker, lastRow *time.Time) {
+	answer := l.waker.openGate(ctx)
+	delay := time.Millisecond
+	for {
+		timer := time.NewTimer(delay)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case ok := <-answer:
+			timer.Stop()
+			if ok {
+				return // the caller looks once more, exactly
+			}
+			answer = nil
+		case <-timer.C:
+			delay = min(2*delay, 25*time.Millisecond)
+		}
+		n := 0
+		if l.queue.room(ctx, l.cfg.BatchSize) > 0 {
+			var err error
+			if n, _, err = k.look(ctx, l.cfg.BatchSize, nil); err != nil {
+				return // the caller meets it again and says so
+			}
+		}
+		if n >= l.cfg.BatchSize || n > crowdOf {
+			*lastRow = time.Now()
+			return
+		}
+		if answer == nil {
+			return
+		}
+	}
+}
+
+// Drain claims and delivers what is due, at most limit events (0 means all),
+// and returns once their outcomes are on record. It may run beside Run and
+// counts only what it claimed itself.
+//
+// When ctx ends first, it returns the counts so far and ctx's error; what it
+// claimed is finished all the same.
+func (l *Listener) Drain(ctx context.Context, limit int) (Stats, error) {
+	t := newTally()
+	k := &looker{l: l, sweeping: true}
+	if err := l.sweep(ctx, false); err != nil {
+		return t.snapshot(), err
+	}
+	taken, dueDone := 0, false
+	for {
+		want := l.cfg.BatchSize
+		if limit > 0 {
+			want = min(want, limit-taken)
+		}
+		n, exact := 0, true
+		if want > 0 {
+			if l.queue.room(ctx, want) == 0 {
+				return t.snapshot(), ctx.Err()
+			}
+			var err error
+			if !dueDone {
+				if n, err = l.takeDue(ctx, want, t); err != nil {
+					return t.snapshot(), err
+				}
+				dueDone, exact = n < want, false
+			} else if n, exact, err = k.look(ctx, want, t); err != nil {
+				return t.snapshot(), err
+			}
+			taken += n
+		}
+		if n > 0 || !exact {
+			continue
+		}
+		select {
+		case <-t.settled():
+			return t.snapshot(), nil
+		case <-ctx.Done():
+			return t.snapshot(), ctx.Err()
+		}
+	}
+}

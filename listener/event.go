@@ -1,0 +1,79 @@
+package listener
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// event is one event under a lease, from its claim until its outcome is on
+// record or its deliveries have gone on by themselves.
+type event struct {
+	dispatch.Event
+	seq   int64
+	lease *lease
+	again bool // claimed before: the ledger may know some of its deliveries
+	tally *tally
+
+	lost atomic.Bool // the lease was taken over
+
+	mu     sync.Mutex
+	jobs   []*job
+	left   int       // jobs without outcome; once it is parked, jobs not on record
+	begun  time.Time // when a worker took it; zero before
+	parked bool      // its jobs are recorded one by one
+}
+
+// job is one delivery on its way to an outcome.
+type job struct {
+	dispatch.Delivery
+	seq        int64
+	generation int
+	attempts   int            // attempts before this one
+	state      dispatch.State // where the ledger has it; "" when it has no row yet
+	known      bool           // it had a row in the ledger when we took it
+	lastError  string
+	lease      *lease
+	event      *event // nil for a delivery that is on its own
+	tally      *tally
+
+	lost      atomic.Bool // the lease was taken over
+	begun     bool        // an attempt was started; guarded by event.mu where there is an event
+	announced bool        // the ledger was asked to have it as "sending"
+
+	outcome *dispatch.Outcome // nil until it is over
+	took    time.Duration
+	wait    time.Duration // until it is due again, where it is not finished
+}
+
+// deliveryID makes the id of a delivery: the same whoever plans it, so that a
+// receiver recognises a second try. It is a version 8 UUID (RFC 9562, section
+// 5.8) of 48 bits of seq, so that new ones go to the end of the index, and
+// 74 bits of SHA-256 over what makes the delivery this one.
+func deliveryID(seq int64, ev uuid.UUID, m *dispatch.Message, generation int) uuid.UUID {
+	h := sha256.New()
+	h.Write(ev[:])
+	var n [8]byte
+	for _, s := range []string{m.Route, m.Step, m.Recipient} {
+		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+		h.Write(n[:])
+		h.Write([]byte(s))
+	}
+	binary.BigEndian.PutUint64(n[:], uint64(generation))
+	h.Write(n[:])
+	sum := h.Sum(nil)
+
+	var id uuid.UUID
+	copy(id[:], sum)
+	binary.BigEndian.PutUint64(n[:], uint64(seq))
+	copy(id[:6], n[2:])
+	id[6] = id[6]&0x0f | 0x80
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}

@@ -1,0 +1,234 @@
+package listener
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// lease is what one claim brought: its events and deliveries belong to this
+// listener until the lease runs out.
+type lease struct {
+	claim uuid.UUID    // the fence
+	until atomic.Int64 // since the start of the process, in nanoseconds, on the monotonic clock
+
+	mu     sync.Mutex
+	events map[int64]*event // not yet recorded, by seq
+	jobs   map[uuid.UUID]*job
+}
+
+// started anchors the monotonic clock of this process.
+var started = time.Now()
+
+func monotonic(t time.Time) int64 { return int64(t.Sub(started)) }
+
+// newLease makes a lease that was asked for at sent. It counts from before
+// the question, so that a slow answer does not stretch it.
+func newLease(sent time.Time, ttl time.Duration) *lease {
+	l := &lease{claim: uuid.New(), events: map[int64]*event{}, jobs: map[uuid.UUID]*job{}}
+	l.until.Store(monotonic(sent.Add(ttl)))
+	return l
+}
+
+// left returns how long the lease still lasts.
+func (l *lease) left() time.Duration {
+	return time.Duration(l.until.Load() - monotonic(time.Now()))
+}
+
+// held returns what is still under the lease.
+func (l *lease) held() (events []*event, jobs []*job) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.events {
+		events = append(events, e)
+	}
+	for _, j := range l.jobs {
+		jobs = append(jobs, j)
+	}
+	return events, jobs
+}
+
+func (l *lease) dropEvent(e *event) (empty bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.events, e.seq)
+	return len(l.events)+len(l.jobs) == 0
+}
+
+func (l *lease) dropJob(j *job) (empty bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.jobs, j.ID)
+	return len(l.events)+len(l.jobs) == 0
+}
+
+// park turns an event that is held into deliveries that are held.
+func (l *lease) park(e *event, open []*job) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.events, e.seq)
+	for _, j := range open {
+		l.jobs[j.ID] = j
+	}
+}
+
+// leases are all that this listener holds.
+type leases struct {
+	store *store
+	log   *slog.Logger
+
+	mu  sync.Mutex
+	all map[*lease]struct{}
+}
+
+func (ls *leases) add(l *lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.all[l] = struct{}{}
+}
+
+func (ls *leases) remove(l *lease) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	delete(ls.all, l)
+}
+
+func (ls *leases) snapshot() []*lease {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	out := make([]*lease, 0, len(ls.all))
+	for l := range ls.all {
+		out = append(out, l)
+	}
+	return out
+}
+
+// keep renews what is held, three times within each lease, until ctx ends.
+func (ls *leases) keep(ctx context.Context) {
+	tick := time.NewTicker(ls.store.lease / 6)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			ls.renew(ctx)
+		}
+	}
+}
+
+// renew extends every lease of which a third has passed. What is not in the
+// answer was taken over: it must not be begun any more.
+func (ls *leases) renew(ctx context.Context) {
+	for _, l := range ls.snapshot() {
+		if l.left() > ls.store.lease*2/3 {
+			continue
+		}
+		events, jobs := l.held()
+		if len(events)+len(jobs) == 0 {
+			continue
+		}
+		sent := time.Now()
+		kept, err := ls.store.renew(ctx, events, jobs)
+		if err != nil {
+			ls.log.Warn("leases not renewed", "claim", l.claim, "events", len(events), "deliveries", len(jobs), "left", l.left(), "error", err)
+			continue
+		}
+		lost := 0
+		for _, e := range events {
+			if !kept.events[e.seq] && e.stillHeld() {
+				e.lost.Store(true)
+				lost++
+			}
+		}
+		for _, j := range jobs {
+			if !kept.jobs[j.ID] && l.holdsJob(j) {
+				j.lost.Store(true)
+				lost++
+			}
+		}
+		if lost > 0 {
+			ls.log.Warn("leases were taken over", "claim", l.claim, "lost", lost)
+		}
+		l.until.Store(monotonic(sent.Add(ls.store.lease)))
+	}
+}
+
+func (e *event) stillHeld() bool {
+	e.lease.mu.Lock()
+	defer e.lease.mu.Unlock()
+	return e.lease.events[e.seq] == e
+}
+
+func (l *lease) holdsJob(j *job) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.jobs[j.ID] == j
+}
+
+// keptLeases says which leases the database extended.
+type keptLeases struct {
+	events map[int64]bool
+	jobs   map[uuid.UUID]bool
+}
+
+func (s *store) renew(ctx context.Context, events []*event, jobs []*job) (keptLeases, error) {
+	kept := keptLeases{map[int64]bool{}, map[uuid.UUID]bool{}}
+	err := s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		if len(events) > 0 {
+			seqs, claims := fences(events)
+			b.Queue(sqlRenewEvents, seqs, claims, s.lease.Seconds()).Query(func(rows pgx.Rows) error {
+				return each(rows, func(seq int64) { kept.events[seq] = true })
+			})
+		}
+		if len(jobs) > 0 {
+			ids, claims := jobFences(jobs)
+			b.Queue(sqlRenewDeliveries, ids, claims, s.lease.Seconds()).Query(func(rows pgx.Rows) error {
+				return each(rows, func(id uuid.UUID) { kept.jobs[id] = true })
+			})
+		}
+	})
+	return kept, err
+}
+
+// release gives back what was claimed and never begun.
+func (s *store) release(ctx context.Context, events []*event, jobs []*job) error {
+	return s.tx(ctx, durable, func(b *pgx.Batch) {
+		if len(events) > 0 {
+			seqs, claims := fences(events)
+			b.Queue(sqlReleaseEvents, seqs, claims)
+		}
+		if len(jobs) > 0 {
+			ids, claims := jobFences(jobs)
+			b.Queue(sqlReleaseDeliveries, ids, claims)
+		}
+	})
+}
+
+func fences(events []*event) (seqs []int64, claims []uuid.UUID) {
+	for _, e := range events {
+		seqs = append(seqs, e.seq)
+		claims = append(claims, e.lease.claim)
+	}
+	return seqs, claims
+}
+
+func jobFences(jobs []*job) (ids, claims []uuid.UUID) {
+	for _, j := range jobs {
+		ids = append(ids, j.ID)
+		claims = append(claims, j.lease.claim)
+	}
+	return ids, claims
+}
+
+// each calls f with the only column of each row.
+func each[T any](rows pgx.Rows, f func(T)) error {
+	var v T
+	_, err := pgx.ForEachRow(rows, []any{&v}, func() error { f(v); return nil })
+	return err
+}

@@ -1,0 +1,281 @@
+// Package listener takes events from wake-up to acknowledged row: it is
+// woken, claims what is there under a lease, has it dispatched by a bounded
+// pool of workers, and records the outcome under a fence. It knows Postgres
+// and no provider.
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// Config says where events come from and how many are worked on. Pool and
+// Dispatcher are required; any other zero field takes its default.
+type Config struct {
+	Pool       *pgxpool.Pool // used for everything but LISTEN; at least 4 connections
+	Dispatcher *dispatch.Dispatcher
+
+	// Listen opens the LISTEN connection, which must not go through a
+	// transaction pooler. nil means the same server as Pool.
+	Listen *pgx.ConnConfig
+
+	BatchSize     int           // most events of one claim; default 10
+	Workers       int           // deliveries under way at once; default 16
+	PollInterval  time.Duration // between sweeps for what no notification announced; default 5 s
+	Lease         time.Duration // how long a claim lasts unless renewed; default 20 s, at least 1 s
+	MaxAttempts   int           // attempts before a delivery is dead; default 12
+	MaxPayload    int           // bytes of JSON text; larger payloads are refused; default 1 MiB
+	ShutdownGrace time.Duration // for what is under way when the context ends; default 40 s
+
+	Log *slog.Logger // default slog.Default()
+}
+
+// Defaults of Config.
+const (
+	DefaultBatchSize     = 10
+	DefaultWorkers       = 16
+	DefaultPollInterval  = 5 * time.Second
+	DefaultLease         = 20 * time.Second
+	DefaultMaxAttempts   = 12
+	DefaultMaxPayload    = 1 << 20
+	DefaultShutdownGrace = 40 * time.Second
+)
+
+func (c *Config) setDefaults() error {
+	if c.Pool == nil || c.Dispatcher == nil {
+		return errors.New("listener: Config needs a Pool and a Dispatcher")
+	}
+	orDefault(&c.BatchSize, DefaultBatchSize)
+	orDefault(&c.Workers, DefaultWorkers)
+	orDefault(&c.PollInterval, DefaultPollInterval)
+	orDefault(&c.Lease, DefaultLease)
+	orDefault(&c.MaxAttempts, DefaultMaxAttempts)
+	orDefault(&c.MaxPayload, DefaultMaxPayload)
+	orDefault(&c.ShutdownGrace, DefaultShutdownGrace)
+	if c.BatchSize < 0 || c.Workers < 0 || c.PollInterval < 0 || c.MaxAttempts < 0 || c.MaxPayload < 0 || c.ShutdownGrace < 0 {
+		return errors.New("listener: negative value in Config")
+	}
+	if c.Lease < time.Second {
+		return fmt.Errorf("listener: Lease is %s, must be at least 1 s: it is renewed three times before it ends", c.Lease)
+	}
+	if c.Listen == nil {
+		c.Listen = c.Pool.Config().ConnConfig.Copy()
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return nil
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Listener delivers events. Run it once, as a daemon with Run or until
+// nothing is due with Once.
+type Listener struct {
+	cfg    Config
+	log    *slog.Logger
+	sparse *sparse
+	store  *store
+
+	queue     *queue
+	leases    *leases
+	marks     marks
+	recorder  *recorder
+	announcer *announcer
+	waker     *waker // deaf in Once
+	batch     batchLog
+
+	fenced    atomic.Int64 // outcomes that came after a take-over
+	lastSweep atomic.Int64 // Unix nanoseconds
+
+	dueMu sync.Mutex
+	due   time.Time // when the next delivery is due, as far as we know; zero: none
+	dueC  chan struct{}
+
+	running atomic.Bool
+}
+
+// New returns a Listener. It does not touch the database yet.
+func New(cfg Config) (*Listener, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	l := &Listener{
+		cfg:    cfg,
+		log:    cfg.Log,
+		sparse: newSparse(cfg.Log),
+		store:  &store{pool: cfg.Pool, lease: cfg.Lease, maxPayload: cfg.MaxPayload},
+		queue:  newQueue(cfg.Workers + 2*cfg.BatchSize),
+		dueC:   make(chan struct{}, 1),
+	}
+	l.batch.log = cfg.Log
+	l.waker = newWaker(cfg.Listen, cfg.Pool, l.log, l.sparse)
+	l.leases = &leases{store: l.store, log: cfg.Log, all: map[*lease]struct{}{}}
+	return l, nil
+}
+
+// Run delivers events until ctx ends, then stops claiming, finishes what is
+// being sent within the grace period, gives back the rest uncounted, and
+// returns nil. While the database is away it waits for it.
+func (l *Listener) Run(ctx context.Context) error {
+	return l.run(ctx, func(ctx context.Context) error {
+		var wg sync.WaitGroup
+		wg.Go(func() { l.waker.run(ctx) })
+		err := l.drive(ctx)
+		wg.Wait()
+		return err
+	})
+}
+
+// Once delivers what is due, at most limit events (0 means all), and returns
+// what became of them. It uses the same leases as any other listener, so that
+// several may run at once and share the work. A nil error with Stats.Errors
+// above 0 means that it ran and that some events were not delivered.
+func (l *Listener) Once(ctx context.Context, limit int) (Stats, error) {
+	var stats Stats
+	err := l.run(ctx, func(ctx context.Context) (err error) {
+		stats, err = l.Drain(ctx, limit)
+		if errors.Is(err, context.Canceled) {
+			err = nil // asked to stop: what was done is done
+		}
+		return err
+	})
+	return stats, err
+}
+
+// run starts everything, lets drive claim until it returns, and stops in
+// order.
+func (l *Listener) run(ctx context.Context, drive func(context.Context) error) error {
+	if !l.running.CompareAndSwap(false, true) {
+		return errors.New("listener: already running, or run before")
+	}
+	// Three lifetimes: claiming ends with ctx; working ends with the grace
+	// period; recording ends a little later, so that what was sent is
+	// written down.
+	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWorking()
+	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRecording()
+
+	l.recorder = newRecorder(recording, l.store, l.log, l.recorded)
+	l.announcer = newAnnouncer(recording, l.store, l.log)
+
+	var keepers sync.WaitGroup
+	keepers.Go(func() { l.recorder.run(recording) })
+	keepers.Go(func() { l.announcer.run(recording) })
+	keepers.Go(func() { l.leases.keep(recording) })
+	keepers.Go(func() { l.parkSlow(recording) })
+	keepers.Go(func() { l.keepMarks(recording) })
+
+	var workers errgroup.Group
+	for range l.cfg.Workers {
+		workers.Go(func() error { return l.worker(working) })
+	}
+
+	err := drive(ctx)
+
+	l.drainPool(stopWorking)
+	stopWorking()
+	_ = workers.Wait() // a worker returns no error
+	stopRecording()
+	keepers.Wait()
+	l.batch.flush(true)
+	return err
+}
+
+// recordGrace is how long outcomes may take to be written after the grace
+// period is over.
+const recordGrace = 5 * time.Second
+
+// drainPool gives back what was not begun and waits for the rest, at most for
+// the grace period; then it cuts short what is being sent.
+func (l *Listener) drainPool(cut context.CancelFunc) {
+	l.giveBackAll(l.queue.takeAll())
+	deadline := time.Now().Add(l.cfg.ShutdownGrace)
+	if !l.awaitPool(deadline) {
+		l.log.Warn("grace period is over; cutting short what is being sent", "open", l.queue.holds())
+		cut()
+		if !l.awaitPool(time.Now().Add(recordGrace)) {
+			l.log.Error("stopped with outcomes unrecorded; their leases will run out", "open", l.queue.holds())
+		}
+	}
+}
+
+// awaitPool waits until nothing is held, or until the deadline.
+func (l *Listener) awaitPool(deadline time.Time) bool {
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	for l.queue.holds() > 0 {
+		select {
+		case <-l.queue.freed:
+		case <-timer.C:
+			return l.queue.holds() == 0
+		}
+	}
+	return true
+}
+
+// giveBackAll returns what was claimed and not begun, uncounted.
+func (l *Listener) giveBackAll(items []work) {
+	var events []*event
+	var jobs []*job
+	for _, w := range items {
+		switch {
+		case w.event != nil:
+			events = append(events, w.event)
+		case w.job.event != nil:
+			l.handBack(w.job) // its event was begun: the record takes it along
+		default:
+			jobs = append(jobs, w.job)
+		}
+	}
+	if len(events)+len(jobs) == 0 {
+		return
+	}
+	if err := l.store.release(context.Background(), events, jobs); err != nil {
+		l.log.Warn("claims not given back; their leases will run out", "events", len(events), "deliveries", len(jobs), "error", err)
+	}
+	for _, e := range events {
+		l.forget(e)
+	}
+	for _, j := range jobs {
+		if j.lease.dropJob(j) {
+			l.leases.remove(j.lease)
+		}
+		j.tally.lost()
+		l.queue.settled(1)
+	}
+}
+
+// Health is what a probe wants to know.
+type Health struct {
+	Listening bool      // notifications arrive; otherwise the sweep finds the events
+	LastSweep time.Time // zero before the first one
+	Held      int       // events and deliveries under this listener's leases
+	Fenced    int64     // outcomes that came after a take-over, since the start
+}
+
+// Health reports how the listener is doing.
+func (l *Listener) Health() Health {
+	h := Health{Listening: l.waker.listening(), Held: l.queue.holds(), Fenced: l.fenced.Load()}
+	if ns := l.lastSweep.Load(); ns != 0 {
+		h.LastSweep = time.Unix(0, ns)
+	}
+	return h
+}

@@ -1,0 +1,128 @@
+package listener
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// wait sleeps for d or until ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// sparse logs at most one line a second for each message; what it swallowed
+// is counted in the next line.
+type sparse struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	last map[string]time.Time
+	held map[string]int
+}
+
+func newSparse(log *slog.Logger) *sparse {
+	return &sparse{log: log, last: map[string]time.Time{}, held: map[string]int{}}
+}
+
+// warn logs a failure. msg is the cause by which lines are counted.
+func (s *sparse) warn(msg string, err error) {
+	s.mu.Lock()
+	now := time.Now()
+	if now.Sub(s.last[msg]) < time.Second {
+		s.held[msg]++
+		s.mu.Unlock()
+		return
+	}
+	n := s.held[msg]
+	s.last[msg], s.held[msg] = now, 0
+	s.mu.Unlock()
+	attrs := []any{"error", err}
+	if n > 0 {
+		attrs = append(attrs, "repeated", n)
+	}
+	s.log.Warn(msg, attrs...)
+}
+
+// logAttempt writes one wide line for what became of j. Payloads are not
+// logged and recipients are masked.
+func logAttempt(log *slog.Logger, j *job) {
+	o := j.outcome
+	level := slog.LevelInfo
+	switch {
+	case o.State == dispatch.Dead || o.State == dispatch.Held:
+		level = slog.LevelError
+	case o.State == dispatch.Retry || o.State == dispatch.Uncertain:
+		level = slog.LevelWarn
+	case j.Channel == dispatch.ChannelDiscard:
+		level = slog.LevelDebug
+	}
+	if !log.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("event", j.EventID.String()),
+		slog.String("type", j.Type),
+		slog.String("delivery", j.ID.String()),
+		slog.String("channel", string(j.Channel)),
+		slog.Int("attempt", o.Attempts),
+		slog.String("outcome", string(o.State)),
+		slog.Duration("took", j.took),
+	}
+	if r := dispatch.Mask(j.Channel, j.Recipient); r != "" {
+		attrs = append(attrs, slog.String("to", r))
+	}
+	if o.Receipt.ProviderID != "" {
+		attrs = append(attrs, slog.String("provider_id", o.Receipt.ProviderID))
+	}
+	if o.Receipt.Status != 0 {
+		attrs = append(attrs, slog.Int("status", o.Receipt.Status))
+	}
+	if !o.State.Terminal() && o.State != dispatch.Held {
+		attrs = append(attrs, slog.Duration("next", j.wait))
+	}
+	if msg := outcomeText(o); msg != "" {
+		attrs = append(attrs, slog.String("reason", msg))
+	}
+	log.LogAttrs(context.Background(), level, "attempt", attrs...)
+}
+
+// batchLog sums up what was recorded and writes one line for it when the
+// listener comes to rest, or once a second while it does not.
+type batchLog struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	stats Stats
+	since time.Time
+}
+
+func (b *batchLog) add(c class) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stats.Total == 0 {
+		b.since = time.Now()
+	}
+	b.stats.add(c)
+}
+
+// flush writes the line if there is one to write and, unless atRest, it is
+// due.
+func (b *batchLog) flush(atRest bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stats.Total == 0 || !atRest && time.Since(b.since) < time.Second {
+		return
+	}
+	b.log.Info("batch", "total", b.stats.Total, "processed", b.stats.Processed,
+		"skipped", b.stats.Skipped, "errors", b.stats.Errors, "took", time.Since(b.since))
+	b.stats = Stats{}
+}

@@ -1,0 +1,159 @@
+package listener
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// marks are the bounds from which claims look. Numbers are drawn before their
+// transactions commit, so that a lower one may become visible after a higher
+// one; each mark stands for how sure we are that this cannot happen below it.
+//
+//	floor <= mark <= cursor
+//
+// Nothing is left to claim at or below floor, for anybody, for ever: it is
+// kept in outbox.state. Between floor and mark everything is visible, and was
+// claimed once; only leases that ran out are found there. Between mark and
+// cursor a late commit may still appear. Above cursor nothing was looked at.
+type marks struct {
+	mu      sync.Mutex
+	floor   int64
+	mark    int64
+	cursor  int64
+	settled int64 // every number up to here is visible or rolled back
+
+	candidate int64               // the next value of settled, once
+	inFlight  map[string]struct{} // none of these writes any more
+}
+
+const top = math.MaxInt64
+
+// looked notes the answer to a claim above lower: how many rows of at most
+// limit, the highest of them, and what was settled before it was asked.
+func (m *marks) looked(lower int64, rows, limit int, highest, settledBefore int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cursor = max(m.cursor, highest)
+	if rows < limit {
+		// Nothing is left above lower that was visible; what is settled
+		// was visible.
+		m.cursor = max(m.cursor, settledBefore)
+		if lower <= m.mark {
+			m.mark = max(m.mark, min(settledBefore, m.cursor))
+		}
+	}
+}
+
+func (m *marks) get() (floor, mark, cursor, settled int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.floor, m.mark, m.cursor, m.settled
+}
+
+// reset starts from the floor that the database knows.
+func (m *marks) reset(floor int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.floor, m.mark, m.cursor, m.settled = floor, floor, floor, floor
+	m.candidate, m.inFlight = 0, nil
+}
+
+// raise notes a floor that the database has reached: nobody needs to look
+// below it again.
+func (m *marks) raise(floor int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.floor = max(m.floor, floor)
+	m.mark = max(m.mark, floor)
+	m.cursor = max(m.cursor, floor)
+	m.settled = max(m.settled, floor)
+}
+
+// observe takes one reading: the highest number handed out, and after it the
+// transactions in flight. A number up to an earlier reading that is not
+// visible now belongs to one of those that were in flight then; once all of
+// them have ended, the reading is settled.
+func (m *marks) observe(highest int64, inFlight map[string]struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for t := range m.inFlight {
+		if _, ok := inFlight[t]; ok {
+			return
+		}
+	}
+	m.settled = max(m.settled, m.candidate)
+	m.candidate, m.inFlight = highest, inFlight
+}
+
+// readFlight reads what observe wants, in that order.
+func (s *store) readFlight(ctx context.Context) (highest int64, inFlight map[string]struct{}, err error) {
+	inFlight = map[string]struct{}{}
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		b.Queue(sqlSequence).QueryRow(func(row pgx.Row) error { return row.Scan(&highest) })
+		b.Queue(sqlInFlight).Query(func(rows pgx.Rows) error {
+			return each(rows, func(t string) { inFlight[t] = struct{}{} })
+		})
+	})
+	if err != nil {
+		return 0, nil, fmt.Errorf("read transactions in flight: %w", err)
+	}
+	return highest, inFlight, nil
+}
+
+// raiseFloor moves the floor up to what is done, at most to upTo, and returns
+// where it is then; 0 when it did not move.
+func (s *store) raiseFloor(ctx context.Context, upTo int64) (floor int64, err error) {
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		b.Queue(sqlAdvanceFloor, upTo).Query(func(rows pgx.Rows) error {
+			return each(rows, func(f int64) { floor = f })
+		})
+	})
+	return floor, err
+}
+
+// Intervals of the marks' upkeep while events pass.
+const (
+	observeEvery = 250 * time.Millisecond
+	floorEvery   = time.Second
+)
+
+// keepMarks moves the marks along while there is something to move. It stops
+// asking when everything that was handed out is settled and done.
+func (l *Listener) keepMarks(ctx context.Context) {
+	tick := time.NewTicker(observeEvery)
+	defer tick.Stop()
+	var lastFloor time.Time
+	var lastSeen int64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		floor, _, cursor, settled := l.marks.get()
+		if cursor == lastSeen && settled >= cursor && floor >= cursor {
+			continue
+		}
+		lastSeen = cursor
+		highest, inFlight, err := l.store.readFlight(ctx)
+		if err != nil {
+			l.sparse.warn("marks not kept", err)
+			continue
+		}
+		l.marks.observe(highest, inFlight)
+		if _, _, _, settled = l.marks.get(); settled > floor && time.Since(lastFloor) >= floorEvery {
+			lastFloor = time.Now()
+			floor, err := l.store.raiseFloor(ctx, settled)
+			if err != nil {
+				l.sparse.warn("floor not raised", err)
+				continue
+			}
+			l.marks.raise(floor)
+		}
+	}
+}

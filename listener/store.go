@@ -1,0 +1,82 @@
+package listener
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outbox-listener/outbox-listener/sql"
+)
+
+// dbTimeout bounds every call to the database, so that a connection that was
+// cut off without a word costs seconds and not minutes.
+const dbTimeout = 10 * time.Second
+
+// inlinePayload is the largest payload, in bytes of text, that a claim brings
+// along; larger ones are read one by one when their turn comes.
+const inlinePayload = 64 << 10
+
+// store is the listener's side of the tables: each method is one statement
+// or one transaction. The files in sql/queries say what each promises.
+type store struct {
+	pool       *pgxpool.Pool
+	lease      time.Duration // how long a claim lasts without renewal
+	maxPayload int           // bytes of text; larger payloads are refused
+}
+
+// settings makes a transaction independent of what the role or the database
+// set as defaults. The plans of our statements are known: each walks an index
+// from a bound. A planner that believes a busy table to be tiny would choose
+// otherwise, and be wrong by the next batch.
+const settings = `select set_config('synchronous_commit', $1, true),
+	set_config('statement_timeout', '10000', true), set_config('lock_timeout', '5000', true),
+	set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+	set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+	set_config('jit', 'off', true)`
+
+// Whether a commit waits until it is on disk. A lost claim is only claimed
+// again; a lost record would be a second send.
+const (
+	durable    = "on"
+	forgetable = "off"
+)
+
+// tx runs what queue adds in one READ COMMITTED transaction and one round
+// trip. The level is explicit, since the claim under any other fails as soon
+// as a row changed after its snapshot.
+func (s *store) tx(ctx context.Context, commit string, queue func(b *pgx.Batch)) error {
+	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
+	defer cancel()
+	var b pgx.Batch
+	b.Queue("begin isolation level read committed read write") // Batch.BeginTx would cost a round trip to end
+	b.Queue(settings, commit)
+	queue(&b)
+	b.Queue("commit")
+	return s.pool.SendBatch(ctx, &b).Close()
+}
+
+// The statements, by the names of their files.
+var (
+	sqlClaimEvents       = sql.Query("claim_events")
+	sqlLoadPayload       = sql.Query("load_payload")
+	sqlAdoptDeliveries   = sql.Query("adopt_deliveries")
+	sqlClaimDue          = sql.Query("claim_due")
+	sqlNextDue           = sql.Query("next_due")
+	sqlAnnounceNew       = sql.Query("announce_new")
+	sqlAnnounceAgain     = sql.Query("announce_again")
+	sqlRecordEvents      = sql.Query("record_events")
+	sqlRecordOrphans     = sql.Query("record_orphans")
+	sqlRecordDeliveries  = sql.Query("record_deliveries")
+	sqlRecordAttempts    = sql.Query("record_attempts")
+	sqlLockEvents        = sql.Query("lock_events")
+	sqlSettleEvents      = sql.Query("settle_events")
+	sqlRenewEvents       = sql.Query("renew_events")
+	sqlRenewDeliveries   = sql.Query("renew_deliveries")
+	sqlReleaseEvents     = sql.Query("release_events")
+	sqlReleaseDeliveries = sql.Query("release_deliveries")
+	sqlSequence          = sql.Query("sequence")
+	sqlInFlight          = sql.Query("in_flight")
+	sqlAdvanceFloor      = sql.Query("advance_floor")
+)

@@ -1,0 +1,154 @@
+package listener
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+func TestDeliveryID(t *testing.T) {
+	t.Parallel()
+	ev := uuid.MustParse("6f0c5a3e-8a51-4c1e-9a7e-0d8d2f6f3b11")
+	base := dispatch.Message{Route: "a", Step: "b", Recipient: "c"}
+	id := deliveryID(7, ev, &base, 0)
+	if id != deliveryID(7, ev, &base, 0) {
+		t.Error("the same delivery has two ids")
+	}
+	if id.Version() != 8 || id.Variant() != uuid.RFC4122 {
+		t.Errorf("%s is version %d, variant %s; want 8 of RFC 9562", id, id.Version(), id.Variant())
+	}
+	for name, other := range map[string]uuid.UUID{
+		"another event":      deliveryID(7, uuid.Nil, &base, 0),
+		"another step":       deliveryID(7, ev, &dispatch.Message{Route: "a", Step: "x", Recipient: "c"}, 0),
+		"a shifted boundary": deliveryID(7, ev, &dispatch.Message{Route: "ab", Step: "", Recipient: "c"}, 0),
+		"a generation later": deliveryID(7, ev, &base, 1),
+	} {
+		if other == id {
+			t.Errorf("%s has the same id", name)
+		}
+	}
+	later := deliveryID(8, ev, &base, 0)
+	if later.String() <= id.String() {
+		t.Errorf("a later event sorts first: %s, %s", id, later)
+	}
+	if [10]byte(later[6:]) != [10]byte(id[6:]) {
+		t.Error("the tail depends on where the event stands")
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	var sum time.Duration
+	for n := 1; n < DefaultMaxAttempts; n++ {
+		sum += ceiling(n)
+		for range 100 {
+			if w := backoff(n, 0); w < 0 || w > ceiling(n) {
+				t.Fatalf("backoff(%d) = %s, ceiling %s", n, w, ceiling(n))
+			}
+		}
+	}
+	if mean := sum / 2; mean < 18*time.Hour || mean > 30*time.Hour {
+		t.Errorf("%d attempts span %s in the mean, want about a day", DefaultMaxAttempts, mean)
+	}
+	if w := backoff(1, time.Hour); w < time.Hour || w > 70*time.Minute {
+		t.Errorf("asked to wait an hour: %s", w)
+	}
+	if c := ceiling(1 << 30); c != lastCeiling {
+		t.Errorf("ceiling of a huge attempt = %s", c)
+	}
+}
+
+// TestMarksNeverPassALateCommit plays transactions that draw numbers, stay
+// open and commit in any order against the marks, with claims that see only
+// what is committed: every event is claimed once, and the mark never passes
+// one that is still to come.
+func TestMarksNeverPassALateCommit(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		var m marks
+		m.reset(0)
+		type txn struct {
+			name string
+			seqs []int64
+		}
+		var open []txn
+		var next int64
+		visible := map[int64]bool{} // true once claimed
+		names := 0
+		claim := func(lower int64, limit int) int {
+			_, _, _, settled := m.get()
+			n, highest := 0, lower
+			for seq := lower + 1; seq <= next && n < limit; seq++ {
+				if done, ok := visible[seq]; ok && !done {
+					visible[seq] = true
+					n++
+					highest = seq
+				}
+			}
+			m.looked(lower, n, limit, highest, settled)
+			return n
+		}
+		for range 400 {
+			switch r.IntN(6) {
+			case 0: // begin: the lock comes before the first number
+				names++
+				open = append(open, txn{name: string(rune(names))})
+			case 1, 2: // draw a number
+				if len(open) > 0 {
+					i := r.IntN(len(open))
+					next++
+					open[i].seqs = append(open[i].seqs, next)
+				}
+			case 3: // commit or roll back
+				if len(open) > 0 {
+					i := r.IntN(len(open))
+					if r.IntN(4) > 0 {
+						for _, s := range open[i].seqs {
+							visible[s] = false
+						}
+					}
+					open = append(open[:i], open[i+1:]...)
+				}
+			case 4:
+				flight := map[string]struct{}{}
+				highest := next
+				for _, o := range open {
+					flight[o.name] = struct{}{}
+				}
+				m.observe(highest, flight)
+			case 5:
+				_, mark, cursor, _ := m.get()
+				claim([]int64{mark, cursor}[r.IntN(2)], 1+r.IntN(5))
+			}
+			_, mark, _, _ := m.get()
+			for _, o := range open {
+				for _, s := range o.seqs {
+					if s <= mark {
+						t.Fatalf("seed %d: mark %d passed %d, which is not committed yet", seed, mark, s)
+					}
+				}
+			}
+		}
+		for _, o := range open {
+			for _, s := range o.seqs {
+				visible[s] = false
+			}
+		}
+		for {
+			_, mark, _, _ := m.get()
+			if claim(mark, 5) == 0 {
+				break
+			}
+		}
+		for s, claimed := range visible {
+			if !claimed {
+				t.Fatalf("seed %d: event %d was never claimed", seed, s)
+			}
+		}
+	}
+}
