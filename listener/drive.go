@@ -14,6 +14,7 @@ const (
 	restless    = 2 * time.Millisecond
 	rescanEvery = 100 * time.Millisecond
 	crowdOf     = 12 // events of one look that are too many to be asleep between
+	helpEvery   = 100 * time.Millisecond
 )
 
 // looker claims events step by step, from where it last looked.
@@ -147,7 +148,7 @@ func (l *Listener) sweepEvery() time.Duration {
 // any case.
 func (l *Listener) drive(ctx context.Context) error {
 	k := &looker{l: l}
-	var nextSweep, lastRow time.Time
+	var nextSweep, lastRow, nextCall time.Time
 	fails := 0
 	for ctx.Err() == nil {
 		leader, epoch := l.waker.gate()
@@ -167,6 +168,10 @@ func (l *Listener) drive(ctx context.Context) error {
 			lastRow = now
 			if epoch > 0 && n > crowdOf {
 				l.waker.crowd()
+			}
+			if leader && k.full && now.After(nextCall) {
+				nextCall = now.Add(helpEvery)
+				l.waker.callForHelp(ctx)
 			}
 			continue
 		}

@@ -141,8 +141,10 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 	}
 	jobs, err := l.plan(ctx, e)
 	if err != nil {
-		l.sparse.warn("event not planned; given back", err)
-		l.giveBack(ctx, e, "")
+		// Its lease runs out by itself: to have it back at once would be
+		// to meet the same trouble again at once.
+		l.sparse.warn("event not planned; it comes back when its lease has run out", err)
+		l.forget(e)
 		return
 	}
 	e.mu.Lock()

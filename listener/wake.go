@@ -134,22 +134,15 @@ func (w *waker) connect(ctx context.Context) (*pgx.Conn, error) {
 	if deaf > 0 {
 		wait(ctx, min(time.Duration(deaf)*10*time.Second, time.Minute))
 	}
-	conn, err := pgx.ConnectConfig(ctx, w.config)
-	if err != nil {
-		return nil, err
-	}
-	if _, err = conn.Exec(ctx, sessionSettings); err != nil {
-		_ = conn.Close(ctx) // the error that matters is the one we have
-		return nil, fmt.Errorf("prepare the LISTEN session: %w", err)
-	}
-	return conn, nil
+	return pgx.ConnectConfig(ctx, w.config)
 }
 
 // sessionSettings makes the session last while we do, and no longer. Limits
 // that the role may have as defaults would end it, since it is idle by nature.
 // Where we are gone without a word the server must notice too: until it does,
 // the session holds the gate open, and every insert notifies nobody. Not every
-// version knows every name.
+// version knows every name. They are set after the first heartbeat: behind a
+// transaction pooler they would stay with whoever gets that session next.
 const sessionSettings = `select set_config(s.name, w.setting, false)
 	from pg_catalog.pg_settings as s
 	join (values
@@ -288,6 +281,16 @@ func (w *waker) openGate(ctx context.Context) <-chan bool {
 	return ch
 }
 
+// callForHelp wakes the other listeners. While the gate is shut nobody else
+// notifies them; alone in its transaction, a notification is cheap.
+func (w *waker) callForHelp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if _, err := w.pool.Exec(ctx, `select pg_catalog.pg_notify($1, '')`, WakeName); err != nil && ctx.Err() == nil {
+		w.sparse.warn("help not called for", err)
+	}
+}
+
 // crowd tells the gate that a wake-up brought many events: the next
 // notification shuts it, and inserters fall silent.
 func (w *waker) crowd() {
@@ -382,6 +385,9 @@ func (w *waker) beaten(ctx context.Context, conn *pgx.Conn) error {
 	if first {
 		w.log.Info("listening", "wake", WakeName)
 		signal(w.C)
+		if _, err := conn.Exec(ctx, sessionSettings); err != nil {
+			return fmt.Errorf("prepare the LISTEN session: %w", err)
+		}
 	}
 	if leader {
 		return nil

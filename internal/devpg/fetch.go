@@ -97,7 +97,7 @@ func (f finder) download(release embeddedpostgres.PostgresVersion, cache, final 
 	}
 	err = embeddedpostgres.NewDatabase(config).Start()
 	if !holdsPrograms(filepath.Join(extracted, "bin")) {
-		return fmt.Errorf("Postgres %s for %s/%s: %w", release, runtime.GOOS, runtime.GOARCH, err)
+		return fmt.Errorf("fetch of Postgres %s for %s/%s: %w", release, runtime.GOOS, runtime.GOARCH, err)
 	}
 	if err := readableByAll(extracted); err != nil {
 		return err

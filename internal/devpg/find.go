@@ -129,6 +129,9 @@ func (f finder) find(ctx context.Context, want int) (string, int, error) {
 		return "", 0, fmt.Errorf("found Postgres %d, wanted is %d: %w", other, want, errOtherVersion{other})
 	}
 
+	if err := ctx.Err(); err != nil {
+		return "", 0, err // nothing was looked at properly, so nothing is missing
+	}
 	dir, err := f.fetch(ctx, want)
 	if err == nil {
 		var version int

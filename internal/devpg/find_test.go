@@ -6,9 +6,11 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"net/http"
@@ -133,6 +135,23 @@ func TestFindUnreachable(t *testing.T) {
 
 	_, err = Start(t.Context(), Options{DataDir: filepath.Join(root, "private", "data")})
 	wantError(t, err, "may not enter", filepath.Join(root, "private"))
+}
+
+// Being stopped is no reason to download what is installed.
+func TestFindCanceled(t *testing.T) {
+	t.Setenv(binEnv, "")
+	t.Setenv("PATH", fake(t, filepath.Join(folder(t), "bin"), "15.1"))
+	repo := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("asked for %s", r.URL)
+	}))
+	defer repo.Close()
+	f := newFinder(t, "/nowhere")
+	f.repo = repo.URL
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := f.find(ctx, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
 }
 
 // TestFetch downloads an archive from a local repository, whose programs hand

@@ -45,7 +45,7 @@ func serverAccount(dataDir string) (*account, error) {
 			return &account{name: name, uid: uint32(uid), gid: uint32(gid)}, nil
 		}
 	}
-	return nil, errors.New("Postgres does not run as root, and there is no account postgres or nobody to run it as")
+	return nil, errors.New("no account postgres or nobody to run Postgres as: it refuses to run as root")
 }
 
 // mkdirs makes dir and what is missing above it, open to the account whatever

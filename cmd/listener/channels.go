@@ -1,0 +1,107 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/sink"
+	"github.com/outbox-listener/outbox-listener/dispatch/smtp"
+	"github.com/outbox-listener/outbox-listener/dispatch/twilio"
+	"github.com/outbox-listener/outbox-listener/dispatch/webhook"
+)
+
+// missing returns which variables ch still needs. Where it returns none, the
+// channel can be made.
+func (c *config) missing(ch dispatch.Channel) []string {
+	type need struct {
+		name string
+		set  bool
+	}
+	var needs []need
+	switch ch {
+	case dispatch.ChannelSMS:
+		needs = []need{{"TWILIO_ACCOUNT_SID", c.Twilio.AccountSID != ""}, {"TWILIO_AUTH_TOKEN", c.Twilio.AuthToken != ""}, {"TWILIO_FROM", c.Twilio.From != ""}}
+	case dispatch.ChannelEmail:
+		user, pass := c.SMTP.User != "", c.SMTP.Pass != ""
+		needs = []need{{"SMTP_HOST", c.SMTP.Host != ""}, {"SMTP_FROM", c.SMTP.From != ""},
+			{"SMTP_USER", user || !pass}, {"SMTP_PASS", pass || !user}}
+	case dispatch.ChannelWebhook:
+		needs = []need{{"OUTBOX_WEBHOOK_SECRET", c.Webhook.Secret != ""}}
+	}
+	var names []string
+	for _, n := range needs {
+		if !n.set {
+			names = append(names, n.name)
+		}
+	}
+	return names
+}
+
+// providers are the channels that may be left unconfigured.
+var providers = []dispatch.Channel{dispatch.ChannelSMS, dispatch.ChannelEmail, dispatch.ChannelWebhook}
+
+// channels has the senders of everything that is configured.
+type channels struct {
+	*dispatch.Dispatcher
+	names []string
+	close []io.Closer
+}
+
+// newChannels makes the senders. What it finds wrong with the configuration
+// is what shows only when the variables of one channel are seen together.
+func newChannels(c *config, log *slog.Logger) (*channels, configError) {
+	out := &channels{Dispatcher: dispatch.New()}
+	var problems configError
+	add := func(ch dispatch.Channel, s dispatch.Sender, p dispatch.Policy, err error) {
+		if err != nil {
+			// "TWILIO_FROM: why" or "smtp: why"
+			name, reason, _ := strings.Cut(err.Error(), ": ")
+			if name != strings.ToUpper(name) {
+				name = strings.ToUpper(name) + "_*"
+			}
+			problems = append(problems, problem{name: name, reason: "cannot be used: " + oneLine(reason)})
+			return
+		}
+		out.Register(ch, s, p)
+		out.names = append(out.names, string(ch))
+		if c, ok := s.(io.Closer); ok {
+			out.close = append(out.close, c)
+		}
+	}
+	add(dispatch.ChannelLog, sink.NewLog(log), dispatch.Policy{}, nil)
+	add(dispatch.ChannelDiscard, sink.NewDiscard(), dispatch.Policy{}, nil)
+	if len(c.missing(dispatch.ChannelSMS)) == 0 {
+		s, err := twilio.New(twilio.Config{AccountSID: c.Twilio.AccountSID, AuthToken: c.Twilio.AuthToken, From: c.Twilio.From, BaseURL: c.Twilio.BaseURL})
+		add(dispatch.ChannelSMS, s, twilio.Policy, err)
+	}
+	if len(c.missing(dispatch.ChannelEmail)) == 0 {
+		s, err := smtp.New(smtp.Config{Host: c.SMTP.Host, Port: c.SMTP.Port, User: c.SMTP.User, Pass: c.SMTP.Pass, From: c.SMTP.From, TLS: c.SMTP.TLS})
+		add(dispatch.ChannelEmail, s, smtp.Policy, err)
+	}
+	if len(c.missing(dispatch.ChannelWebhook)) == 0 {
+		s, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{c.Webhook.Secret}, AllowCIDRs: c.Webhook.Allow, UserAgent: "outbox-listener/" + version()})
+		add(dispatch.ChannelWebhook, s, webhook.Policy, err)
+	}
+	slices.Sort(out.names)
+	return out, problems
+}
+
+// Close lets go of what the senders keep open.
+func (c *channels) Close() {
+	for _, s := range c.close {
+		_ = s.Close() // nothing is under way any more
+	}
+}
+
+// warnUnconfigured writes a line for each channel whose deliveries will be
+// skipped.
+func warnUnconfigured(c *config, log *slog.Logger) {
+	for _, ch := range providers {
+		if missing := c.missing(ch); len(missing) > 0 {
+			log.Warn("channel not configured; its deliveries are skipped", "channel", string(ch), "missing", strings.Join(missing, ", "))
+		}
+	}
+}

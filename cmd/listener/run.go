@@ -1,0 +1,329 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outbox-listener/outbox-listener/listener"
+	"github.com/outbox-listener/outbox-listener/listener/admin"
+)
+
+// runCmd is the listener itself: what happens when no command is named.
+type runCmd struct {
+	Once  bool `help:"Deliver batch after batch until nothing is due, print the counts as JSON, and exit: 0, or 3 if something was not delivered."`
+	Limit int  `placeholder:"N" help:"With --once: stop after N events. 0 means all."`
+}
+
+// Validate is called by kong.
+func (c runCmd) Validate() error {
+	switch {
+	case c.Limit < 0:
+		return errors.New("--limit has to be 0 or more")
+	case c.Limit > 0 && !c.Once:
+		return errors.New("--limit goes with --once; OUTBOX_BATCH_SIZE limits the one batch")
+	}
+	return nil
+}
+
+// stats is what the one-shot modes print and the admin endpoint answers.
+type stats struct {
+	OK        bool `json:"ok"`
+	Total     int  `json:"total"`
+	Processed int  `json:"processed"`
+	Skipped   int  `json:"skipped"`
+	Errors    int  `json:"errors"`
+}
+
+// program is one run of the listener.
+type program struct {
+	cfg            *config
+	log            *slog.Logger
+	stdout, stderr io.Writer
+	pool           *pgxpool.Pool
+	listener       *listener.Listener
+}
+
+// runListener delivers events in the mode that cmd and the configuration ask
+// for, and returns the exit code.
+func runListener(ctx context.Context, cmd runCmd, s settings, stdout, stderr io.Writer) int {
+	cfg, problems := readConfig(s)
+	daemonMode := cfg.PollInterval > 0 && !cmd.Once
+	logs := stderr // stdout is for the counts
+	if daemonMode {
+		logs = stdout
+	}
+	log := newLogger(logs, cfg.LogFormat, cfg.LogLevel, s.env)
+	senders, more := newChannels(cfg, log)
+	if problems = append(problems, more...); len(problems) > 0 {
+		return complain(stderr, problems)
+	}
+	defer senders.Close()
+	for _, m := range s.misspelled() {
+		log.Warn("unknown variable ignored; is it misspelled?", "name", m.name, "meant", m.meant)
+	}
+	warnUnconfigured(cfg, log)
+
+	p := &program{cfg: cfg, log: log, stdout: stdout, stderr: stderr}
+	if err := p.open(ctx, senders); err != nil {
+		return p.fail(err)
+	}
+	defer p.pool.Close()
+	if daemonMode {
+		return p.daemon(ctx, senders.names)
+	}
+	return p.once(ctx, cmd)
+}
+
+// open makes the pool and the listener; it does not connect yet.
+func (p *program) open(ctx context.Context, senders *channels) error {
+	pc, err := parseDatabase(p.cfg.DatabaseURL, p.cfg.DatabaseSSL)
+	if err != nil {
+		return fmt.Errorf("DATABASE_URL %w", err)
+	}
+	if host := plaintext(pc); host != "" {
+		p.log.Warn("the connection to the database may go over the network without TLS; sslmode=verify-full in DATABASE_URL prevents it", "host", host)
+	}
+	lc := listener.Config{
+		Dispatcher:    senders.Dispatcher,
+		BatchSize:     p.cfg.BatchSize,
+		Workers:       p.cfg.Workers,
+		PollInterval:  p.cfg.PollInterval,
+		Lease:         p.cfg.Lease,
+		MaxAttempts:   p.cfg.MaxAttempts,
+		MaxPayload:    p.cfg.MaxPayload,
+		ShutdownGrace: p.cfg.ShutdownGrace,
+		Log:           p.log,
+	}
+	if p.cfg.ListenURL != "" {
+		listen, err := parseDatabase(p.cfg.ListenURL, p.cfg.DatabaseSSL)
+		if err != nil {
+			return fmt.Errorf("OUTBOX_LISTEN_DATABASE_URL %w", err)
+		}
+		lc.Listen = listen.ConnConfig
+	}
+	if p.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), pc); err != nil {
+		return err
+	}
+	lc.Pool = p.pool
+	p.listener, err = listener.New(lc)
+	return err
+}
+
+// once delivers one batch, or with --once all that is due, and prints the
+// counts. The one batch exits 0 whenever it ran, as the worker before us did:
+// its schedulers take anything else for a crash.
+func (p *program) once(ctx context.Context, cmd runCmd) int {
+	if err := awaitDatabase(ctx, p.pool, false, p.log, nil); err != nil {
+		if ctx.Err() != nil {
+			err = errors.New("stopped before anything was done")
+		}
+		return p.fail(err)
+	}
+	limit := p.cfg.BatchSize
+	if cmd.Once {
+		limit = cmd.Limit
+	}
+	st, err := p.listener.Once(ctx, limit)
+	out, jerr := json.MarshalIndent(stats{err == nil, st.Total, st.Processed, st.Skipped, st.Errors}, "", "  ")
+	if jerr == nil {
+		_, jerr = fmt.Fprintf(p.stdout, "%s\n", out)
+	}
+	switch {
+	case err != nil:
+		return p.fail(fmt.Errorf("broke off: %w", err))
+	case jerr != nil:
+		return p.fail(jerr)
+	case cmd.Once && st.Errors > 0:
+		return exitFailures
+	}
+	return exitOK
+}
+
+// daemon delivers events until ctx ends.
+func (p *program) daemon(ctx context.Context, channels []string) int {
+	// The listener lives a little longer than ctx where somebody waits for a
+	// dispatch, and dispatches end with it.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ended, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	d := &drains{listener: p.listener, ended: ended}
+
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	address, err := p.serveAdmin(serving, d, &helpers)
+	if err != nil {
+		return p.fail(err)
+	}
+	p.log.Info("starting", "version", version(), "channels", strings.Join(channels, ", "), "poll", p.cfg.PollInterval,
+		"workers", p.cfg.Workers, "lease", p.cfg.Lease, "admin", address)
+
+	err = awaitDatabase(ctx, p.pool, true, p.log, func() { notify(p.log, patience) })
+	if ctx.Err() != nil {
+		p.log.Info("stopped before the database was ready")
+		return exitOK
+	}
+	if err != nil {
+		return p.fail(err)
+	}
+
+	helpers.Go(func() { announceReady(running, p.listener.Health, p.log) })
+	helpers.Go(func() { feedWatchdog(running, p.alive, p.log) })
+	helpers.Go(func() {
+		<-serving.Done()
+		p.log.Info("stopping")
+		notify(p.log, daemon.SdNotifyStopping)
+		d.close(drainGrace)
+		stop()
+	})
+	err = p.listener.Run(running)
+	end()
+	stop()
+	stopServing()
+	helpers.Wait()
+	if err != nil {
+		return p.fail(err)
+	}
+	p.log.Info("stopped")
+	return exitOK
+}
+
+// serveAdmin starts the admin endpoint, if there is a key to it, and returns
+// where it listens.
+func (p *program) serveAdmin(ctx context.Context, d *drains, helpers *sync.WaitGroup) (string, error) {
+	if p.cfg.AdminKey == "" {
+		p.log.Warn("no admin endpoint and no probes: ADMIN_API_KEY is not set")
+		return "off", nil
+	}
+	server, err := admin.New(admin.Config{
+		Key:        p.cfg.AdminKey,
+		Drain:      d.drain,
+		Health:     p.listener.Health,
+		Ping:       p.pool.Ping,
+		SweepEvery: p.sweepEvery(),
+		Grace:      p.cfg.ShutdownGrace + drainGrace,
+		Log:        p.log,
+	})
+	if err != nil {
+		return "", err
+	}
+	l, err := net.Listen("tcp", p.cfg.AdminAddr)
+	if err != nil {
+		return "", fmt.Errorf("cannot serve the admin endpoint at OUTBOX_ADMIN_ADDR=%s: %w", p.cfg.AdminAddr, lastError(err))
+	}
+	if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil && remote(host) {
+		p.log.Warn("the admin endpoint can be reached from other machines, by plain HTTP", "addr", l.Addr().String())
+	}
+	helpers.Go(func() {
+		if err := server.Serve(ctx, l); err != nil {
+			p.log.Error("admin endpoint ended", "error", err)
+		}
+	})
+	return l.Addr().String(), nil
+}
+
+// lastError is the innermost cause of err, which says in a few words what a
+// system call found.
+func lastError(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
+		}
+		err = next
+	}
+}
+
+// sweepEvery is how often the listener sweeps at the least.
+func (p *program) sweepEvery() time.Duration { return min(p.cfg.PollInterval, p.cfg.Lease/6) }
+
+func (p *program) alive(ctx context.Context) bool {
+	return alive(p.listener.Health(), time.Now(), p.sweepEvery(), func() error {
+		ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+		defer cancel()
+		return p.pool.Ping(ctx)
+	})
+}
+
+// fail prints one line that says why there is nothing to be done.
+func (p *program) fail(err error) int {
+	fmt.Fprintln(p.stderr, "listener: "+oneLine(err.Error()))
+	return exitCannot
+}
+
+// complain prints everything that is wrong with the configuration.
+func complain(stderr io.Writer, problems configError) int {
+	if len(problems) == 1 {
+		fmt.Fprintf(stderr, "listener: %v\n", problems)
+		return exitCannot
+	}
+	fmt.Fprintf(stderr, "listener: %d problems with the configuration:\n", len(problems))
+	for _, p := range problems {
+		fmt.Fprintf(stderr, "  %v\n", p)
+	}
+	return exitCannot
+}
+
+// drainGrace is how long a stop waits for dispatches that somebody asked for,
+// before the listener stops claiming under them.
+const drainGrace = 5 * time.Second
+
+var errNotRunning = errors.New("the listener is not running")
+
+// drains are the dispatches that were asked for at the admin endpoint.
+type drains struct {
+	listener *listener.Listener
+	ended    context.Context // when the listener has stopped: nobody delivers any more
+
+	mu     sync.Mutex
+	closed bool
+	open   sync.WaitGroup
+}
+
+// drain delivers up to limit events and counts them.
+func (d *drains) drain(ctx context.Context, limit int) (listener.Stats, error) {
+	d.mu.Lock()
+	if d.closed || d.listener.Health().LastSweep.IsZero() {
+		d.mu.Unlock()
+		return listener.Stats{}, errNotRunning
+	}
+	d.open.Add(1)
+	d.mu.Unlock()
+	defer d.open.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(d.ended, cancel)()
+	return d.listener.Drain(ctx, limit)
+}
+
+// close lets no more of them begin and waits for those under way, at most for
+// grace.
+func (d *drains) close(grace time.Duration) {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		d.open.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/smtp"
+	"github.com/outbox-listener/outbox-listener/dispatch/webhook"
+	"github.com/outbox-listener/outbox-listener/listener/admin"
+)
+
+// config is everything that the program can be told by variables.
+type config struct {
+	DatabaseURL dispatch.Secret
+	DatabaseSSL bool
+	ListenURL   dispatch.Secret
+
+	BatchSize     int
+	PollInterval  time.Duration // 0: one batch, then exit
+	Workers       int
+	Lease         time.Duration
+	MaxAttempts   int
+	MaxPayload    int // bytes
+	ShutdownGrace time.Duration
+
+	LogFormat logFormat
+	LogLevel  slog.Level
+
+	AdminAddr string
+	AdminKey  dispatch.Secret // "": no admin endpoint
+
+	Twilio struct {
+		AccountSID string
+		AuthToken  dispatch.Secret
+		From       string
+		BaseURL    string
+	}
+	SMTP struct {
+		Host string
+		Port int // 0: by TLS
+		User string
+		Pass dispatch.Secret
+		From string
+		TLS  smtp.TLSMode
+	}
+	Webhook struct {
+		Secret dispatch.Secret
+		Allow  []netip.Prefix
+	}
+}
+
+// variable is one row of the table: what a person reads about a variable, and
+// how its value is read. Texts are Markdown.
+type variable struct {
+	kind
+	name     string
+	group    string // set in the first row of a group, and meant for those after it
+	meaning  string
+	def      string // as one would write it; "" means none
+	unset    string // what holds without a value, where def does not say it
+	required bool
+	secret   bool // never shown, and NAME_FILE works too
+}
+
+// variables is the table. The documentation is generated from it, and it is
+// what reads the configuration.
+var variables = []variable{
+	{group: "Database",
+		name: "DATABASE_URL", secret: true, required: true,
+		meaning: "The database that has `outbox_events`.",
+		kind:    postgresURL(func(c *config) *dispatch.Secret { return &c.DatabaseURL }, neededConns)},
+	{name: "DATABASE_SSL", def: "false",
+		meaning: "Ask for TLS where the URL says nothing about it: as `sslmode=require` in the URL. For a server that is not on this machine `sslmode=verify-full` is better, since it also makes sure who answers.",
+		kind:    yesNo(func(c *config) *bool { return &c.DatabaseSSL })},
+	{name: "OUTBOX_LISTEN_DATABASE_URL", secret: true, unset: "`DATABASE_URL`",
+		meaning: "The way to the same database for `LISTEN`, where `DATABASE_URL` goes through a pooler such as PgBouncer in transaction mode.",
+		kind:    postgresURL(func(c *config) *dispatch.Secret { return &c.ListenURL }, 0)},
+
+	{group: "Work",
+		name: "OUTBOX_POLL_INTERVAL_MS", def: "0",
+		meaning: "Above 0: run as a daemon, and look at least this often for what no notification announced. 0: deliver one batch and exit.",
+		kind:    milliseconds(func(c *config) *time.Duration { return &c.PollInterval }, 24*time.Hour)},
+	{name: "OUTBOX_BATCH_SIZE", def: "10",
+		meaning: "Most events of one claim, and of the one batch.",
+		kind:    number(func(c *config) *int { return &c.BatchSize }, 1, 1000)},
+	{name: "OUTBOX_WORKERS", def: "16",
+		meaning: "Deliveries under way at once.",
+		kind:    number(func(c *config) *int { return &c.Workers }, 1, 1000)},
+	{name: "OUTBOX_LEASE", def: "20s",
+		meaning: "How long a claim lasts unless it is renewed, which happens three times as often. After a crash, events wait this long for another listener.",
+		kind:    duration(func(c *config) *time.Duration { return &c.Lease }, time.Second, time.Hour)},
+	{name: "OUTBOX_MAX_ATTEMPTS", def: "12",
+		meaning: "Attempts before a delivery is given up as dead. 12 take about a day.",
+		kind:    number(func(c *config) *int { return &c.MaxAttempts }, 1, 1000)},
+	{name: "OUTBOX_MAX_PAYLOAD_BYTES", def: "1048576",
+		meaning: "Larger payloads are refused: their deliveries are dead at once.",
+		kind:    number(func(c *config) *int { return &c.MaxPayload }, 1, 256<<20)},
+	{name: "OUTBOX_SHUTDOWN_GRACE", def: "40s",
+		meaning: "How long a stop waits for what is being sent.",
+		kind:    duration(func(c *config) *time.Duration { return &c.ShutdownGrace }, 10*time.Millisecond, time.Hour)},
+
+	{group: "Log",
+		name: "OUTBOX_LOG_FORMAT", def: "auto",
+		meaning: "`auto` is `tint` on a terminal, `text` with priorities in the systemd journal, and `json` everywhere else. `NO_COLOR` is respected.",
+		kind:    choice(func(c *config) *logFormat { return &c.LogFormat }, logAuto, logTint, logText, logJSON)},
+	{name: "OUTBOX_LOG_LEVEL", def: "info",
+		meaning: "The least severe lines to write.",
+		kind:    level(func(c *config) *slog.Level { return &c.LogLevel })},
+
+	{group: "Admin endpoint",
+		name: "OUTBOX_ADMIN_ADDR", def: "127.0.0.1:3001",
+		meaning: "Where the daemon serves the admin endpoint and the probes. It speaks plain HTTP: on other than loopback addresses put TLS in front of it.",
+		kind:    listenAddress(func(c *config) *string { return &c.AdminAddr })},
+	{name: "ADMIN_API_KEY", secret: true, unset: "no endpoint",
+		meaning: "The key to the admin endpoint, for `x-api-key` or `Authorization: Bearer`. Without it nothing is served at all.",
+		kind: checked(secret(func(c *config) *dispatch.Secret { return &c.AdminKey }, "a text that nobody can guess, best of 24 characters or more (`openssl rand -hex 24`)"),
+			func(v string) error { return admin.CheckKey(dispatch.Secret(v)) })},
+
+	{group: "SMS (Twilio)",
+		name:    "TWILIO_ACCOUNT_SID",
+		meaning: "The account. SMS are sent if it, the token and the sender are all set; otherwise they are skipped as not configured.",
+		kind: checked(text(func(c *config) *string { return &c.Twilio.AccountSID }, "an account SID (`AC…`): letters, digits, `-` and `_`"), func(v string) error {
+			if len(v) > 64 || strings.Trim(v, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
+				return errUnfit
+			}
+			return nil
+		})},
+	{name: "TWILIO_AUTH_TOKEN", secret: true,
+		meaning: "Its token.",
+		kind:    secret(func(c *config) *dispatch.Secret { return &c.Twilio.AuthToken }, "the token of the account")},
+	{name: "TWILIO_FROM",
+		meaning: "The sender of messages that name none.",
+		kind:    text(func(c *config) *string { return &c.Twilio.From }, "a number such as `+15005550006`, or a sender id of the account")},
+	{name: "TWILIO_API_BASE_URL", def: "https://api.twilio.com",
+		meaning: "Where Twilio's API is; for tests and proxies.",
+		kind:    httpURL(func(c *config) *string { return &c.Twilio.BaseURL }, "https://api.twilio.com")},
+
+	{group: "E-mail (SMTP)",
+		name:    "SMTP_HOST",
+		meaning: "The mail server. E-mail is sent if it and the sender are set; otherwise it is skipped as not configured.",
+		kind:    hostName(func(c *config) *string { return &c.SMTP.Host })},
+	{name: "SMTP_PORT", unset: "587, or 465 with `SMTP_TLS=implicit`",
+		meaning: "Its port.",
+		kind:    number(func(c *config) *int { return &c.SMTP.Port }, 1, 65535)},
+	{name: "SMTP_FROM",
+		meaning: "The sender of every e-mail.",
+		kind:    mailAddress(func(c *config) *string { return &c.SMTP.From })},
+	{name: "SMTP_USER", unset: "no login",
+		meaning: "The user to log in as; goes with `SMTP_PASS`.",
+		kind:    text(func(c *config) *string { return &c.SMTP.User }, "a user name")},
+	{name: "SMTP_PASS", secret: true,
+		meaning: "The password of that user.",
+		kind:    secret(func(c *config) *dispatch.Secret { return &c.SMTP.Pass }, "a password")},
+	{name: "SMTP_TLS", unset: "`implicit` on port 465, `none` on this machine, otherwise `starttls`",
+		meaning: "How the connection is encrypted. `starttls` refuses servers that do not offer it; `opportunistic` takes what is offered, also nothing.",
+		kind:    choice(func(c *config) *smtp.TLSMode { return &c.SMTP.TLS }, smtp.TLSStartTLS, smtp.TLSImplicit, smtp.TLSOpportunistic, smtp.TLSNone)},
+
+	{group: "Webhooks",
+		name: "OUTBOX_WEBHOOK_SECRET", secret: true,
+		meaning: "Signs webhooks as Standard Webhooks asks. Several secrets sign side by side while receivers change from one to the next. Without it webhooks are skipped as not configured.",
+		kind: checked(secret(func(c *config) *dispatch.Secret { return &c.Webhook.Secret }, "`whsec_` and the base64 of 24 to 64 random bytes; several are separated by blanks or commas"), func(v string) error {
+			_, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{dispatch.Secret(v)}})
+			if err == nil {
+				return nil
+			}
+			reason, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "OUTBOX_WEBHOOK_SECRET: "), ";")
+			return errors.New(reason)
+		})},
+	{name: "OUTBOX_WEBHOOK_ALLOW_CIDRS", unset: "none",
+		meaning: "Private, loopback and reserved networks that webhooks may go to all the same, with plain http and any port. Other addresses are public ones, by https on ports 443 and 8443.",
+		kind:    networks(func(c *config) *[]netip.Prefix { return &c.Webhook.Allow })},
+}
