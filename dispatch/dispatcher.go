@@ -2,9 +2,12 @@ package dispatch
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // Dispatcher knows the channels and the routes. Register channels and
@@ -75,11 +78,23 @@ func (d *Dispatcher) Plan(ctx context.Context, ev Event) (msgs []Message) {
 	}
 	for i := range msgs {
 		m := &msgs[i]
+		if twin := slices.IndexFunc(msgs[:i], m.sameAs); twin >= 0 {
+			m.Refused = fmt.Sprintf("the route has two messages for step %q to one recipient; give them different steps", m.Step)
+			m.Step += fmt.Sprintf("#%d", i+1)
+		}
+		if m.Content != nil && !(utf8.Valid(m.Content) && json.Valid(m.Content)) {
+			m.Refused, m.Content = "the content is not JSON", nil
+		}
 		if m.Refused == "" && m.Skip == "" && !d.Configured(m.Channel) {
 			m.Skip = fmt.Sprintf("%s not configured", m.Channel)
 		}
 	}
 	return msgs
+}
+
+// sameAs reports whether m and o would be one delivery.
+func (m *Message) sameAs(o Message) bool {
+	return m.Route == o.Route && m.Step == o.Step && m.Recipient == o.Recipient
 }
 
 // Send makes one attempt within the channel's timeout and returns what came

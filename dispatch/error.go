@@ -44,18 +44,57 @@ func (e *Error) Error() string {
 }
 
 // Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // AsError returns err as an *Error of channel ch. An error of any other type
 // becomes one of kind Unknown: the sender did not say that nothing left.
 func AsError(ch Channel, err error) *Error {
-	if e, ok := errors.AsType[*Error](err); ok && e != nil {
-		if e.Channel != "" {
-			return e
-		}
+	if e := ours(err); e != nil {
 		named := *e
-		named.Channel = ch
+		if named.Channel == "" {
+			named.Channel = ch
+		}
+		if named.Err != nil {
+			named.Err = frozen(named.Err)
+		}
 		return &named
 	}
-	return &Error{Channel: ch, Kind: Unknown, Err: err}
+	return &Error{Channel: ch, Kind: Unknown, Err: frozen(err)}
 }
+
+// ours returns the *Error that err is or wraps, or nil.
+func ours(err error) (e *Error) {
+	defer func() {
+		if recover() != nil { // an Unwrap of others
+			e = nil
+		}
+	}()
+	e, _ = errors.AsType[*Error](err)
+	return e
+}
+
+// frozenError is an error whose text was taken once, where a panic in it is
+// caught.
+type frozenError struct {
+	text string
+	err  error // nil where it panicked
+}
+
+// frozen takes the text of err. The cause of a failure is code of others: its
+// Error method may panic, or its value be a nil of some type.
+func frozen(err error) (f error) {
+	defer func() {
+		if r := recover(); r != nil {
+			f = &frozenError{text: fmt.Sprintf("an error of type %T, whose text panicked", err)}
+		}
+	}()
+	return &frozenError{text: err.Error(), err: err}
+}
+
+func (f *frozenError) Error() string { return f.text }
+func (f *frozenError) Unwrap() error { return f.err }

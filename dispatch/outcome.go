@@ -20,7 +20,7 @@ func Decide(p Policy, n, limit int, r Receipt, err *Error) Outcome {
 		o.State = Delivered
 		return o
 	}
-	o.MinWait = err.RetryAfter
+	o.MinWait = min(max(err.RetryAfter, 0), MaxRetryAfter)
 	switch {
 	case err.Kind == Rejected:
 		o.State = Dead

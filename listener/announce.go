@@ -1,8 +1,10 @@
 package listener
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,19 +24,30 @@ type announcer struct {
 
 type announcement struct {
 	job *job
-	ok  chan bool // has room for the answer
+	ok  chan announced // has room for the answer
 }
+
+// announced is what came of an announcement.
+type announced int
+
+const (
+	unclear   announced = iota // the database did not answer in time
+	refused                    // no longer ours
+	committed                  // it may leave
+)
 
 func newAnnouncer(stop context.Context, s *store, log *slog.Logger) *announcer {
 	a := &announcer{store: s, log: log, stop: stop}
-	a.batcher = newBatcher(500, a.write)
+	a.batcher = newBatcher(500, 8<<20, announcement.bytes, a.write)
 	return a
 }
 
-// announce returns once j stands as "sending" in the ledger, or false when it
-// is no longer ours and must not be sent.
-func (a *announcer) announce(ctx context.Context, j *job) bool {
-	an := announcement{job: j, ok: make(chan bool, 1)}
+func (an announcement) bytes() int { return 500 + len(an.job.Content) }
+
+// announce returns once j stands as "sending" in the ledger. Unless it answers
+// committed, j must not be sent.
+func (a *announcer) announce(ctx context.Context, j *job) announced {
+	an := announcement{job: j, ok: make(chan announced, 1)}
 	a.add(an)
 	select {
 	case ok := <-an.ok:
@@ -51,7 +64,23 @@ func (a *announcer) write(batch []announcement) {
 		kept, err := a.store.announce(a.stop, batch)
 		if err == nil {
 			for _, an := range batch {
-				an.ok <- kept[an.job.ID]
+				if kept[an.job.ID] {
+					an.ok <- committed
+				} else {
+					an.ok <- refused
+				}
+			}
+			return
+		}
+		if isLocked(err) || isRefused(err) {
+			// One of them is in the way: it is not sent, the others are.
+			if len(batch) == 1 {
+				a.log.Warn("delivery not announced, not sent", "event", batch[0].job.EventID, "error", err)
+				batch[0].ok <- unclear
+				return
+			}
+			for _, an := range batch {
+				a.write([]announcement{an})
 			}
 			return
 		}
@@ -60,7 +89,7 @@ func (a *announcer) write(batch []announcement) {
 		var still []announcement
 		for _, an := range batch {
 			if a.stop.Err() != nil || an.job.lease.left() < margin(a.store.lease) {
-				an.ok <- false
+				an.ok <- unclear
 			} else {
 				still = append(still, an)
 			}
@@ -84,6 +113,9 @@ func (s *store) announce(ctx context.Context, batch []announcement) (map[uuid.UU
 			fresh = append(fresh, an.job)
 		}
 	}
+	bySeq := func(a, b *job) int { return cmp.Compare(a.seq, b.seq) }
+	slices.SortFunc(fresh, bySeq)
+	slices.SortFunc(again, bySeq)
 	note := func(rows pgx.Rows) error { return each(rows, func(id uuid.UUID) { kept[id] = true }) }
 	err := s.tx(ctx, durable, func(b *pgx.Batch) {
 		if len(fresh) > 0 {

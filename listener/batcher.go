@@ -9,16 +9,18 @@ import (
 // commit. Nothing waits for a batch to fill; under load batches grow by
 // themselves.
 type batcher[T any] struct {
-	max   int // largest batch
-	flush func([]T)
+	max      int // items in a batch
+	maxBytes int // about, of a batch of more than one
+	size     func(T) int
+	flush    func([]T)
 
 	mu    sync.Mutex
 	items []T
 	wake  chan struct{}
 }
 
-func newBatcher[T any](limit int, flush func([]T)) *batcher[T] {
-	return &batcher[T]{max: limit, flush: flush, wake: make(chan struct{}, 1)}
+func newBatcher[T any](limit, maxBytes int, size func(T) int, flush func([]T)) *batcher[T] {
+	return &batcher[T]{max: limit, maxBytes: maxBytes, size: size, flush: flush, wake: make(chan struct{}, 1)}
 }
 
 func (b *batcher[T]) add(items ...T) {
@@ -31,13 +33,15 @@ func (b *batcher[T]) add(items ...T) {
 func (b *batcher[T]) take() []T {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.items) <= b.max {
-		out := b.items
-		b.items = nil
-		return out
+	n, bytes := 0, 0
+	for n < len(b.items) && n < b.max && (n == 0 || bytes < b.maxBytes) {
+		bytes += b.size(b.items[n])
+		n++
 	}
-	out := b.items[:b.max:b.max]
-	b.items = b.items[b.max:]
+	out := b.items[:n:n]
+	if b.items = b.items[n:]; len(b.items) == 0 {
+		b.items = nil
+	}
 	return out
 }
 

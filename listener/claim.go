@@ -85,9 +85,9 @@ func (s *store) adopt(ctx context.Context, e *event) ([]known, error) {
 // loadPayload reads a payload that was too large to come with the claim. It
 // returns nil and the size when it is larger than what is allowed.
 func (s *store) loadPayload(ctx context.Context, seq int64) (text []byte, size int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
-	defer cancel()
-	err = s.pool.QueryRow(ctx, sqlLoadPayload, seq, s.maxPayload).Scan(&size, &text)
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		b.Queue(sqlLoadPayload, seq, s.maxPayload).QueryRow(func(row pgx.Row) error { return row.Scan(&size, &text) })
+	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("load payload: %w", err)
 	}
@@ -128,10 +128,11 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 // nextDue brings the floor, and how long it is until a delivery is due; false
 // when none waits.
 func (s *store) nextDue(ctx context.Context) (floor int64, due time.Duration, waits bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
-	defer cancel()
 	var secs *float64
-	if err := s.pool.QueryRow(ctx, sqlNextDue).Scan(&floor, &secs); err != nil {
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		b.Queue(sqlNextDue).QueryRow(func(row pgx.Row) error { return row.Scan(&floor, &secs) })
+	})
+	if err != nil {
 		return 0, 0, false, fmt.Errorf("next due: %w", err)
 	}
 	if secs == nil || *secs > longestWait.Seconds() {

@@ -38,7 +38,9 @@ func (k *looker) look(ctx context.Context, limit int, t *tally) (n int, exact bo
 	case !k.full || begun.After(k.rescan):
 		lower = mark
 	}
-	ls, events, err := k.l.store.claimEvents(ctx, lower, top, limit)
+	// A claim that has begun is seen through: cut off, it might commit all
+	// the same, and its events would wait out a lease that nobody knows of.
+	ls, events, err := k.l.store.claimEvents(context.WithoutCancel(ctx), lower, top, limit)
 	if err != nil {
 		return 0, false, err
 	}
@@ -78,7 +80,7 @@ func (l *Listener) take(ls *lease, events []*event, t *tally) {
 // takeDue claims deliveries whose time has come, up to limit of them, and
 // hands them to the pool.
 func (l *Listener) takeDue(ctx context.Context, limit int, t *tally) (int, error) {
-	ls, jobs, err := l.store.claimDue(ctx, limit)
+	ls, jobs, err := l.store.claimDue(context.WithoutCancel(ctx), limit)
 	if err != nil || len(jobs) == 0 {
 		return 0, err
 	}
@@ -135,13 +137,18 @@ func (l *Listener) nextDueAt() time.Time {
 	return l.due
 }
 
-// sweepEvery is the time between sweeps: the poll interval, but never more
+// SweepEvery is the time between sweeps: the poll interval, but never more
 // than a sixth of the lease, so that the work of a dead listener is taken
-// over in time; a tenth of it at random, so that listeners do not sweep in
-// step.
-func (l *Listener) sweepEvery() time.Duration {
-	d := min(l.cfg.PollInterval, l.cfg.Lease/6)
-	return d - d/20 + rand.N(d/10+1)
+// over in time.
+func (l *Listener) SweepEvery() time.Duration {
+	return min(l.cfg.PollInterval, l.cfg.Lease/6)
+}
+
+// nextSweep says when to sweep again. A tenth of the time is at random, so
+// that listeners do not sweep in step.
+func (l *Listener) nextSweep() time.Time {
+	d := l.SweepEvery()
+	return time.Now().Add(d - d/20 + rand.N(d/10+1))
 }
 
 // drive claims until ctx ends: at once when woken, and from time to time in
@@ -202,9 +209,11 @@ func (l *Listener) round(ctx context.Context, k *looker, nextSweep *time.Time) (
 			return 0, false, err
 		}
 		k.session, k.sweeping = session, true
-		*nextSweep = time.Now().Add(l.sweepEvery())
+		*nextSweep = l.nextSweep()
 	}
-	if l.queue.room(ctx, l.cfg.BatchSize) == 0 {
+	// With all hands full there is nothing to claim for, but sweeping goes
+	// on: it is also the sign of life.
+	if !l.awaitRoom(ctx, *nextSweep) {
 		return 0, false, ctx.Err()
 	}
 	if due := l.nextDueAt(); !due.IsZero() && !time.Now().Before(due) {
@@ -217,13 +226,59 @@ func (l *Listener) round(ctx context.Context, k *looker, nextSweep *time.Time) (
 			if err := l.sweep(ctx, false); err != nil {
 				return n, false, err
 			}
+			// What is due and was not to be had is in somebody else's
+			// hands at this moment.
+			l.putOffDue(dueAgain)
 		}
-		if l.queue.room(ctx, l.cfg.BatchSize) == 0 {
+		if !l.awaitRoom(ctx, *nextSweep) {
 			return n, false, ctx.Err()
 		}
 	}
 	m, exact, err := k.look(ctx, l.cfg.BatchSize, nil)
 	return n + m, exact, err
+}
+
+// awaitRoom waits until there is room for a batch, and reports false when ctx
+// or the time until the next sweep ends first. While outcomes cannot be
+// recorded there is none: what is ours but not on record must not be claimed
+// again by ourselves, once the database is back and the lease is over.
+//
+// Whoever owns the gate and has no room keeps the others awake: with the gate
+// shut nobody else tells them that there is something to do.
+func (l *Listener) awaitRoom(ctx context.Context, until time.Time) bool {
+	for {
+		slice, cancel := context.WithTimeout(ctx, helpEvery)
+		free := l.queue.room(slice, l.cfg.BatchSize)
+		cancel()
+		failing := l.recorder.failing.Load()
+		switch {
+		case ctx.Err() != nil:
+			return false
+		case free > 0 && !failing:
+			return true
+		case free > 0:
+			wait(ctx, helpEvery)
+		default:
+			if leader, epoch := l.waker.gate(); leader && epoch == 0 {
+				l.waker.callForHelp(ctx)
+			}
+		}
+		if !time.Now().Before(until) {
+			return false
+		}
+	}
+}
+
+// dueAgain is when a delivery is asked for again that was due and could not
+// be had.
+const dueAgain = 250 * time.Millisecond
+
+func (l *Listener) putOffDue(d time.Duration) {
+	l.dueMu.Lock()
+	defer l.dueMu.Unlock()
+	if at := time.Now().Add(d); !l.due.IsZero() && l.due.Before(at) {
+		l.due = at
+	}
 }
 
 // sleep waits for a wake-up, for the next delivery to be due, or for until.
@@ -274,53 +329,8 @@ func (l *Listener) goToSleep(ctx context.Context, k *looker, lastRow *time.Time)
 			return
 		}
 		if answer == nil {
+			wait(ctx, delay) // a refusal that comes at once must not make us spin
 			return
-		}
-	}
-}
-
-// Drain claims and delivers what is due, at most limit events (0 means all),
-// and returns once their outcomes are on record. It may run beside Run and
-// counts only what it claimed itself.
-//
-// When ctx ends first, it returns the counts so far and ctx's error; what it
-// claimed is finished all the same.
-func (l *Listener) Drain(ctx context.Context, limit int) (Stats, error) {
-	t := newTally()
-	k := &looker{l: l, sweeping: true}
-	if err := l.sweep(ctx, false); err != nil {
-		return t.snapshot(), err
-	}
-	taken, dueDone := 0, false
-	for {
-		want := l.cfg.BatchSize
-		if limit > 0 {
-			want = min(want, limit-taken)
-		}
-		n, exact := 0, true
-		if want > 0 {
-			if l.queue.room(ctx, want) == 0 {
-				return t.snapshot(), ctx.Err()
-			}
-			var err error
-			if !dueDone {
-				if n, err = l.takeDue(ctx, want, t); err != nil {
-					return t.snapshot(), err
-				}
-				dueDone, exact = n < want, false
-			} else if n, exact, err = k.look(ctx, want, t); err != nil {
-				return t.snapshot(), err
-			}
-			taken += n
-		}
-		if n > 0 || !exact {
-			continue
-		}
-		select {
-		case <-t.settled():
-			return t.snapshot(), nil
-		case <-ctx.Done():
-			return t.snapshot(), ctx.Err()
 		}
 	}
 }

@@ -43,9 +43,11 @@ type job struct {
 	event      *event // nil for a delivery that is on its own
 	tally      *tally
 
-	lost      atomic.Bool // the lease was taken over
-	begun     bool        // an attempt was started; guarded by event.mu where there is an event
-	announced bool        // the ledger was asked to have it as "sending"
+	lost atomic.Bool // the lease was taken over
+
+	// Guarded by event.mu where there is an event.
+	announced bool // the ledger was asked to have it as "sending"
+	begun     bool // an attempt was started
 
 	outcome *dispatch.Outcome // nil until it is over
 	took    time.Duration

@@ -1,8 +1,11 @@
 package listener
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,8 +82,9 @@ func (l *lease) park(e *event, open []*job) {
 
 // leases are all that this listener holds.
 type leases struct {
-	store *store
-	log   *slog.Logger
+	store  *store
+	log    *slog.Logger
+	sparse *sparse
 
 	mu  sync.Mutex
 	all map[*lease]struct{}
@@ -122,39 +126,49 @@ func (ls *leases) keep(ctx context.Context) {
 	}
 }
 
-// renew extends every lease of which a third has passed. What is not in the
-// answer was taken over: it must not be begun any more.
+// renew extends every lease of which a third has passed, all in one
+// statement. What is not in the answer was taken over: it must not be begun
+// any more.
 func (ls *leases) renew(ctx context.Context) {
+	var old []*lease
+	var events []*event
+	var jobs []*job
 	for _, l := range ls.snapshot() {
 		if l.left() > ls.store.lease*2/3 {
 			continue
 		}
-		events, jobs := l.held()
-		if len(events)+len(jobs) == 0 {
-			continue
+		if e, j := l.held(); len(e)+len(j) > 0 {
+			old, events, jobs = append(old, l), append(events, e...), append(jobs, j...)
 		}
-		sent := time.Now()
-		kept, err := ls.store.renew(ctx, events, jobs)
-		if err != nil {
-			ls.log.Warn("leases not renewed", "claim", l.claim, "events", len(events), "deliveries", len(jobs), "left", l.left(), "error", err)
-			continue
+	}
+	if len(old) == 0 {
+		return
+	}
+	slices.SortFunc(events, func(a, b *event) int { return cmp.Compare(a.seq, b.seq) })
+	slices.SortFunc(jobs, func(a, b *job) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	sent := time.Now()
+	kept, err := ls.store.renew(ctx, events, jobs)
+	if err != nil {
+		ls.sparse.warn("leases not renewed", err)
+		return
+	}
+	lost := 0
+	for _, e := range events {
+		if !kept.events[e.seq] && e.stillHeld() {
+			e.lost.Store(true)
+			lost++
 		}
-		lost := 0
-		for _, e := range events {
-			if !kept.events[e.seq] && e.stillHeld() {
-				e.lost.Store(true)
-				lost++
-			}
+	}
+	for _, j := range jobs {
+		if !kept.jobs[j.ID] && j.lease.holdsJob(j) {
+			j.lost.Store(true)
+			lost++
 		}
-		for _, j := range jobs {
-			if !kept.jobs[j.ID] && l.holdsJob(j) {
-				j.lost.Store(true)
-				lost++
-			}
-		}
-		if lost > 0 {
-			ls.log.Warn("leases were taken over", "claim", l.claim, "lost", lost)
-		}
+	}
+	if lost > 0 {
+		ls.log.Warn("leases were taken over", "lost", lost)
+	}
+	for _, l := range old {
 		l.until.Store(monotonic(sent.Add(ls.store.lease)))
 	}
 }

@@ -109,6 +109,7 @@ type Listener struct {
 	dueC  chan struct{}
 
 	running atomic.Bool
+	claims  claims
 }
 
 // New returns a Listener. It does not touch the database yet.
@@ -126,7 +127,7 @@ func New(cfg Config) (*Listener, error) {
 	}
 	l.batch.log = cfg.Log
 	l.waker = newWaker(cfg.Listen, cfg.Pool, l.log, l.sparse)
-	l.leases = &leases{store: l.store, log: cfg.Log, all: map[*lease]struct{}{}}
+	l.leases = &leases{store: l.store, log: cfg.Log, sparse: l.sparse, all: map[*lease]struct{}{}}
 	return l, nil
 }
 
@@ -148,15 +149,18 @@ func (l *Listener) Run(ctx context.Context) error {
 // several may run at once and share the work. A nil error with Stats.Errors
 // above 0 means that it ran and that some events were not delivered.
 func (l *Listener) Once(ctx context.Context, limit int) (Stats, error) {
-	var stats Stats
-	err := l.run(ctx, func(ctx context.Context) (err error) {
-		stats, err = l.Drain(ctx, limit)
-		if errors.Is(err, context.Canceled) {
-			err = nil // asked to stop: what was done is done
+	t := newTally()
+	err := l.run(ctx, func(ctx context.Context) error {
+		if err := l.claimFor(ctx, limit, t); err != nil && ctx.Err() == nil {
+			return err
 		}
-		return err
+		select {
+		case <-t.settled():
+		case <-ctx.Done(): // asked to stop: what was begun is finished below
+		}
+		return nil
 	})
-	return stats, err
+	return t.snapshot(), err
 }
 
 // run starts everything, lets drive claim until it returns, and stops in
@@ -188,11 +192,16 @@ func (l *Listener) run(ctx context.Context, drive func(context.Context) error) e
 		workers.Go(func() error { return l.worker(working) })
 	}
 
+	claiming, stopClaiming := context.WithCancel(ctx)
+	defer stopClaiming()
+	l.claims.begin(claiming)
 	err := drive(ctx)
 
+	stopClaiming()
+	l.claims.end()
 	l.drainPool(stopWorking)
 	stopWorking()
-	_ = workers.Wait() // a worker returns no error
+	l.awaitWorkers(&workers)
 	stopRecording()
 	keepers.Wait()
 	l.batch.flush(true)
@@ -214,6 +223,23 @@ func (l *Listener) drainPool(cut context.CancelFunc) {
 		if !l.awaitPool(time.Now().Add(recordGrace)) {
 			l.log.Error("stopped with outcomes unrecorded; their leases will run out", "open", l.queue.holds())
 		}
+	}
+}
+
+// awaitWorkers waits for the workers, but not for ever: a handler that does not
+// look at its context cannot be stopped, only left behind.
+func (l *Listener) awaitWorkers(workers *errgroup.Group) {
+	done := make(chan struct{})
+	go func() {
+		_ = workers.Wait() // a worker returns no error
+		close(done)
+	}()
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		l.log.Error("stopped beside a sender or handler that does not heed its context", "open", l.queue.holds())
 	}
 }
 
@@ -255,11 +281,7 @@ func (l *Listener) giveBackAll(items []work) {
 		l.forget(e)
 	}
 	for _, j := range jobs {
-		if j.lease.dropJob(j) {
-			l.leases.remove(j.lease)
-		}
-		j.tally.lost()
-		l.queue.settled(1)
+		l.forgetJob(j)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,6 +75,10 @@ func (m *marks) raise(floor int64) {
 	m.settled = max(m.settled, floor)
 }
 
+// preparedPrefix begins the virtual transaction of a prepared transaction that
+// has outlived the session, or the server, in which it was prepared.
+const preparedPrefix = "-1/"
+
 // observe takes one reading: the highest number handed out, and after it the
 // transactions in flight. A number up to an earlier reading that is not
 // visible now belongs to one of those that were in flight then; once all of
@@ -83,6 +88,14 @@ func (m *marks) observe(highest int64, inFlight map[string]struct{}) {
 	defer m.mu.Unlock()
 	for t := range m.inFlight {
 		if _, ok := inFlight[t]; ok {
+			return
+		}
+	}
+	// A prepared transaction changes its name when the server restarts. One
+	// that was not seen before may be any of those we waited for.
+	for t := range inFlight {
+		if _, ok := m.inFlight[t]; !ok && strings.HasPrefix(t, preparedPrefix) && m.inFlight != nil {
+			m.candidate, m.inFlight = highest, inFlight
 			return
 		}
 	}
@@ -143,6 +156,12 @@ func (l *Listener) keepMarks(ctx context.Context) {
 		highest, inFlight, err := l.store.readFlight(ctx)
 		if err != nil {
 			l.sparse.warn("marks not kept", err)
+			continue
+		}
+		if highest < settled {
+			// The sequence went back: this is another server than the
+			// one we know the marks of.
+			l.marks.reset(0)
 			continue
 		}
 		l.marks.observe(highest, inFlight)

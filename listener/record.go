@@ -1,13 +1,18 @@
 package listener
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
@@ -20,6 +25,33 @@ type entry struct {
 	rows  []row
 	open  []*job // those of a parked event that have no outcome yet
 	job   *job
+	plain bool // texts of others are left out, since the database refuses them
+}
+
+func (en entry) seq() int64 {
+	if en.job != nil {
+		return en.job.seq
+	}
+	return en.event.seq
+}
+
+// bytes is about how much the entry adds to a statement.
+func (en entry) bytes() int {
+	n := 500
+	for _, r := range en.rows {
+		n += 500 + len(r.job.Content)
+	}
+	return n
+}
+
+// withoutTexts returns the entry with nothing in it that came from outside.
+func (en entry) withoutTexts() entry {
+	en.plain = true
+	en.rows = slices.Clone(en.rows)
+	for i := range en.rows {
+		en.rows[i].strip()
+	}
+	return en
 }
 
 func (en entry) eventID() uuid.UUID {
@@ -43,7 +75,7 @@ type recorder struct {
 
 func newRecorder(stop context.Context, s *store, log *slog.Logger, done func(entry, bool)) *recorder {
 	r := &recorder{store: s, log: log, done: done, stop: stop}
-	r.batcher = newBatcher(1000, r.write)
+	r.batcher = newBatcher(1000, 8<<20, entry.bytes, r.write)
 	return r
 }
 
@@ -59,212 +91,142 @@ func (r *recorder) write(entries []entry) {
 	// Events first: a delivery goes on by itself only after its event was
 	// parked, and both may be in this batch.
 	if len(events) > 0 {
-		kept := map[int64]bool{}
-		r.insist("events", len(events), func(ctx context.Context) (err error) {
-			kept, err = r.store.recordEvents(ctx, events)
-			return err
-		})
-		var gone []entry
-		for _, en := range events {
-			if !kept[en.event.seq] {
-				gone = append(gone, en)
-			}
-		}
-		if len(gone) > 0 {
-			r.insist("orphans", len(gone), func(ctx context.Context) error {
-				return r.store.recordOrphans(ctx, gone)
-			})
-		}
-		for _, en := range events {
-			r.done(en, kept[en.event.seq])
-		}
+		r.insist(events, r.writeEvents)
 	}
 	if len(jobs) > 0 {
-		kept := map[uuid.UUID]bool{}
-		r.insist("deliveries", len(jobs), func(ctx context.Context) (err error) {
-			kept, err = r.store.recordDeliveries(ctx, jobs)
-			return err
-		})
-		for _, en := range jobs {
-			r.done(en, kept[en.job.ID])
-		}
+		r.insist(jobs, r.writeJobs)
 	}
 }
 
-// insist repeats f until it succeeds or patience ends.
-func (r *recorder) insist(what string, n int, f func(context.Context) error) {
+func (r *recorder) writeEvents(ctx context.Context, entries []entry) error {
+	kept, err := r.store.recordEvents(ctx, entries)
+	if err != nil {
+		return err
+	}
+	var gone []entry
+	for _, en := range entries {
+		if kept[en.event.seq] {
+			continue
+		}
+		// Of an event that was deleted, what never left need not be known.
+		en.rows = slices.DeleteFunc(slices.Clone(en.rows), func(r row) bool { return r.state == dispatch.Ready })
+		if len(en.rows) > 0 {
+			gone = append(gone, en)
+		}
+	}
+	if len(gone) > 0 {
+		if err := r.store.recordOrphans(ctx, gone); err != nil {
+			return err
+		}
+	}
+	for _, en := range entries {
+		r.done(en, kept[en.event.seq])
+	}
+	return nil
+}
+
+func (r *recorder) writeJobs(ctx context.Context, entries []entry) error {
+	kept, err := r.store.recordDeliveries(ctx, entries)
+	if err != nil {
+		return err
+	}
+	for _, en := range entries {
+		r.done(en, kept[en.job.ID])
+	}
+	return nil
+}
+
+// insist has entries written, whatever it takes: it waits for the database,
+// steps around rows that somebody else has locked, and takes a batch apart
+// that has something in it which the database refuses.
+func (r *recorder) insist(entries []entry, write func(context.Context, []entry) error) {
 	for try := 1; ; try++ {
-		err := f(r.stop)
-		if err == nil {
+		err := write(r.stop, entries)
+		switch {
+		case err == nil:
 			if r.failing.Swap(false) {
-				r.log.Info("outcomes are being recorded again", "what", what, "count", n, "tries", try)
+				r.log.Info("outcomes are being recorded again", "count", len(entries), "tries", try)
 			}
 			return
-		}
-		r.failing.Store(true)
-		if r.stop.Err() != nil {
-			r.log.Error("outcomes not recorded; what was sent may be sent again", "what", what, "count", n, "error", err)
+		case r.stop.Err() != nil:
+			r.failing.Store(true)
+			r.log.Error("outcomes not recorded; what was sent may be sent again", "count", len(entries), "error", err)
 			return
+		case isLocked(err):
+			if entries = r.stepAround(entries, write); len(entries) == 0 {
+				return
+			}
+		case isRefused(err):
+			if len(entries) > 1 {
+				half := len(entries) / 2
+				r.insist(entries[:half], write)
+				r.insist(entries[half:], write)
+				return
+			}
+			if entries[0].plain {
+				r.log.Error("outcome cannot be recorded; its lease will run out", "event", entries[0].eventID(), "error", err)
+				r.done(entries[0], false)
+				return
+			}
+			r.log.Error("outcome recorded without its texts, which the database refuses", "event", entries[0].eventID(), "error", err)
+			entries = []entry{entries[0].withoutTexts()}
+		case errors.Is(err, context.DeadlineExceeded) && len(entries) > 1:
+			r.failing.Store(true)
+			half := len(entries) / 2
+			r.insist(entries[:half], write)
+			r.insist(entries[half:], write)
+			return
+		default:
+			r.failing.Store(true)
+			r.log.Warn("outcomes not recorded; trying again, nothing new is begun", "count", len(entries), "try", try, "error", err)
+			wait(r.stop, pause(try))
 		}
-		r.log.Warn("outcomes not recorded; trying again, nothing new is begun", "what", what, "count", n, "try", try, "error", err)
-		wait(r.stop, pause(try))
 	}
 }
 
-// row is one line of the ledger.
-type row struct {
-	job        *job
-	outcome    *dispatch.Outcome // as it was when the row was made; the job may go on
-	state      dispatch.State
-	attempts   int
-	providerID *string
-	lastError  *string
-	dueIn      *float64 // seconds
-	content    *string
-}
+// busyAgain is when an outcome is tried again whose row somebody else had
+// locked.
+const busyAgain = 500 * time.Millisecond
 
-// ledgerRow says how the ledger is to have j: as its outcome, or as being
-// worked on under the lease where it has none yet.
-func (j *job) ledgerRow(ttl time.Duration) row {
-	r := row{job: j, outcome: j.outcome, attempts: j.attempts}
-	if j.lastError != "" {
-		r.lastError = &j.lastError
+// stepAround puts off the entries whose rows are locked, and returns the
+// others. Where it cannot tell which those are, it tries each by itself.
+func (r *recorder) stepAround(entries []entry, write func(context.Context, []entry) error) (free []entry) {
+	busy, err := r.store.busyEvents(r.stop, entries)
+	if err != nil {
+		return entries // insist meets the error and deals with it
 	}
-	if j.outcome == nil {
-		r.state = dispatch.Ready
-		if j.begun {
-			r.state = dispatch.Sending
-			r.attempts++
+	later := func(en entry) { time.AfterFunc(busyAgain, func() { r.add(en) }) }
+	for _, en := range entries {
+		if busy[en.seq()] {
+			later(en)
+		} else {
+			free = append(free, en)
 		}
-		r.dueIn = seconds(ttl)
-		r.content = text(j.Content)
-		return r
 	}
-	o := j.outcome
-	r.state, r.attempts = o.State, o.Attempts
-	if o.Receipt.ProviderID != "" {
-		r.providerID = &o.Receipt.ProviderID
+	if len(free) < len(entries) {
+		return free
 	}
-	if msg := outcomeText(o); msg != "" {
-		r.lastError = &msg
+	for _, en := range entries {
+		if err := write(r.stop, []entry{en}); err != nil {
+			later(en)
+		}
 	}
-	if !o.State.Terminal() && o.State != dispatch.Held {
-		r.dueIn = seconds(j.wait)
-	}
-	if o.State != dispatch.Delivered && o.State != dispatch.Skipped {
-		r.content = text(j.Content)
-	}
-	return r
+	return nil
 }
 
-// outcomeText is what the ledger and the log tell people about an outcome.
-func outcomeText(o *dispatch.Outcome) string {
-	switch {
-	case o.Err != nil && o.Reason != "":
-		return o.Reason + ": " + dispatch.MaskText(o.Err.Error())
-	case o.Err != nil:
-		return dispatch.MaskText(o.Err.Error())
-	}
-	return o.Reason
+// isLocked reports whether err says that a row lock did not become free in
+// time, or that waiting for it would never end.
+func isLocked(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == "55P03" || pg.Code == "40P01")
 }
 
-func seconds(d time.Duration) *float64 {
-	s := d.Seconds()
-	return &s
-}
-
-func text(b []byte) *string {
-	if b == nil {
-		return nil
-	}
-	s := string(b)
-	return &s
-}
-
-// columns are rows of the ledger as arrays, in the order of record_events.sql.
-type columns struct {
-	seqs                    []int64
-	ids                     []*uuid.UUID // null where an event has no delivery
-	events                  []uuid.UUID
-	types                   []string
-	created                 []time.Time
-	routes, steps, channels []string
-	recipients, states      []string
-	attempts, generations   []int
-	providers, lastErrors   []*string
-	due                     []*float64
-	claims                  []uuid.UUID
-	contents                []*string
-	attemptRows             attemptColumns
-}
-
-func (c *columns) add(r row) {
-	j := r.job
-	c.seqs = append(c.seqs, j.seq)
-	c.ids = append(c.ids, &j.ID)
-	c.events = append(c.events, j.EventID)
-	c.types = append(c.types, j.Type)
-	c.created = append(c.created, j.Date)
-	c.routes = append(c.routes, j.Route)
-	c.steps = append(c.steps, j.Step)
-	c.channels = append(c.channels, string(j.Channel))
-	c.recipients = append(c.recipients, dispatch.Mask(j.Channel, j.Recipient))
-	c.states = append(c.states, string(r.state))
-	c.attempts = append(c.attempts, r.attempts)
-	c.generations = append(c.generations, j.generation)
-	c.providers = append(c.providers, r.providerID)
-	c.lastErrors = append(c.lastErrors, r.lastError)
-	c.due = append(c.due, r.dueIn)
-	c.claims = append(c.claims, j.lease.claim)
-	c.contents = append(c.contents, r.content)
-	c.attemptRows.add(r)
-}
-
-// addNone adds the row of an event that has no delivery to write.
-func (c *columns) addNone(e *event) {
-	c.add(row{job: &job{Delivery: dispatch.Delivery{EventID: e.ID, Type: e.Type, Date: e.CreatedAt}, seq: e.seq, lease: e.lease}})
-	c.ids[len(c.ids)-1] = nil
-}
-
-func (c *columns) args() []any {
-	return []any{c.seqs, c.ids, c.events, c.types, c.created, c.routes, c.steps, c.channels, c.recipients,
-		c.states, c.attempts, c.generations, c.providers, c.lastErrors, c.due, c.claims, c.contents}
-}
-
-// attemptColumns are rows of outbox.attempts: attempts that were not simply
-// taken.
-type attemptColumns struct {
-	ids      []uuid.UUID
-	attempts []int
-	took     []float64
-	states   []string
-	kinds    []string
-	statuses []*int
-	errors   []string
-}
-
-func (a *attemptColumns) add(r row) {
-	if r.outcome == nil || r.outcome.Err == nil {
-		return
-	}
-	j, o := r.job, r.outcome
-	a.ids = append(a.ids, j.ID)
-	a.attempts = append(a.attempts, j.Attempt)
-	a.took = append(a.took, j.took.Seconds())
-	a.states = append(a.states, string(o.State))
-	a.kinds = append(a.kinds, string(o.Err.Kind))
-	var status *int
-	if o.Err.Status != 0 {
-		status = &o.Err.Status
-	}
-	a.statuses = append(a.statuses, status)
-	a.errors = append(a.errors, dispatch.MaskText(o.Err.Error()))
-}
-
-func (a *attemptColumns) queue(b *pgx.Batch) {
-	if len(a.ids) > 0 {
-		b.Queue(sqlRecordAttempts, a.ids, a.attempts, a.took, a.states, a.kinds, a.statuses, a.errors)
-	}
+// isRefused reports whether err says that what was to be written is at fault:
+// data exceptions, violated constraints, program limits. Trying again would
+// not help.
+func isRefused(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && len(pg.Code) == 5 && (pg.Code[:2] == "22" || pg.Code[:2] == "23" || pg.Code[:2] == "54")
 }
 
 // recordEvents writes whole events and returns the seqs that were still ours.
@@ -272,6 +234,7 @@ func (s *store) recordEvents(ctx context.Context, entries []entry) (map[int64]bo
 	kept := make(map[int64]bool, len(entries))
 	var first, further columns
 	var parked []bool
+	sortBySeq(entries)
 	for _, en := range entries {
 		parked = append(parked, anyOpen(en.rows))
 		if len(en.rows) == 0 {
@@ -294,6 +257,16 @@ func (s *store) recordEvents(ctx context.Context, entries []entry) (map[int64]bo
 	return kept, err
 }
 
+// sortBySeq puts entries in the order in which everybody locks rows.
+func sortBySeq(entries []entry) {
+	slices.SortFunc(entries, func(a, b entry) int {
+		if c := cmp.Compare(a.seq(), b.seq()); c != 0 || a.job == nil || b.job == nil {
+			return c
+		}
+		return bytes.Compare(a.job.ID[:], b.job.ID[:])
+	})
+}
+
 // anyOpen reports whether a row keeps its event from being processed.
 func anyOpen(rows []row) bool {
 	for _, r := range rows {
@@ -302,6 +275,21 @@ func anyOpen(rows []row) bool {
 		}
 	}
 	return false
+}
+
+// busyEvents returns which events of entries somebody else has locked.
+func (s *store) busyEvents(ctx context.Context, entries []entry) (map[int64]bool, error) {
+	busy := map[int64]bool{}
+	var seqs []int64
+	for _, en := range entries {
+		seqs = append(seqs, en.seq())
+	}
+	err := s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		b.Queue(sqlBusyEvents, seqs).Query(func(rows pgx.Rows) error {
+			return each(rows, func(seq int64) { busy[seq] = true })
+		})
+	})
+	return busy, err
 }
 
 // recordOrphans writes the deliveries of events whose rows are gone.
@@ -327,9 +315,14 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 	var attempts []int
 	var providers, lastErrors []*string
 	var due []*float64
+	var successors []uuid.UUID
 	var tries attemptColumns
+	sortBySeq(entries)
 	for _, en := range entries {
 		r := en.job.ledgerRow(s.lease)
+		if en.plain {
+			r.strip()
+		}
 		seqs = append(seqs, en.job.seq)
 		ids = append(ids, en.job.ID)
 		claims = append(claims, en.job.lease.claim)
@@ -338,11 +331,12 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 		providers = append(providers, r.providerID)
 		lastErrors = append(lastErrors, r.lastError)
 		due = append(due, r.dueIn)
+		successors = append(successors, uuid.NewSHA1(en.job.lease.claim, []byte("recorded")))
 		tries.add(r)
 	}
 	err := s.tx(ctx, durable, func(b *pgx.Batch) {
 		b.Queue(sqlLockEvents, seqs)
-		b.Queue(sqlRecordDeliveries, ids, claims, states, attempts, providers, lastErrors, due).Query(func(rows pgx.Rows) error {
+		b.Queue(sqlRecordDeliveries, ids, claims, states, attempts, providers, lastErrors, due, successors).Query(func(rows pgx.Rows) error {
 			return each(rows, func(id uuid.UUID) { kept[id] = true })
 		})
 		tries.queue(b)

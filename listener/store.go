@@ -31,10 +31,10 @@ type store struct {
 // from a bound. A planner that believes a busy table to be tiny would choose
 // otherwise, and be wrong by the next batch.
 const settings = `select set_config('synchronous_commit', $1, true),
-	set_config('statement_timeout', '10000', true), set_config('lock_timeout', '5000', true),
+	set_config('statement_timeout', '10000', true), set_config('lock_timeout', '1000', true),
 	set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
 	set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-	set_config('jit', 'off', true)`
+	set_config('jit', 'off', true), set_config('client_encoding', 'UTF8', true)`
 
 // Whether a commit waits until it is on disk. A lost claim is only claimed
 // again; a lost record would be a second send.
@@ -71,6 +71,7 @@ var (
 	sqlRecordDeliveries  = sql.Query("record_deliveries")
 	sqlRecordAttempts    = sql.Query("record_attempts")
 	sqlLockEvents        = sql.Query("lock_events")
+	sqlBusyEvents        = sql.Query("busy_events")
 	sqlSettleEvents      = sql.Query("settle_events")
 	sqlRenewEvents       = sql.Query("renew_events")
 	sqlRenewDeliveries   = sql.Query("renew_deliveries")

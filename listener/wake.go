@@ -20,14 +20,6 @@ import (
 // WakeName is the name under which the trigger on outbox_events notifies.
 const WakeName = "outbox_events"
 
-// The advisory locks, the same in sql/triggers/wake.sql. K is the gate: held
-// exclusively it says "asleep, wake me". L makes one listener the owner of
-// the gate; it is never waited for.
-const (
-	gateKey   int64 = 7206178340117325153
-	leaderKey int64 = gateKey + 1
-)
-
 // The heartbeat: a notification that we send to ourselves through the pool.
 // It shows that LISTEN works, which no successful LISTEN statement does (a
 // transaction pooler answers it and delivers nothing), and it notices a
@@ -169,14 +161,6 @@ func (w *waker) reply(ok bool) {
 	}
 }
 
-// gate says whether this listener owns the gate, and in which epoch it stands
-// open; 0 when it is shut.
-func (w *waker) gate() (leader bool, epoch int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.leader, w.epoch
-}
-
 // listening reports whether notifications arrive.
 func (w *waker) listening() bool {
 	w.mu.Lock()
@@ -261,42 +245,6 @@ func (w *waker) watch(ctx context.Context) {
 		_ = conn.Close() // the reader gets the error
 		w.down()
 	}
-}
-
-// openGate asks the session to open the gate. The answer comes on the channel
-// that it returns, once.
-func (w *waker) openGate(ctx context.Context) <-chan bool {
-	ch := make(chan bool, 1)
-	w.mu.Lock()
-	w.reply(false) // an older asker, if any, gets no more
-	w.answer = ch
-	w.mu.Unlock()
-	if err := w.notify(ctx, "gate"); err != nil {
-		w.mu.Lock()
-		if w.answer == ch {
-			w.reply(false)
-		}
-		w.mu.Unlock()
-	}
-	return ch
-}
-
-// callForHelp wakes the other listeners. While the gate is shut nobody else
-// notifies them; alone in its transaction, a notification is cheap.
-func (w *waker) callForHelp(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	if _, err := w.pool.Exec(ctx, `select pg_catalog.pg_notify($1, '')`, WakeName); err != nil && ctx.Err() == nil {
-		w.sparse.warn("help not called for", err)
-	}
-}
-
-// crowd tells the gate that a wake-up brought many events: the next
-// notification shuts it, and inserters fall silent.
-func (w *waker) crowd() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.crowded = w.epoch > 0
 }
 
 // wakeHandler takes the notifications of the trigger.
@@ -401,37 +349,6 @@ func (w *waker) beaten(ctx context.Context, conn *pgx.Conn) error {
 		w.mu.Unlock()
 		w.log.Debug("owner of the gate")
 		signal(w.C)
-	}
-	return nil
-}
-
-// gateWait bounds one try for the gate, in milliseconds. While it waits,
-// whoever inserts already sees a waiter and notifies.
-const gateWait = 50
-
-func (w *waker) tryGate(ctx context.Context, conn *pgx.Conn) error {
-	w.mu.Lock()
-	mine := w.leader && w.epoch == 0
-	open := w.epoch > 0
-	if !mine {
-		w.reply(open)
-	}
-	w.mu.Unlock()
-	if !mine {
-		return nil
-	}
-	var ok bool
-	err := conn.QueryRow(ctx, `select outbox.gate_open($1)`, gateWait).Scan(&ok)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if ok {
-		w.opened++
-		w.epoch, w.burst, w.crowded = w.opened, nil, false
-		signal(w.C)
-	}
-	w.reply(ok)
-	if err != nil {
-		return fmt.Errorf("open the gate: %w", err)
 	}
 	return nil
 }

@@ -213,7 +213,7 @@ func (p *program) serveAdmin(ctx context.Context, d *drains, helpers *sync.WaitG
 		Drain:      d.drain,
 		Health:     p.listener.Health,
 		Ping:       p.pool.Ping,
-		SweepEvery: p.sweepEvery(),
+		SweepEvery: p.listener.SweepEvery(),
 		Grace:      p.cfg.ShutdownGrace + drainGrace,
 		Log:        p.log,
 	})
@@ -247,11 +247,8 @@ func lastError(err error) error {
 	}
 }
 
-// sweepEvery is how often the listener sweeps at the least.
-func (p *program) sweepEvery() time.Duration { return min(p.cfg.PollInterval, p.cfg.Lease/6) }
-
 func (p *program) alive(ctx context.Context) bool {
-	return alive(p.listener.Health(), time.Now(), p.sweepEvery(), func() error {
+	return alive(p.listener.Health(), time.Now(), p.listener.SweepEvery(), func() error {
 		ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 		defer cancel()
 		return p.pool.Ping(ctx)

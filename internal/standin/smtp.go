@@ -45,6 +45,7 @@ type SMTP struct {
 	address *net.TCPAddr
 	pool    *x509.CertPool
 	served  chan struct{}
+	accepts net.Listener
 
 	mu       sync.Mutex
 	callback func(Received)
@@ -82,6 +83,7 @@ func NewSMTP(o SMTPOptions) (*SMTP, error) {
 	s.server.ReadTimeout = time.Minute
 	s.server.WriteTimeout = time.Minute
 	s.server.ErrorLog = log.New(io.Discard, "", 0) // clients that hang up are none of our business
+	s.accepts = l
 	go func() {
 		defer close(s.served)
 		_ = s.server.Serve(l)
@@ -134,6 +136,7 @@ func (s *SMTP) OnReceive(f func(Received)) {
 // Close ends all connections and waits for the listener to stop.
 func (s *SMTP) Close() error {
 	err := s.server.Close()
+	_ = s.accepts.Close() // the server does not know it before Serve has begun
 	<-s.served
 	return err
 }

@@ -9,7 +9,7 @@ with fenced as (
     where e.processed_at is null
     for no key update of e
 ), passed as (
-    update outbox.deliveries as d set claim = f.claim
+    update outbox.deliveries as d set claim = f.claim, due_at = null
     from fenced as f
     where d.event_seq = f.seq and d.finished_at is null
 )

@@ -1,16 +1,20 @@
 -- Record: the outcome of deliveries that are on their own (retries, and those
 -- of parked events). One that is no longer held under the claim named here
--- has been taken over and is missing in the result. The claim stays, so that
--- repeating this after a lost answer is seen for what it is.
+-- has been taken over and is missing in the result.
+--
+-- The claim gives way to its successor ($8): a renewal that is under way
+-- finds the delivery no more, and repeating this after a lost answer is seen
+-- for what it is.
 update outbox.deliveries as d
 set state       = t.state,
     attempts    = t.attempts,
     provider_id = t.provider_id,
     last_error  = t.last_error,
     due_at      = clock_timestamp() + t.due_in * interval '1 second',
+    claim       = t.successor,
     content     = case when t.state = 'delivered' then null else d.content end,
     finished_at = case when t.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped') then clock_timestamp() end
-from unnest($1::uuid[], $2::uuid[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::float8[])
-     as t (id, claim, state, attempts, provider_id, last_error, due_in)
-where d.id = t.id and d.claim = t.claim
+from unnest($1::uuid[], $2::uuid[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::float8[], $8::uuid[])
+     as t (id, claim, state, attempts, provider_id, last_error, due_in, successor)
+where d.id = t.id and d.claim in (t.claim, t.successor)
 returning d.id

@@ -1,0 +1,171 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// errCrashed is the cause of an attempt whose sender never came back.
+var errCrashed = errors.New("the listener that was sending it stopped before it knew the outcome")
+
+// attempt makes one attempt at j and passes on what came of it.
+func (l *Listener) attempt(ctx context.Context, j *job) {
+	limit := l.cfg.MaxAttempts
+	policy := l.cfg.Dispatcher.Policy(j.Channel)
+	switch {
+	case j.Skip != "":
+		l.finish(j, dispatch.Outcome{State: dispatch.Skipped, Reason: j.Skip, Attempts: j.attempts})
+		return
+	case j.Refused != "":
+		l.finish(j, dispatch.Outcome{State: dispatch.Dead, Reason: j.Refused, Attempts: j.attempts})
+		return
+	case j.state.Terminal() || j.state == dispatch.Held:
+		// A person gave it this state and made it due, so that it is settled.
+		l.finish(j, dispatch.Outcome{State: j.state, Reason: j.lastError, Attempts: j.attempts})
+		return
+	case !l.cfg.Dispatcher.Configured(j.Channel) && j.attempts == 0:
+		l.finish(j, dispatch.Outcome{State: dispatch.Skipped, Reason: fmt.Sprintf("%s not configured", j.Channel)})
+		return
+	case !l.cfg.Dispatcher.Configured(j.Channel):
+		// It was tried before, and may have arrived.
+		l.finish(j, dispatch.Outcome{State: dispatch.Held, Reason: fmt.Sprintf("%s not configured any more", j.Channel), Attempts: j.attempts})
+		return
+	case j.state == dispatch.Sending:
+		j.Attempt = j.attempts
+		o := dispatch.Decide(policy, j.attempts, limit, dispatch.Receipt{},
+			&dispatch.Error{Channel: j.Channel, Kind: dispatch.Unknown, Err: errCrashed})
+		if o.State != dispatch.Uncertain {
+			l.finish(j, o)
+			return
+		}
+	}
+	// While outcomes cannot be written, nothing new is begun.
+	for l.recorder.failing.Load() && ctx.Err() == nil {
+		wait(ctx, 20*time.Millisecond)
+	}
+	if ctx.Err() != nil || l.lost(j) {
+		l.handBack(j)
+		return
+	}
+	j.Attempt = j.attempts + 1
+	if policy.Announce {
+		j.set(&j.announced, true)
+		switch l.announcer.announce(ctx, j) {
+		case refused:
+			// Withdrawn, or somebody else's by now: the ledger need
+			// not hear of what it does not know.
+			j.set(&j.announced, false)
+			l.handBack(j)
+			return
+		case unclear:
+			l.handBack(j)
+			return
+		}
+	}
+	j.set(&j.begun, true)
+	if l.lost(j) || ctx.Err() != nil {
+		// Announced, and nothing left: the next one may have it uncounted.
+		l.handBack(j)
+		return
+	}
+	begun := time.Now()
+	r, err := l.cfg.Dispatcher.Send(ctx, &j.Delivery)
+	j.took = time.Since(begun)
+	if err != nil && ctx.Err() != nil && err.Kind != dispatch.Unknown {
+		// Cut short by the shutdown, and nothing was taken: not an attempt.
+		l.handBack(j)
+		return
+	}
+	if p := panicOf(err); p != nil {
+		l.log.Error("sender panicked", "channel", j.Channel, "delivery", j.ID, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+	}
+	l.finish(j, dispatch.Decide(policy, j.Attempt, limit, r, err))
+}
+
+// panicOf returns the panic that err stands for, or nil.
+func panicOf(err *dispatch.Error) *dispatch.PanicError {
+	if err == nil {
+		return nil
+	}
+	p, _ := errors.AsType[*dispatch.PanicError](err.Err)
+	return p
+}
+
+// lost reports whether j must not be begun any more.
+func (l *Listener) lost(j *job) bool {
+	return j.lost.Load() || j.event != nil && j.event.lost.Load() || j.lease.left() < margin(l.store.lease)
+}
+
+// set changes one of the marks of j, which parking reads.
+func (j *job) set(mark *bool, to bool) {
+	if j.event != nil {
+		j.event.mu.Lock()
+		defer j.event.mu.Unlock()
+	}
+	*mark = to
+}
+
+// handBack ends j without an attempt: it is due at once, for anybody.
+func (l *Listener) handBack(j *job) {
+	l.finish(j, dispatch.Outcome{State: dispatch.Ready, Attempts: j.attempts})
+}
+
+// finish notes the outcome of j and has it recorded: with its event, once
+// that has all of them, or by itself where it is on its own.
+func (l *Listener) finish(j *job, o dispatch.Outcome) {
+	if !o.State.Terminal() && o.State != dispatch.Held {
+		j.wait = 0
+		if o.State != dispatch.Ready {
+			j.wait = backoff(o.Attempts, o.MinWait)
+		}
+	}
+	e := j.event
+	if e == nil {
+		j.outcome = &o
+		logAttempt(l.log, j)
+		l.recorder.add(entry{job: j})
+		return
+	}
+	e.mu.Lock()
+	j.outcome = &o
+	last, parked := false, e.parked
+	if !parked {
+		e.left--
+		last = e.left == 0
+	}
+	e.mu.Unlock()
+	logAttempt(l.log, j)
+	switch {
+	case parked:
+		l.recorder.add(entry{job: j})
+	case last:
+		if e.untouched() {
+			l.giveBack(context.Background(), e, "")
+			return
+		}
+		l.recorder.add(entry{event: e, rows: e.rows(l.store.lease)})
+	}
+}
+
+// untouched reports whether nothing at all came of e, so that the ledger need
+// not hear of it.
+func (e *event) untouched() bool {
+	for _, j := range e.jobs {
+		if j.known || j.announced || j.outcome.State != dispatch.Ready {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *event) rows(ttl time.Duration) []row {
+	rows := make([]row, 0, len(e.jobs))
+	for _, j := range e.jobs {
+		rows = append(rows, j.ledgerRow(ttl))
+	}
+	return rows
+}

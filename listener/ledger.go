@@ -1,0 +1,182 @@
+package listener
+
+import (
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// row is one line of the ledger.
+type row struct {
+	job        *job
+	outcome    *dispatch.Outcome // as it was when the row was made; the job may go on
+	state      dispatch.State
+	attempts   int
+	providerID *string
+	lastError  *string
+	dueIn      *float64 // seconds
+	content    *string
+}
+
+const stripped = "left out: the database refuses it"
+
+func (r *row) strip() {
+	r.providerID, r.content = nil, nil
+	if r.lastError != nil {
+		why := stripped
+		r.lastError = &why
+	}
+}
+
+// ledgerRow says how the ledger is to have j: as its outcome, or as being
+// worked on under the lease where it has none yet.
+func (j *job) ledgerRow(ttl time.Duration) row {
+	r := row{job: j, outcome: j.outcome, attempts: j.attempts}
+	if j.lastError != "" {
+		r.lastError = &j.lastError
+	}
+	if j.outcome == nil {
+		r.state = dispatch.Ready
+		if j.begun || j.announced {
+			r.state = dispatch.Sending
+			r.attempts++
+		}
+		r.dueIn = seconds(ttl)
+		r.content = text(j.Content)
+		return r
+	}
+	o := j.outcome
+	r.state, r.attempts = o.State, o.Attempts
+	if id := clean(o.Receipt.ProviderID); id != "" {
+		r.providerID = &id
+	}
+	if msg := outcomeText(o); msg != "" {
+		r.lastError = &msg
+	}
+	if !o.State.Terminal() && o.State != dispatch.Held {
+		r.dueIn = seconds(j.wait)
+	}
+	if o.State != dispatch.Delivered && o.State != dispatch.Skipped {
+		r.content = text(j.Content)
+	}
+	return r
+}
+
+// outcomeText is what the ledger and the log tell people about an outcome.
+func outcomeText(o *dispatch.Outcome) string {
+	switch {
+	case o.Err != nil && o.Reason != "":
+		return clean(o.Reason + ": " + dispatch.MaskText(o.Err.Error()))
+	case o.Err != nil:
+		return clean(dispatch.MaskText(o.Err.Error()))
+	}
+	return clean(o.Reason)
+}
+
+// clean makes s a text that Postgres takes.
+func clean(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+func seconds(d time.Duration) *float64 {
+	s := d.Seconds()
+	return &s
+}
+
+func text(b []byte) *string {
+	if b == nil {
+		return nil
+	}
+	s := string(b)
+	return &s
+}
+
+// columns are rows of the ledger as arrays, in the order of record_events.sql.
+type columns struct {
+	seqs                    []int64
+	ids                     []*uuid.UUID // null where an event has no delivery
+	events                  []uuid.UUID
+	types                   []string
+	created                 []time.Time
+	routes, steps, channels []string
+	recipients, states      []string
+	attempts, generations   []int
+	providers, lastErrors   []*string
+	due                     []*float64
+	claims                  []uuid.UUID
+	contents                []*string
+	attemptRows             attemptColumns
+}
+
+func (c *columns) add(r row) {
+	j := r.job
+	c.seqs = append(c.seqs, j.seq)
+	c.ids = append(c.ids, &j.ID)
+	c.events = append(c.events, j.EventID)
+	c.types = append(c.types, j.Type)
+	c.created = append(c.created, j.Date)
+	c.routes = append(c.routes, clean(j.Route))
+	c.steps = append(c.steps, clean(j.Step))
+	c.channels = append(c.channels, clean(string(j.Channel)))
+	c.recipients = append(c.recipients, clean(dispatch.Mask(j.Channel, j.Recipient)))
+	c.states = append(c.states, string(r.state))
+	c.attempts = append(c.attempts, r.attempts)
+	c.generations = append(c.generations, j.generation)
+	c.providers = append(c.providers, r.providerID)
+	c.lastErrors = append(c.lastErrors, r.lastError)
+	c.due = append(c.due, r.dueIn)
+	c.claims = append(c.claims, j.lease.claim)
+	c.contents = append(c.contents, r.content)
+	c.attemptRows.add(r)
+}
+
+// addNone adds the row of an event that has no delivery to write.
+func (c *columns) addNone(e *event) {
+	c.add(row{job: &job{Delivery: dispatch.Delivery{EventID: e.ID, Type: e.Type, Date: e.CreatedAt}, seq: e.seq, lease: e.lease}})
+	c.ids[len(c.ids)-1] = nil
+}
+
+func (c *columns) args() []any {
+	return []any{c.seqs, c.ids, c.events, c.types, c.created, c.routes, c.steps, c.channels, c.recipients,
+		c.states, c.attempts, c.generations, c.providers, c.lastErrors, c.due, c.claims, c.contents}
+}
+
+// attemptColumns are rows of outbox.attempts: attempts that were not simply
+// taken.
+type attemptColumns struct {
+	ids      []uuid.UUID
+	attempts []int
+	took     []float64
+	states   []string
+	kinds    []string
+	statuses []*int
+	errors   []string
+}
+
+func (a *attemptColumns) add(r row) {
+	if r.outcome == nil || r.outcome.Err == nil {
+		return
+	}
+	j, o := r.job, r.outcome
+	a.ids = append(a.ids, j.ID)
+	a.attempts = append(a.attempts, j.Attempt)
+	a.took = append(a.took, j.took.Seconds())
+	a.states = append(a.states, string(o.State))
+	a.kinds = append(a.kinds, string(o.Err.Kind))
+	var status *int
+	if o.Err.Status != 0 {
+		status = &o.Err.Status
+	}
+	a.statuses = append(a.statuses, status)
+	a.errors = append(a.errors, clean(dispatch.MaskText(o.Err.Error())))
+}
+
+func (a *attemptColumns) queue(b *pgx.Batch) {
+	if len(a.ids) > 0 {
+		b.Queue(sqlRecordAttempts, a.ids, a.attempts, a.took, a.states, a.kinds, a.statuses, a.errors)
+	}
+}

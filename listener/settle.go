@@ -1,0 +1,110 @@
+package listener
+
+import (
+	"context"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// slow is how long an event may be worked on before its deliveries go on by
+// themselves, so that it does not hold the floor of the claims.
+const slow = time.Second
+
+// parkSlow parks events that take long, until ctx ends.
+func (l *Listener) parkSlow(ctx context.Context) {
+	tick := time.NewTicker(slow / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, ls := range l.leases.snapshot() {
+			events, _ := ls.held()
+			for _, e := range events {
+				l.park(e)
+			}
+		}
+	}
+}
+
+func (l *Listener) park(e *event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.parked || e.left == 0 || e.begun.IsZero() || time.Since(e.begun) < slow {
+		return
+	}
+	e.parked = true
+	en := entry{event: e, rows: e.rows(l.store.lease)}
+	for _, j := range e.jobs {
+		if j.outcome == nil {
+			en.open = append(en.open, j)
+		}
+	}
+	e.left = len(en.open)
+	l.recorder.add(en)
+}
+
+// recorded is called for each entry once it is on record, or fenced off.
+func (l *Listener) recorded(en entry, kept bool) {
+	if !kept {
+		l.fenced.Add(1)
+		l.log.Warn("outcome came after the lease was taken over, or its event is gone", "event", en.eventID())
+	}
+	if en.job != nil {
+		l.recordedJob(en.job, kept)
+		return
+	}
+	e := en.event
+	for _, r := range en.rows {
+		if kept && r.outcome != nil && r.dueIn != nil {
+			l.noteDue(time.Duration(*r.dueIn * float64(time.Second)))
+		}
+	}
+	if len(en.open) > 0 {
+		e.lease.park(e, en.open)
+		return
+	}
+	if e.lease.dropEvent(e) {
+		l.leases.remove(e.lease)
+	}
+	l.settle(e.tally, e.jobs, kept)
+}
+
+// recordedJob is recorded for a delivery that is on its own. The last one of
+// a parked event settles it.
+func (l *Listener) recordedJob(j *job, kept bool) {
+	if j.lease.dropJob(j) {
+		l.leases.remove(j.lease)
+	}
+	if kept && !j.outcome.State.Terminal() && j.outcome.State != dispatch.Held {
+		l.noteDue(j.wait)
+	}
+	e := j.event
+	if e == nil {
+		l.settle(j.tally, []*job{j}, kept)
+		return
+	}
+	e.mu.Lock()
+	e.left--
+	last := e.left == 0
+	e.mu.Unlock()
+	if last {
+		l.settle(e.tally, e.jobs, kept)
+	}
+}
+
+// settle counts what is over.
+func (l *Listener) settle(t *tally, jobs []*job, kept bool) {
+	if kept {
+		c := classify(jobs)
+		l.batch.add(c)
+		t.done(c)
+	} else {
+		t.lost()
+	}
+	l.queue.settled(1)
+	l.batch.flush(l.queue.holds() == 0)
+}
