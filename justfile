@@ -45,3 +45,7 @@ docs:
 # what CI runs
 ci:
     .ci/run
+
+# 11,112 events of three channels (10,000 committed), two processes, one of them killed every 300 ms: takes a minute
+arrivals:
+    OUTBOX_TEST_EVENTS=11112 go test ./cmd/listener -run 'TestEveryEventArrivesOnce|TestKilledAgainAndAgain' -v -count=1 -timeout 10m

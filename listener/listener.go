@@ -69,6 +69,10 @@ func (c *Config) setDefaults() error {
 	if c.Lease < time.Second {
 		return fmt.Errorf("listener: Lease is %s, must be at least 1 s: it is renewed three times before it ends", c.Lease)
 	}
+	switch mode := c.Pool.Config().ConnConfig.DefaultQueryExecMode; mode {
+	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
+		return fmt.Errorf("listener: default_query_exec_mode=%s cannot carry our arrays; behind an old transaction pooler use cache_describe", mode)
+	}
 	if c.Listen == nil {
 		c.Listen = c.Pool.Config().ConnConfig.Copy()
 	}

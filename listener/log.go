@@ -2,9 +2,12 @@ package listener
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
@@ -46,10 +49,30 @@ func (s *sparse) warn(msg string, err error) {
 	s.last[msg], s.held[msg] = now, 0
 	s.mu.Unlock()
 	attrs := []any{"error", err}
+	if m := mend(err); m != "" {
+		attrs = append(attrs, "mend", m)
+	}
 	if n > 0 {
 		attrs = append(attrs, "repeated", n)
 	}
 	s.log.Warn(msg, attrs...)
+}
+
+// mend says what to do about errors whose text does not.
+func mend(err error) string {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return ""
+	}
+	switch pg.Code {
+	case "26000", "42P05": // prepared statement missing, or there already
+		return "behind a transaction pooler add default_query_exec_mode=cache_describe to DATABASE_URL; see docs/pgbouncer.md"
+	case "42P01", "42703", "42883", "3F000": // table, column, function or schema missing
+		return "run `listener migrate`"
+	case "42501": // no right to
+		return "run `listener migrate --grant ROLE` as the owner"
+	}
+	return ""
 }
 
 // logAttempt writes one wide line for what became of j. Payloads are not
@@ -105,11 +128,12 @@ type batchLog struct {
 	since time.Time
 }
 
-func (b *batchLog) add(c class) {
+// add counts an event that was begun at that moment.
+func (b *batchLog) add(c class, begun time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.stats.Total == 0 {
-		b.since = time.Now()
+	if b.stats.Total == 0 || begun.Before(b.since) {
+		b.since = begun
 	}
 	b.stats.add(c)
 }

@@ -70,7 +70,7 @@ func (l *Listener) recorded(en entry, kept bool) {
 	if e.lease.dropEvent(e) {
 		l.leases.remove(e.lease)
 	}
-	l.settle(e.tally, e.jobs, kept)
+	l.settle(e.tally, e.jobs, e.begun, kept)
 }
 
 // recordedJob is recorded for a delivery that is on its own. The last one of
@@ -84,7 +84,7 @@ func (l *Listener) recordedJob(j *job, kept bool) {
 	}
 	e := j.event
 	if e == nil {
-		l.settle(j.tally, []*job{j}, kept)
+		l.settle(j.tally, []*job{j}, time.Now().Add(-j.took), kept)
 		return
 	}
 	e.mu.Lock()
@@ -92,15 +92,15 @@ func (l *Listener) recordedJob(j *job, kept bool) {
 	last := e.left == 0
 	e.mu.Unlock()
 	if last {
-		l.settle(e.tally, e.jobs, kept)
+		l.settle(e.tally, e.jobs, e.begun, kept)
 	}
 }
 
 // settle counts what is over.
-func (l *Listener) settle(t *tally, jobs []*job, kept bool) {
+func (l *Listener) settle(t *tally, jobs []*job, begun time.Time, kept bool) {
 	if kept {
 		c := classify(jobs)
-		l.batch.add(c)
+		l.batch.add(c, begun)
 		t.done(c)
 	} else {
 		t.lost()

@@ -95,7 +95,14 @@ func (w *waker) run(ctx context.Context) {
 		ReconnectDelay: time.Millisecond, // connect does the waiting, with jitter
 		LogError: func(ctx context.Context, err error) {
 			w.down()
-			if ctx.Err() == nil {
+			w.mu.Lock()
+			deaf := w.deaf > 0
+			w.mu.Unlock()
+			switch {
+			case ctx.Err() != nil:
+			case deaf: // said once; the sweep finds the events
+				w.log.Debug("LISTEN connection lost; trying again later", "error", err)
+			default:
 				w.sparse.warn("LISTEN connection lost; reconnecting", err)
 			}
 		},

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
@@ -215,6 +217,12 @@ func postgresURL(field func(*config) *dispatch.Secret, leastPool int32) kind {
 		pc, err := parseDatabase(dispatch.Secret(v), false)
 		if err == nil && pc.MaxConns < leastPool {
 			err = fmt.Errorf("has pool_max_conns=%d; needed are at least %d", pc.MaxConns, leastPool)
+		}
+		if err == nil {
+			switch mode := pc.ConnConfig.DefaultQueryExecMode; mode {
+			case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
+				err = fmt.Errorf("has default_query_exec_mode=%s, which cannot carry arrays; behind an old transaction pooler use cache_describe", strings.ReplaceAll(mode.String(), " ", "_"))
+			}
 		}
 		return err
 	})

@@ -201,7 +201,7 @@ func printStatus(stdout io.Writer, st migrations.Installed, asJSON bool) error {
 func backlogLine(st migrations.Installed) string {
 	line := "what waited then is delivered"
 	if !st.BacklogSince.IsZero() {
-		line = "what waited then and was created before " + st.BacklogSince.UTC().Format("2006-01-02 15:04:05Z") + " is left alone"
+		line = "events that waited then, if any, and were created before " + st.BacklogSince.UTC().Format("2006-01-02 15:04:05Z") + " are left alone"
 	}
 	if !st.BacklogDone {
 		line += " (not all have their places yet: run `listener migrate`)"

@@ -67,7 +67,7 @@ func TestMigrateCommand(t *testing.T) {
 	wantWords(t, run("--backlog", "skip"), "applied 0003_events_columns.sql", "adopted public.outbox_events; events that waited in it: 1", "schema outbox is at version ")
 	wantWords(t, run(), " already\n")
 	wantWords(t, run("up", "--backlog=36h"), "waiting events that are to be delivered: 1")
-	wantWords(t, run("status"), ", up to date", "trigger outbox_events_wake", "enabled", "was created before", "left alone")
+	wantWords(t, run("status"), ", up to date", "trigger outbox_events_wake", "enabled", "were created before", "left alone")
 
 	var st migrations.Installed
 	if err := json.Unmarshal([]byte(run("status", "--json")), &st); err != nil || !st.UpToDate || st.Version != st.Latest {
