@@ -40,6 +40,10 @@ func (c *config) missing(ch dispatch.Channel) []string {
 	return names
 }
 
+// mailConns is the most connections to the mail server at once: more than
+// enough for the workers, and fewer than servers commonly allow one client.
+const mailConns = 8
+
 // providers are the channels that may be left unconfigured.
 var providers = []dispatch.Channel{dispatch.ChannelSMS, dispatch.ChannelEmail, dispatch.ChannelWebhook}
 
@@ -78,11 +82,12 @@ func newChannels(c *config, log *slog.Logger) (*channels, configError) {
 		add(dispatch.ChannelSMS, s, twilio.Policy, err)
 	}
 	if len(c.missing(dispatch.ChannelEmail)) == 0 {
-		s, err := smtp.New(smtp.Config{Host: c.SMTP.Host, Port: c.SMTP.Port, User: c.SMTP.User, Pass: c.SMTP.Pass, From: c.SMTP.From, TLS: c.SMTP.TLS})
+		s, err := smtp.New(smtp.Config{Host: c.SMTP.Host, Port: c.SMTP.Port, User: c.SMTP.User, Pass: c.SMTP.Pass, From: c.SMTP.From, TLS: c.SMTP.TLS,
+			MaxConns: min(c.Workers, mailConns)})
 		add(dispatch.ChannelEmail, s, smtp.Policy, err)
 	}
 	if len(c.missing(dispatch.ChannelWebhook)) == 0 {
-		s, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{c.Webhook.Secret}, AllowCIDRs: c.Webhook.Allow, UserAgent: "outbox-listener/" + version()})
+		s, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{c.Webhook.Secret}, AllowCIDRs: c.Webhook.Allow, AllowHTTP: c.Webhook.AllowHTTP, UserAgent: "outbox-listener/" + version()})
 		add(dispatch.ChannelWebhook, s, webhook.Policy, err)
 	}
 	slices.Sort(out.names)

@@ -48,8 +48,9 @@ type config struct {
 		TLS  smtp.TLSMode
 	}
 	Webhook struct {
-		Secret dispatch.Secret
-		Allow  []netip.Prefix
+		Secret    dispatch.Secret
+		Allow     []netip.Prefix
+		AllowHTTP bool
 	}
 }
 
@@ -173,4 +174,7 @@ var variables = []variable{
 	{name: "OUTBOX_WEBHOOK_ALLOW_CIDRS", unset: "none",
 		meaning: "Private, loopback and reserved networks that webhooks may go to all the same, with plain http and any port. Other addresses are public ones, by https on ports 443 and 8443.",
 		kind:    networks(func(c *config) *[]netip.Prefix { return &c.Webhook.Allow })},
+	{name: "OUTBOX_WEBHOOK_ALLOW_HTTP", def: "false",
+		meaning: "Let webhooks go to public addresses by plain http on port 80 too. What they carry can then be read on the way.",
+		kind:    yesNo(func(c *config) *bool { return &c.Webhook.AllowHTTP })},
 }
