@@ -318,7 +318,7 @@ func (l *Listener) goToSleep(ctx context.Context, k *looker, lastRow *time.Time)
 			delay = min(2*delay, 25*time.Millisecond)
 		}
 		n := 0
-		if l.queue.room(ctx, l.cfg.BatchSize) > 0 {
+		if l.awaitRoom(ctx, time.Now()) {
 			var err error
 			if n, _, err = k.look(ctx, l.cfg.BatchSize, nil); err != nil {
 				return // the caller meets it again and says so

@@ -2,6 +2,7 @@ package listener_test
 
 import (
 	"context"
+	"flag"
 	"io"
 	"log/slog"
 	"os"
@@ -17,7 +18,14 @@ import (
 	"github.com/outbox-listener/outbox-listener/listener"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+func TestMain(m *testing.M) {
+	// These tests wait more than they compute: more of them at once than
+	// there are processors. -parallel on the command line still wins.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	os.Exit(pgtest.Main(m))
+}
 
 // provider is a Sender that remembers what it was given and answers as told.
 type provider struct {

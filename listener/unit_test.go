@@ -2,6 +2,8 @@ package listener
 
 import (
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -73,13 +75,18 @@ func TestMarksNeverPassALateCommit(t *testing.T) {
 		var m marks
 		m.reset(0)
 		type txn struct {
-			name string
-			seqs []int64
+			name     string
+			seqs     []int64
+			prepared bool
 		}
 		var open []txn
 		var next int64
 		visible := map[int64]bool{} // true once claimed
 		names := 0
+		rename := func(o *txn) {
+			names++
+			o.name = preparedPrefix + strconv.Itoa(names)
+		}
 		claim := func(lower int64, limit int) int {
 			_, _, _, settled := m.get()
 			n, highest := 0, lower
@@ -94,15 +101,16 @@ func TestMarksNeverPassALateCommit(t *testing.T) {
 			return n
 		}
 		for range 400 {
-			switch r.IntN(6) {
+			switch r.IntN(9) {
 			case 0: // begin: the lock comes before the first number
 				names++
-				open = append(open, txn{name: string(rune(names))})
+				open = append(open, txn{name: "3/" + strconv.Itoa(names)})
 			case 1, 2: // draw a number
 				if len(open) > 0 {
-					i := r.IntN(len(open))
-					next++
-					open[i].seqs = append(open[i].seqs, next)
+					if i := r.IntN(len(open)); !open[i].prepared {
+						next++
+						open[i].seqs = append(open[i].seqs, next)
+					}
 				}
 			case 3: // commit or roll back
 				if len(open) > 0 {
@@ -124,6 +132,24 @@ func TestMarksNeverPassALateCommit(t *testing.T) {
 			case 5:
 				_, mark, cursor, _ := m.get()
 				claim([]int64{mark, cursor}[r.IntN(2)], 1+r.IntN(5))
+			case 6: // prepare, under the name that it has
+				if len(open) > 0 {
+					open[r.IntN(len(open))].prepared = true
+				}
+			case 7: // the session ends in which one was prepared
+				if len(open) > 0 {
+					if o := &open[r.IntN(len(open))]; o.prepared {
+						rename(o)
+					}
+				}
+			case 8: // the server restarts: the prepared ones remain
+				if r.IntN(10) > 0 {
+					break
+				}
+				open = slices.DeleteFunc(open, func(o txn) bool { return !o.prepared })
+				for i := range open {
+					rename(&open[i])
+				}
 			}
 			_, mark, _, _ := m.get()
 			for _, o := range open {

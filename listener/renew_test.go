@@ -1,0 +1,102 @@
+package listener
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/pgtest"
+)
+
+// claimTwo returns a store with two events under one lease.
+func claimTwo(t *testing.T, db *pgtest.DB) (*store, []*event) {
+	t.Helper()
+	s := &store{pool: db.Pool, lease: 20 * time.Second, maxPayload: 1 << 20}
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'x', '{}' from generate_series(1, 2)`)
+	_, events, err := s.claimEvents(t.Context(), 0, top, 10)
+	if err != nil || len(events) != 2 {
+		t.Fatalf("claimed %d of 2: %v", len(events), err)
+	}
+	return s, events
+}
+
+// TestRenewalDoesNotUndoARecord: a renewal that had its list before an outcome
+// was recorded changes neither the wait of a retry nor what was given back.
+func TestRenewalDoesNotUndoARecord(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s, events := claimTwo(t, db)
+	j := events[0].newJob(dispatch.Message{Route: "r", Step: "s", Channel: "c"}, 0)
+	j.outcome, j.wait = &dispatch.Outcome{State: dispatch.Retry, Attempts: 1}, time.Hour
+	if _, err := s.recordEvents(t.Context(), []entry{{event: events[0], rows: []row{j.ledgerRow(s.lease)}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.release(t.Context(), events[1:], nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.renew(t.Context(), events, []*job{j}); err != nil {
+		t.Fatal(err)
+	}
+	if due := pgtest.QueryVal[float64](t, db, `select extract(epoch from due_at - now())::float8 from outbox.deliveries`); due < 3000 {
+		t.Errorf("the retry in an hour is due in %.0f s", due)
+	}
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where lease_until > now() and lease_until <> 'infinity'`); n != 0 {
+		t.Errorf("%d events were given back and are leased by nobody", n)
+	}
+}
+
+// TestParkingKeepsTheAnnouncement: a delivery that is announced and has not
+// begun is still announced, and counted, once its event is parked.
+func TestParkingKeepsTheAnnouncement(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s, events := claimTwo(t, db)
+	j := events[0].newJob(dispatch.Message{Route: "r", Step: "s", Channel: "c", Content: []byte(`{"n": 1}`)}, 0)
+	j.announced = true
+	kept, err := s.announce(t.Context(), []announcement{{job: j}})
+	if err != nil || !kept[j.ID] {
+		t.Fatalf("announced %v, %v", kept, err)
+	}
+	if _, err := s.recordEvents(t.Context(), []entry{{event: events[0], rows: []row{j.ledgerRow(s.lease)}}}); err != nil {
+		t.Fatal(err)
+	}
+	got := pgtest.QueryVal[string](t, db, `select concat_ws(' ', state, attempts, content, due_at > now()) from outbox.deliveries`)
+	if want := `sending 1 {"n": 1} t`; got != want {
+		t.Errorf("parked as %q, want %q", got, want)
+	}
+}
+
+// TestLargeRecordsAreWrittenInParts: a batch ends where it would be more than
+// the database can take in time, and one that is larger still goes alone.
+func TestLargeRecordsAreWrittenInParts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name          string
+		entries, size int // bytes of content of each
+		want          string
+	}{
+		{"small ones go together", 1000, 10, "[1000]"},
+		{"but not too many", 2500, 10, "[1000 1000 500]"},
+		{"large ones a few at a time", 20, 1 << 20, "[8 8 4]"},
+		{"giants alone", 2, 9 << 20, "[1 1]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			content := []byte(strings.Repeat("x", tt.size))
+			r := newRecorder(t.Context(), nil, nil, nil)
+			for range tt.entries {
+				j := &job{Delivery: dispatch.Delivery{Message: dispatch.Message{Content: content}}}
+				r.add(entry{rows: []row{{job: j}}})
+			}
+			var got []int
+			for n := len(r.take()); n > 0; n = len(r.take()) {
+				got = append(got, n)
+			}
+			if fmt.Sprint(got) != tt.want {
+				t.Errorf("batches of %v, want %s", got, tt.want)
+			}
+		})
+	}
+}
