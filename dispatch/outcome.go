@@ -24,7 +24,6 @@ func Decide(p Policy, n, limit int, r Receipt, err *Error) Outcome {
 	switch {
 	case err.Kind == Rejected:
 		o.State = Dead
-		o.Reason = "will not be taken"
 	case err.Kind == Unknown && p.OnUnknown == Hold:
 		o.State = Held
 		o.Reason = "may have arrived: no clear answer came"

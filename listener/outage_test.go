@@ -59,6 +59,38 @@ func TestOutageLongerThanLease(t *testing.T) {
 	}
 }
 
+// TestUnrecordedIsNotClaimedAgain: while the database takes neither records nor
+// renewals, though it would take claims, a listener does not claim what it has
+// sent and could not record.
+func TestUnrecordedIsNotClaimedAgain(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []dispatch.Policy{plain, careful} {
+		t.Run(fmt.Sprintf("announce=%t", policy.Announce), func(t *testing.T) {
+			t.Parallel()
+			db, d, b := pgtest.New(t), dispatch.New(), newBlocker()
+			channel(d, "greeting", "carrier", b, policy)
+			l := newListener(t, db, d, func(c *listener.Config) { c.Lease = time.Second; c.PollInterval = 100 * time.Millisecond })
+			start(t, l)
+			listening(t, l)
+			id := insert(t, db, "greeting", `{}`)
+			<-b.entered
+			pgtest.Exec(t, db, `create function full_disk() returns trigger language plpgsql as 'begin raise sqlstate ''53100''; end'`)
+			pgtest.Exec(t, db, `create trigger full_disk before update on outbox_events
+				for each row when (new.claim = old.claim) execute function full_disk()`)
+			close(b.gate)
+			pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
+				over := pgtest.QueryVal[float64](t, db, `select extract(epoch from clock_timestamp() - lease_until)::float8 from outbox_events`)
+				return over > 1, fmt.Sprintf("lease over for %.1f s", over)
+			})
+			pgtest.Exec(t, db, `drop trigger full_disk on outbox_events`)
+			processed(t, db, 10*time.Second)
+			if got := ledgerOf(t, db, id); got.State != "delivered" || got.Attempts != 1 || b.count() != 1 {
+				t.Errorf("sent %d times, ledger %+v; want delivered once", b.count(), got)
+			}
+		})
+	}
+}
+
 // gateLocks counts who owns the gate, and who sleeps behind it.
 func gateLocks(t testing.TB, db *pgtest.DB) int {
 	t.Helper()
@@ -96,7 +128,9 @@ func TestSaturatedLeaderCallsForHelp(t *testing.T) {
 	listening(t, l2)
 	// So many notifications shut the gate, and its owner has no room to look.
 	pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
-		insert(t, db, "greeting", `{}`)
+		for range 20 {
+			insert(t, db, "greeting", `{}`)
+		}
 		n := gateLocks(t, db)
 		return n == 1, fmt.Sprintf("%d advisory locks", n)
 	})

@@ -18,14 +18,19 @@ func TestRefusedRowCostsOnlyItself(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name string
+		sql  string
 		msgs []dispatch.Message
 	}{
-		{"two messages with one identity", []dispatch.Message{
+		{"two messages with one identity", "", []dispatch.Message{
 			{Route: "r", Step: "s", Channel: "bad", Recipient: "x", Content: json.RawMessage(`{}`)},
 			{Route: "r", Step: "s", Channel: "bad", Recipient: "x", Content: json.RawMessage(`{}`)},
 		}},
-		{"content that is not JSON", []dispatch.Message{{Route: "r", Step: "s", Channel: "bad", Content: json.RawMessage("hello")}}},
-		{"NUL in the reason", []dispatch.Message{{Route: "r", Step: "s", Channel: "bad", Refused: "bad \x00 byte"}}},
+		{"content that is not JSON", "", []dispatch.Message{{Route: "r", Step: "s", Channel: "bad", Content: json.RawMessage("hello")}}},
+		{"NUL in the reason", "", []dispatch.Message{{Route: "r", Step: "s", Channel: "bad", Refused: "bad \x00 byte"}}},
+		{"a row that a constraint forbids", `alter table outbox.deliveries add check (event_type <> 'poison')`,
+			[]dispatch.Message{{Route: "r", Step: "s", Channel: "bad", Content: json.RawMessage(`{}`)}}},
+		{"a text that a constraint forbids", `alter table outbox.deliveries add check (last_error not like '%too fast%')`,
+			[]dispatch.Message{{Route: "r", Step: "s", Channel: "bad", Content: json.RawMessage(`{}`)}}},
 	} {
 		for _, policy := range []dispatch.Policy{plain, careful} {
 			t.Run(fmt.Sprintf("%s/announce=%t", tt.name, policy.Announce), func(t *testing.T) {
@@ -34,6 +39,9 @@ func TestRefusedRowCostsOnlyItself(t *testing.T) {
 				channel(d, "greeting", "carrier", p, policy)
 				d.Register("bad", newProvider(inAnHour), policy)
 				d.Route("poison", func(context.Context, dispatch.Event) []dispatch.Message { return tt.msgs })
+				if tt.sql != "" {
+					pgtest.Exec(t, db, tt.sql)
+				}
 				pgtest.Exec(t, db, `insert into outbox_events (type, payload)
 					select case when g = 2 then 'poison' else 'greeting' end, '{}' from generate_series(1, 4) as g`)
 				l := newListener(t, db, d, func(c *listener.Config) { c.ShutdownGrace = time.Second; c.Lease = 2 * time.Second })

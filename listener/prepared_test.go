@@ -35,9 +35,14 @@ func TestPreparedTransactionOverRestart(t *testing.T) {
 	pgtest.Exec(t, db, `alter system set max_prepared_transactions = 10`)
 	restart(devpg.Fast)
 	channel(d, "greeting", "carrier", p, plain)
-	l := newListener(t, db, d, func(c *listener.Config) { c.PollInterval = 200 * time.Millisecond })
+	l := newListener(t, db, d, func(c *listener.Config) {
+		c.PollInterval = 200 * time.Millisecond
+		// No direct way to the database: with a LISTEN session it would
+		// forget its marks with that.
+		c.Listen = c.Pool.Config().ConnConfig.Copy()
+		c.Listen.Port, c.Listen.Fallbacks = 1, nil
+	})
 	stop := start(t, l)
-	listening(t, l)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup

@@ -140,7 +140,7 @@ func (r *recorder) writeJobs(ctx context.Context, entries []entry) error {
 // steps around rows that somebody else has locked, and takes a batch apart
 // that has something in it which the database refuses.
 func (r *recorder) insist(entries []entry, write func(context.Context, []entry) error) {
-	for try := 1; ; try++ {
+	for try, twins := 1, 0; ; try++ {
 		err := write(r.stop, entries)
 		switch {
 		case err == nil:
@@ -156,6 +156,10 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 			if entries = r.stepAround(entries, write); len(entries) == 0 {
 				return
 			}
+		case isTwin(err) && twins < 3:
+			// The row was announced after our statement had taken its
+			// snapshot: the next one sees it.
+			twins++
 		case isRefused(err):
 			if len(entries) > 1 {
 				half := len(entries) / 2
@@ -219,6 +223,12 @@ func (r *recorder) stepAround(entries []entry, write func(context.Context, []ent
 func isLocked(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (pg.Code == "55P03" || pg.Code == "40P01")
+}
+
+// isTwin reports whether err says that a row is there already.
+func isTwin(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "23505"
 }
 
 // isRefused reports whether err says that what was to be written is at fault:

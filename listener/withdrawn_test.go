@@ -72,6 +72,9 @@ func TestParkingBesideAnnouncement(t *testing.T) {
 	if got := ledgerOf(t, db, id); got.State != "sending" || got.Attempts != 1 || !got.Due {
 		t.Errorf("while it is being sent: %+v", got)
 	}
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where content is null`); n != 0 {
+		t.Error("parking lost the content that the announcement had frozen")
+	}
 	// The process freezes, and another takes over what may have left.
 	pgtest.Exec(t, db, `update outbox.deliveries set due_at = now() - interval '1 second', claim = gen_random_uuid()`)
 	taker, d2 := newProvider(nil), dispatch.New()

@@ -237,7 +237,12 @@ func (s *shape) judgeColumns(columns map[string]column) {
 			continue
 		}
 		if !slices.Contains(e.types, c.typ) {
-			mend := mends[c.typ]
+			mend, known := mends[c.typ]
+			if !known || e.name == "id" && c.typ != "text" && c.typ != "character varying" {
+				s.problem("column %s is %s, %s is needed; no statement turns the one into the other: give the table a new column %s and move the old one out of the way",
+					e.name, c.typ, strings.Join(e.types, " or "), e.name)
+				continue
+			}
 			if n := strings.Count(mend, "%s"); n > 0 {
 				mend = fmt.Sprintf(mend, []any{e.name, want}[:n]...)
 			}

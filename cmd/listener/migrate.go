@@ -19,7 +19,7 @@ import (
 // migrateCmd is `listener migrate`. Kong fills it; runMigrate runs whichever
 // of its commands was named, or Up.
 type migrateCmd struct {
-	Up        migrateUpCmd        `cmd:"" default:"withargs" help:"Create or update what the listener needs in the database (the default)."`
+	Up        migrateUpCmd        `cmd:"" default:"withargs" help:"Create or update what the listener needs in the database (the default). Its flags, such as --backlog, --grant and --print, are under migrate up --help."`
 	Status    migrateStatusCmd    `cmd:"" help:"Say what the database has and what it lacks; changes nothing."`
 	Uninstall migrateUninstallCmd `cmd:"" help:"Remove our triggers, columns and schema; the application's columns and rows stay."`
 

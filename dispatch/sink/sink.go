@@ -30,9 +30,9 @@ func (l *Log) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Receipt,
 		return dispatch.Receipt{}, notBegun(dispatch.ChannelLog, err)
 	}
 	l.logger.LogAttrs(ctx, slog.LevelInfo, "log.send",
-		slog.String("event_id", d.EventID.String()),
+		slog.String("event", d.EventID.String()),
 		slog.String("type", d.Type),
-		slog.String("delivery_id", d.ID.String()),
+		slog.String("delivery", d.ID.String()),
 		slog.Int("attempt", d.Attempt),
 		slog.Int("bytes", len(d.Content)))
 	return dispatch.Receipt{}, nil

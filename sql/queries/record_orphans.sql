@@ -28,10 +28,11 @@ with given as (
 ), fresh as (
     insert into outbox.deliveries
         (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
-         state, attempts, generation, provider_id, last_error, due_at, claim, content, finished_at)
+         state, attempts, generation, provider_id, last_error, due_at, claim, content, finished_at, created_at)
     select g.id, g.event_id, g.event_seq, g.event_type, g.event_created_at, g.route, g.step, g.channel, g.recipient,
            g.state, g.attempts, g.generation, g.provider_id, g.last_error,
-           clock_timestamp() + g.due_in * interval '1 second', g.claim, g.content::json, g.finished_at
+           clock_timestamp() + g.due_in * interval '1 second', g.claim, g.content::json, g.finished_at,
+           coalesce(g.finished_at, clock_timestamp())
     from given as g
     where not exists (select from outbox.deliveries as d where d.id = g.id)
     returning id
