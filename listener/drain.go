@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// ErrNotRunning is what Drain returns before Run has begun or once it ends.
+// ErrNotRunning is what Drain returns before Run has begun or once it ends,
+// and when Run ends under it with work left.
 var ErrNotRunning = errors.New("listener: not running")
 
 // Drain claims and delivers what is due, at most limit events (0 means all),
@@ -15,7 +16,8 @@ var ErrNotRunning = errors.New("listener: not running")
 //
 // When ctx ends first, it returns the counts so far and ctx's error; what it
 // claimed is finished all the same. When Run ends first, it claims no more and
-// returns the counts of what was finished.
+// returns the counts of what was finished, with ErrNotRunning where Run left
+// something that it claimed unfinished.
 func (l *Listener) Drain(ctx context.Context, limit int) (Stats, error) {
 	t := newTally()
 	if err := l.claimAll(ctx, limit, t); err != nil {
@@ -24,6 +26,13 @@ func (l *Listener) Drain(ctx context.Context, limit int) (Stats, error) {
 	select {
 	case <-t.settled():
 		return t.snapshot(), nil
+	case <-l.ended:
+		select {
+		case <-t.settled():
+			return t.snapshot(), nil
+		default: // what Run left unfinished never settles
+			return t.snapshot(), ErrNotRunning
+		}
 	case <-ctx.Done():
 		return t.snapshot(), ctx.Err()
 	}

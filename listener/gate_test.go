@@ -2,7 +2,6 @@ package listener_test
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -159,11 +158,7 @@ func TestNobodyIsNotifiedInVain(t *testing.T) {
 	l := newListener(t, db, d, nil)
 	start(t, l)
 	listening(t, l)
-	pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
-		asleep := pgtest.QueryVal[int](t, db, `select count(*) from pg_locks where locktype = 'advisory' and granted
-			and database = (select oid from pg_database where datname = current_database()) and mode = 'ExclusiveLock'`)
-		return asleep == 2, fmt.Sprintf("%d advisory locks", asleep) // the gate and its ownership
-	})
+	asleep(t, db)
 	insert(t, db, "greeting", `{}`)
 	if n := heard(); n != 1 {
 		t.Errorf("%d notifications to a sleeping listener, want 1", n)

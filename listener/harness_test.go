@@ -3,6 +3,7 @@ package listener_test
 import (
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -174,4 +175,15 @@ func ledgerOf(t testing.TB, db *pgtest.DB, event uuid.UUID) ledger {
 		t.Fatalf("ledger of %s: %v", event, err)
 	}
 	return l
+}
+
+// asleep waits until a listener holds the gate: it looks again only when it is
+// woken or sweeps.
+func asleep(t testing.TB, db *pgtest.DB) {
+	t.Helper()
+	pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
+		locks := pgtest.QueryVal[int](t, db, `select count(*) from pg_locks where locktype = 'advisory' and granted
+			and database = (select oid from pg_database where datname = current_database()) and mode = 'ExclusiveLock'`)
+		return locks == 2, fmt.Sprintf("%d advisory locks", locks) // the gate and its ownership
+	})
 }

@@ -114,6 +114,7 @@ type Listener struct {
 
 	running atomic.Bool
 	claims  claims
+	ended   chan struct{} // closed when Run or Once is over
 }
 
 // New returns a Listener. It does not touch the database yet.
@@ -128,6 +129,7 @@ func New(cfg Config) (*Listener, error) {
 		store:  &store{pool: cfg.Pool, lease: cfg.Lease, maxPayload: cfg.MaxPayload},
 		queue:  newQueue(cfg.Workers + 2*cfg.BatchSize),
 		dueC:   make(chan struct{}, 1),
+		ended:  make(chan struct{}),
 	}
 	l.batch.log = cfg.Log
 	l.waker = newWaker(cfg.Listen, cfg.Pool, l.log, l.sparse)
@@ -173,6 +175,7 @@ func (l *Listener) run(ctx context.Context, drive func(context.Context) error) e
 	if !l.running.CompareAndSwap(false, true) {
 		return errors.New("listener: already running, or run before")
 	}
+	defer close(l.ended)
 	// Three lifetimes: claiming ends with ctx; working ends with the grace
 	// period; recording ends a little later, so that what was sent is
 	// written down.

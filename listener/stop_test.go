@@ -135,3 +135,40 @@ func TestStopBesideDeafHandler(t *testing.T) {
 		t.Errorf("still running 10 s after the stop, %d held", l.Health().Held)
 	}
 }
+
+// TestDrainBesideDeafHandler: Drain ends with Run, and says that something is
+// left, where a handler keeps what it claimed.
+func TestDrainBesideDeafHandler(t *testing.T) {
+	t.Parallel()
+	db, d := pgtest.New(t), dispatch.New()
+	entered, over := make(chan struct{}, 1), make(chan struct{})
+	d.Handle("greeting", dispatch.HandlerFunc(func(context.Context, dispatch.Event) error {
+		entered <- struct{}{}
+		<-over
+		return nil
+	}))
+	l := newListener(t, db, d, func(c *listener.Config) {
+		c.ShutdownGrace, c.PollInterval, c.Lease = 100*time.Millisecond, time.Hour, time.Hour
+	})
+	stop := start(t, l)
+	listening(t, l)
+	defer close(over)
+	asleep(t, db)
+	pgtest.Exec(t, db, `alter table outbox_events disable trigger outbox_events_wake`) // Drain alone finds it
+	insert(t, db, "greeting", `{}`)
+	done := make(chan error, 1)
+	go func() {
+		_, err := l.Drain(t.Context(), 0)
+		done <- err
+	}()
+	<-entered
+	stop()
+	select {
+	case err := <-done:
+		if !errors.Is(err, listener.ErrNotRunning) {
+			t.Errorf("Drain: %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("Drain goes on 5 s after the end of Run")
+	}
+}

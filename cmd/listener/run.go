@@ -153,12 +153,10 @@ func (p *program) once(ctx context.Context, cmd runCmd) int {
 // daemon delivers events until ctx ends.
 func (p *program) daemon(ctx context.Context, channels []string) int {
 	// The listener lives a little longer than ctx where somebody waits for a
-	// dispatch, and dispatches end with it.
+	// dispatch.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	ended, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
-	d := &drains{listener: p.listener, ended: ended}
+	d := &drains{listener: p.listener}
 
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
@@ -190,7 +188,6 @@ func (p *program) daemon(ctx context.Context, channels []string) int {
 		stop()
 	})
 	err = p.listener.Run(running)
-	end()
 	stop()
 	stopServing()
 	helpers.Wait()
@@ -283,7 +280,6 @@ var errNotRunning = errors.New("the listener is not running")
 // drains are the dispatches that were asked for at the admin endpoint.
 type drains struct {
 	listener *listener.Listener
-	ended    context.Context // when the listener has stopped: nobody delivers any more
 
 	mu     sync.Mutex
 	closed bool
@@ -300,9 +296,6 @@ func (d *drains) drain(ctx context.Context, limit int) (listener.Stats, error) {
 	d.open.Add(1)
 	d.mu.Unlock()
 	defer d.open.Done()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(d.ended, cancel)()
 	return d.listener.Drain(ctx, limit)
 }
 
