@@ -35,6 +35,16 @@ type Sender interface {
 	Send(ctx context.Context, d *Delivery) (Receipt, error)
 }
 
+// Addressed is a Sender whose deliveries go to more than one place. Deliveries
+// to a place that is slow or down do not keep those to others waiting.
+//
+// Destination names the place of d, such as a host with its port; it must be
+// cheap, and return the same for the same delivery. The place of a Sender
+// without it is its channel.
+type Addressed interface {
+	Destination(d *Delivery) string
+}
+
 // Policy says how the deliveries of one channel are to be handled around the
 // moment of sending. The zero value suits a receiver that tells repeated
 // deliveries apart by their id.
@@ -49,6 +59,10 @@ type Policy struct {
 
 	// Timeout bounds one attempt. 0 means DefaultTimeout.
 	Timeout time.Duration
+
+	// Concurrency is the most attempts at one destination at once. 0 means
+	// no limit but the number of workers.
+	Concurrency int
 }
 
 // DefaultTimeout bounds an attempt on a channel whose Policy names no other.

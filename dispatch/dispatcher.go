@@ -60,6 +60,15 @@ func (d *Dispatcher) Configured(ch Channel) bool {
 // Policy returns the policy of ch, or the zero Policy where it has no sender.
 func (d *Dispatcher) Policy(ch Channel) Policy { return d.senders[ch].policy }
 
+// Destination names the place that del goes to: its channel, and where that has
+// several, which of them.
+func (d *Dispatcher) Destination(del *Delivery) string {
+	if a, ok := d.senders[del.Channel].sender.(Addressed); ok {
+		return string(del.Channel) + " " + a.Destination(del)
+	}
+	return string(del.Channel)
+}
+
 // Plan says what ev becomes: at least one message, sendable or with the
 // reason why not. A panic in a plan function refuses the event, nothing more.
 func (d *Dispatcher) Plan(ctx context.Context, ev Event) (msgs []Message) {

@@ -66,6 +66,9 @@ func handlerPlan(eventType string) PlanFunc {
 // handlers is the sender of ChannelHandler.
 type handlers map[string]Handler
 
+// Destination implements Addressed: each handler may be slow by itself.
+func (hs handlers) Destination(d *Delivery) string { return d.Type }
+
 // Send implements Sender.
 func (hs handlers) Send(ctx context.Context, d *Delivery) (Receipt, error) {
 	h, ok := hs[d.Type]

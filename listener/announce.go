@@ -116,7 +116,7 @@ func (s *store) announce(ctx context.Context, batch []announcement) (map[uuid.UU
 	bySeq := func(a, b *job) int { return cmp.Compare(a.seq, b.seq) }
 	slices.SortFunc(fresh, bySeq)
 	slices.SortFunc(again, bySeq)
-	note := func(rows pgx.Rows) error { return each(rows, func(id uuid.UUID) { kept[id] = true }) }
+	note := func(rows pgx.Rows) error { return eachID(rows, func(id uuid.UUID) { kept[id] = true }) }
 	err := s.tx(ctx, durable, func(b *pgx.Batch) {
 		if len(fresh) > 0 {
 			var c columns

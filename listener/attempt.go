@@ -12,35 +12,36 @@ import (
 // errCrashed is the cause of an attempt whose sender never came back.
 var errCrashed = errors.New("the listener that was sending it stopped before it knew the outcome")
 
-// attempt makes one attempt at j and passes on what came of it.
-func (l *Listener) attempt(ctx context.Context, j *job) {
+// attempt makes one attempt at j, passes on what came of it, and says what
+// that tells about the destination.
+func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	limit := l.cfg.MaxAttempts
 	policy := l.cfg.Dispatcher.Policy(j.Channel)
 	switch {
 	case j.Skip != "":
 		l.finish(j, dispatch.Outcome{State: dispatch.Skipped, Reason: j.Skip, Attempts: j.attempts})
-		return
+		return nothing
 	case j.Refused != "":
 		l.finish(j, dispatch.Outcome{State: dispatch.Dead, Reason: j.Refused, Attempts: j.attempts})
-		return
+		return nothing
 	case j.state.Terminal() || j.state == dispatch.Held:
 		// A person gave it this state and made it due, so that it is settled.
 		l.finish(j, dispatch.Outcome{State: j.state, Reason: j.lastError, Attempts: j.attempts})
-		return
+		return nothing
 	case !l.cfg.Dispatcher.Configured(j.Channel) && j.attempts == 0:
 		l.finish(j, dispatch.Outcome{State: dispatch.Skipped, Reason: fmt.Sprintf("%s not configured", j.Channel)})
-		return
+		return nothing
 	case !l.cfg.Dispatcher.Configured(j.Channel):
 		// It was tried before, and may have arrived.
 		l.finish(j, dispatch.Outcome{State: dispatch.Held, Reason: fmt.Sprintf("%s not configured any more", j.Channel), Attempts: j.attempts})
-		return
+		return nothing
 	case j.state == dispatch.Sending:
 		j.Attempt = j.attempts
 		o := dispatch.Decide(policy, j.attempts, limit, dispatch.Receipt{},
 			&dispatch.Error{Channel: j.Channel, Kind: dispatch.Unknown, Err: errCrashed})
 		if o.State != dispatch.Uncertain {
 			l.finish(j, o)
-			return
+			return nothing
 		}
 	}
 	// While outcomes cannot be written, nothing new is begun.
@@ -49,7 +50,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) {
 	}
 	if ctx.Err() != nil || l.lost(j) {
 		l.handBack(j)
-		return
+		return nothing
 	}
 	j.Attempt = j.attempts + 1
 	if policy.Announce {
@@ -60,17 +61,17 @@ func (l *Listener) attempt(ctx context.Context, j *job) {
 			// not hear of what it does not know.
 			j.set(&j.announced, false)
 			l.handBack(j)
-			return
+			return nothing
 		case unclear:
 			l.handBack(j)
-			return
+			return nothing
 		}
 	}
 	j.set(&j.begun, true)
 	if l.lost(j) || ctx.Err() != nil {
 		// Announced, and nothing left: the next one may have it uncounted.
 		l.handBack(j)
-		return
+		return nothing
 	}
 	begun := time.Now()
 	r, err := l.cfg.Dispatcher.Send(ctx, &j.Delivery)
@@ -78,12 +79,16 @@ func (l *Listener) attempt(ctx context.Context, j *job) {
 	if err != nil && ctx.Err() != nil && err.Kind != dispatch.Unknown {
 		// Cut short by the shutdown, and nothing was taken: not an attempt.
 		l.handBack(j)
-		return
+		return nothing
 	}
 	if p := panicOf(err); p != nil {
 		l.log.Error("sender panicked", "channel", j.Channel, "delivery", j.ID, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
 	}
 	l.finish(j, dispatch.Decide(policy, j.Attempt, limit, r, err))
+	if err == nil || err.Kind == dispatch.Rejected {
+		return answered
+	}
+	return unanswered
 }
 
 // panicOf returns the panic that err stands for, or nil.
@@ -118,7 +123,7 @@ func (l *Listener) handBack(j *job) {
 // that has all of them, or by itself where it is on its own.
 func (l *Listener) finish(j *job, o dispatch.Outcome) {
 	if !o.State.Terminal() && o.State != dispatch.Held {
-		j.wait = 0
+		j.wait = o.MinWait
 		if o.State != dispatch.Ready {
 			j.wait = backoff(o.Attempts, o.MinWait)
 		}
@@ -155,7 +160,7 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 // not hear of it.
 func (e *event) untouched() bool {
 	for _, j := range e.jobs {
-		if j.known || j.announced || j.outcome.State != dispatch.Ready {
+		if j.known || j.announced || j.outcome.State != dispatch.Ready || j.wait > 0 {
 			return false
 		}
 	}

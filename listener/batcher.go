@@ -13,26 +13,49 @@ type batcher[T any] struct {
 	maxBytes int // about, of a batch of more than one
 	size     func(T) int
 	flush    func([]T)
+	writers  []writer
 
 	mu    sync.Mutex
 	items []T
+}
+
+// writer writes one batch at a time. The first takes whatever waits; others
+// begin only when least items do, so that they help under load and split no
+// small batch.
+type writer struct {
+	least int
 	wake  chan struct{}
 }
 
-func newBatcher[T any](limit, maxBytes int, size func(T) int, flush func([]T)) *batcher[T] {
-	return &batcher[T]{max: limit, maxBytes: maxBytes, size: size, flush: flush, wake: make(chan struct{}, 1)}
+// newBatcher makes a batcher with one writer, and one more for each of
+// helpers, which is the number of waiting items that it begins at.
+func newBatcher[T any](limit, maxBytes int, size func(T) int, flush func([]T), helpers ...int) *batcher[T] {
+	b := &batcher[T]{max: limit, maxBytes: maxBytes, size: size, flush: flush}
+	for _, least := range append([]int{1}, helpers...) {
+		b.writers = append(b.writers, writer{least, make(chan struct{}, 1)})
+	}
+	return b
 }
 
 func (b *batcher[T]) add(items ...T) {
 	b.mu.Lock()
 	b.items = append(b.items, items...)
+	waiting := len(b.items)
 	b.mu.Unlock()
-	signal(b.wake)
+	for _, w := range b.writers {
+		if waiting >= w.least {
+			signal(w.wake)
+		}
+	}
 }
 
-func (b *batcher[T]) take() []T {
+// take returns the next batch, or none where fewer than least items wait.
+func (b *batcher[T]) take(least int) []T {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if len(b.items) < least {
+		return nil
+	}
 	n, bytes := 0, 0
 	for n < len(b.items) && n < b.max && (n == 0 || bytes < b.maxBytes) {
 		bytes += b.size(b.items[n])
@@ -45,19 +68,26 @@ func (b *batcher[T]) take() []T {
 	return out
 }
 
-// run flushes batches until ctx ends, one at a time.
+// run flushes batches until ctx ends. With one writer they are flushed one at
+// a time, in the order in which their items were added.
 func (b *batcher[T]) run(ctx context.Context) {
-	for {
-		if items := b.take(); len(items) > 0 {
-			b.flush(items)
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-b.wake:
-		}
+	var wg sync.WaitGroup
+	for _, w := range b.writers {
+		wg.Go(func() {
+			for {
+				if items := b.take(w.least); len(items) > 0 {
+					b.flush(items)
+					continue
+				}
+				select {
+				case <-ctx.Done():
+					return
+				case <-w.wake:
+				}
+			}
+		})
 	}
+	wg.Wait()
 }
 
 // signal makes c readable; c has room for one.

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,38 +14,56 @@ import (
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
-// claimEvents leases up to limit events with lower < seq <= upper, in order
-// of seq. The lease is nil when there was none.
+// claimed is one claim of events: at least one, in order of seq.
+type claimed struct {
+	lease  *lease
+	events []*event
+}
+
+// claimEvents leases events with lower < seq, in order of seq: as many claims
+// of at most limit events as times says, in one round trip. It returns those
+// that brought something, and whether the last one was full: more may be there.
 //
 // Any error comes from the database and is safe to repeat: events whose claim
 // committed but whose answer was lost wait out their lease.
-func (s *store) claimEvents(ctx context.Context, lower, upper int64, limit int) (*lease, []*event, error) {
+func (s *store) claimEvents(ctx context.Context, lower int64, limit, times int) (claims []claimed, full bool, err error) {
 	sent := time.Now()
-	l := newLease(sent, s.lease)
-	var events []*event
-	err := s.tx(ctx, forgetable, func(b *pgx.Batch) {
-		b.Queue(sqlClaimEvents, lower, upper, limit, s.lease.Seconds(), l.claim, inlinePayload).Query(func(rows pgx.Rows) error {
-			for rows.Next() {
-				e := &event{lease: l}
-				if err := rows.Scan(&e.seq, &e.ID, &e.Type, &e.CreatedAt, &e.again, (*[]byte)(&e.Payload)); err != nil {
-					return err
-				}
-				events = append(events, e)
-			}
-			return rows.Err()
-		})
+	all := make([]claimed, times)
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		for i := range all {
+			l := newLease(sent, s.lease)
+			all[i].lease = l
+			b.Queue(sqlClaimEvents, lower, int64(top), limit, s.lease.Seconds(), [16]byte(l.claim), inlinePayload).Query(func(rows pgx.Rows) (err error) {
+				all[i].events, err = scanEvents(rows, l)
+				return err
+			})
+		}
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("claim events: %w", err)
+		return nil, false, fmt.Errorf("claim events: %w", err)
 	}
-	if len(events) == 0 {
-		return nil, nil, nil
+	for _, c := range all {
+		if len(c.events) == 0 {
+			continue
+		}
+		slices.SortFunc(c.events, func(a, b *event) int { return cmp.Compare(a.seq, b.seq) })
+		for _, e := range c.events {
+			c.lease.events[e.seq] = e
+		}
+		claims = append(claims, c)
 	}
-	slices.SortFunc(events, func(a, b *event) int { return int(a.seq - b.seq) })
-	for _, e := range events {
-		l.events[e.seq] = e
+	return claims, len(all[times-1].events) == limit, nil
+}
+
+func scanEvents(rows pgx.Rows, l *lease) (events []*event, err error) {
+	for rows.Next() {
+		e := &event{lease: l}
+		if err := rows.Scan(&e.seq, (*[16]byte)(&e.ID), &e.Type, &e.CreatedAt, &e.again, (*[]byte)(&e.Payload)); err != nil {
+			return nil, err
+		}
+		events = append(events, e)
 	}
-	return l, events, nil
+	return events, rows.Err()
 }
 
 // known is what the ledger has of one event that was claimed before.
@@ -64,11 +83,11 @@ type known struct {
 func (s *store) adopt(ctx context.Context, e *event) ([]known, error) {
 	var out []known
 	err := s.tx(ctx, durable, func(b *pgx.Batch) {
-		b.Queue(sqlAdoptDeliveries, []int64{e.seq}, []uuid.UUID{e.lease.claim}).Query(func(rows pgx.Rows) error {
+		b.Queue(sqlAdoptDeliveries, []int64{e.seq}, uuids{{Bytes: e.lease.claim, Valid: true}}).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				var k known
 				var seq int64
-				if err := rows.Scan(&seq, &k.id, &k.route, &k.step, &k.recipient, &k.channel, &k.state, &k.attempts, &k.generation, (*[]byte)(&k.content)); err != nil {
+				if err := rows.Scan(&seq, (*[16]byte)(&k.id), &k.route, &k.step, &k.recipient, &k.channel, &k.state, &k.attempts, &k.generation, (*[]byte)(&k.content)); err != nil {
 					return err
 				}
 				out = append(out, k)
@@ -101,10 +120,10 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 	l := newLease(sent, s.lease)
 	var jobs []*job
 	err := s.tx(ctx, forgetable, func(b *pgx.Batch) {
-		b.Queue(sqlClaimDue, limit, s.lease.Seconds(), l.claim).Query(func(rows pgx.Rows) error {
+		b.Queue(sqlClaimDue, limit, s.lease.Seconds(), [16]byte(l.claim)).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				j := &job{lease: l, known: true}
-				if err := rows.Scan(&j.ID, &j.EventID, &j.seq, &j.Type, &j.Date, &j.Route, &j.Step, &j.Channel,
+				if err := rows.Scan((*[16]byte)(&j.ID), (*[16]byte)(&j.EventID), &j.seq, &j.Type, &j.Date, &j.Route, &j.Step, &j.Channel,
 					&j.state, &j.attempts, &j.generation, &j.lastError, (*[]byte)(&j.Content)); err != nil {
 					return err
 				}

@@ -70,14 +70,19 @@ func (l *Listener) claimFor(ctx context.Context, limit int, t *tally) error {
 		if want == 0 {
 			return nil
 		}
-		if l.queue.room(ctx, want) == 0 {
+		room := l.queue.room(ctx, want)
+		if room == 0 {
 			return ctx.Err()
+		}
+		want = min(want, room)
+		if limit > 0 {
+			room = min(room, limit-taken)
 		}
 		var n int
 		var exact bool
 		var err error
 		if dueDone {
-			n, exact, err = k.look(ctx, want, t)
+			n, exact, err = k.look(ctx, want, room, t)
 		} else {
 			n, err = l.takeDue(ctx, want, t)
 			dueDone = n < want

@@ -26,9 +26,10 @@ type looker struct {
 	session  int // of the waker, when the marks were last taken from the database
 }
 
-// look claims up to limit events and hands them to the pool. exact reports
-// that nothing visible above the mark was left out.
-func (k *looker) look(ctx context.Context, limit int, t *tally) (n int, exact bool, err error) {
+// look claims events and hands them to the pool: claims of at most limit, as
+// many as room has place for once there is more than one claim brings. exact
+// reports that nothing visible above the mark was left out.
+func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, exact bool, err error) {
 	floor, mark, cursor, settled := k.l.marks.get()
 	begun := time.Now()
 	lower := cursor
@@ -38,43 +39,48 @@ func (k *looker) look(ctx context.Context, limit int, t *tally) (n int, exact bo
 	case !k.full || begun.After(k.rescan):
 		lower = mark
 	}
+	times := 1
+	if k.full {
+		times = min(max(room/limit, 1), mostClaims)
+	}
 	// A claim that has begun is seen through: cut off, it might commit all
 	// the same, and its events would wait out a lease that nobody knows of.
-	ls, events, err := k.l.store.claimEvents(context.WithoutCancel(ctx), lower, top, limit)
+	claims, full, err := k.l.store.claimEvents(context.WithoutCancel(ctx), lower, limit, times)
 	if err != nil {
 		return 0, false, err
 	}
-	n = len(events)
-	highest := lower
-	if n > 0 {
-		highest = events[n-1].seq
+	lowest, highest := int64(top), lower
+	for _, c := range claims {
+		n += len(c.events)
+		lowest, highest = min(lowest, c.events[0].seq), max(highest, c.events[len(c.events)-1].seq)
 	}
-	k.l.marks.looked(lower, n, limit, highest, settled)
+	k.l.marks.looked(lower, highest, full, settled)
 	if lower != cursor {
 		// Looking twice costs in proportion to what lies between; it
 		// must not take more than a twentieth of the time.
 		k.rescan = time.Now().Add(max(rescanEvery, 20*time.Since(begun)))
 	}
-	k.full = n == limit
-	if k.sweeping && (n < limit || events[0].seq > cursor) {
+	k.full = full
+	if k.sweeping && (!full || lowest > cursor) {
 		k.sweeping = false
 	}
-	if n > 0 {
-		k.l.take(ls, events, t)
+	for _, c := range claims {
+		k.l.take(c.lease, c.events, t)
 	}
-	return n, lower <= mark && n < limit, nil
+	return n, lower <= mark && !full, nil
 }
+
+// mostClaims is how many claims of one round trip are worth it.
+const mostClaims = 16
 
 // take hands a claim to the pool.
 func (l *Listener) take(ls *lease, events []*event, t *tally) {
 	l.leases.add(ls)
-	items := make([]work, len(events))
-	for i, e := range events {
+	for _, e := range events {
 		e.tally = t
-		items[i] = work{event: e}
 	}
 	t.begin(len(events))
-	l.queue.claimed(items...)
+	l.queue.claimed(events)
 }
 
 // takeDue claims deliveries whose time has come, up to limit of them, and
@@ -85,13 +91,12 @@ func (l *Listener) takeDue(ctx context.Context, limit int, t *tally) (int, error
 		return 0, err
 	}
 	l.leases.add(ls)
-	items := make([]work, len(jobs))
-	for i, j := range jobs {
+	for _, j := range jobs {
 		j.tally = t
-		items[i] = work{job: j}
+		l.address(j)
 	}
 	t.begin(len(jobs))
-	l.queue.claimed(items...)
+	l.queue.claimedJobs(jobs)
 	return len(jobs), nil
 }
 
@@ -213,16 +218,17 @@ func (l *Listener) round(ctx context.Context, k *looker, nextSweep *time.Time) (
 	}
 	// With all hands full there is nothing to claim for, but sweeping goes
 	// on: it is also the sign of life.
-	if !l.awaitRoom(ctx, *nextSweep) {
+	room := l.awaitRoom(ctx, *nextSweep)
+	if room == 0 {
 		return 0, false, ctx.Err()
 	}
 	if due := l.nextDueAt(); !due.IsZero() && !time.Now().Before(due) {
-		d, err := l.takeDue(ctx, l.cfg.BatchSize, nil)
+		d, err := l.takeDue(ctx, min(l.cfg.BatchSize, room), nil)
 		if err != nil {
 			return 0, false, err
 		}
 		n += d
-		if d < l.cfg.BatchSize {
+		if d < min(l.cfg.BatchSize, room) {
 			if err := l.sweep(ctx, false); err != nil {
 				return n, false, err
 			}
@@ -230,32 +236,33 @@ func (l *Listener) round(ctx context.Context, k *looker, nextSweep *time.Time) (
 			// hands at this moment.
 			l.putOffDue(dueAgain)
 		}
-		if !l.awaitRoom(ctx, *nextSweep) {
+		if room = l.awaitRoom(ctx, *nextSweep); room == 0 {
 			return n, false, ctx.Err()
 		}
 	}
-	m, exact, err := k.look(ctx, l.cfg.BatchSize, nil)
+	m, exact, err := k.look(ctx, min(l.cfg.BatchSize, room), room, nil)
 	return n + m, exact, err
 }
 
-// awaitRoom waits until there is room for a batch, and reports false when ctx
-// or the time until the next sweep ends first. While outcomes cannot be
+// awaitRoom waits until there is room for a batch and returns how much there
+// is; 0 when ctx or the time until the next sweep ends first. While outcomes cannot be
 // recorded there is none: what is ours but not on record must not be claimed
 // again by ourselves, once the database is back and the lease is over.
 //
 // Whoever owns the gate and has no room keeps the others awake: with the gate
 // shut nobody else tells them that there is something to do.
-func (l *Listener) awaitRoom(ctx context.Context, until time.Time) bool {
+func (l *Listener) awaitRoom(ctx context.Context, until time.Time) int {
 	for {
+		l.relieve()
 		slice, cancel := context.WithTimeout(ctx, helpEvery)
 		free := l.queue.room(slice, l.cfg.BatchSize)
 		cancel()
 		failing := l.recorder.failing.Load()
 		switch {
 		case ctx.Err() != nil:
-			return false
+			return 0
 		case free > 0 && !failing:
-			return true
+			return free
 		case free > 0:
 			wait(ctx, helpEvery)
 		default:
@@ -264,7 +271,7 @@ func (l *Listener) awaitRoom(ctx context.Context, until time.Time) bool {
 			}
 		}
 		if !time.Now().Before(until) {
-			return false
+			return 0
 		}
 	}
 }
@@ -318,9 +325,9 @@ func (l *Listener) goToSleep(ctx context.Context, k *looker, lastRow *time.Time)
 			delay = min(2*delay, 25*time.Millisecond)
 		}
 		n := 0
-		if l.awaitRoom(ctx, time.Now()) {
+		if room := l.awaitRoom(ctx, time.Now()); room > 0 {
 			var err error
-			if n, _, err = k.look(ctx, l.cfg.BatchSize, nil); err != nil {
+			if n, _, err = k.look(ctx, min(l.cfg.BatchSize, room), room, nil); err != nil {
 				return // the caller meets it again and says so
 			}
 		}

@@ -43,6 +43,9 @@ type job struct {
 	event      *event // nil for a delivery that is on its own
 	tally      *tally
 
+	destination string // where it goes; "" where there is nothing to send
+	concurrency int    // most attempts at once there; 0: as many as there are workers for
+
 	lost atomic.Bool // the lease was taken over
 
 	// Guarded by event.mu where there is an event.
@@ -53,6 +56,9 @@ type job struct {
 	took    time.Duration
 	wait    time.Duration // until it is due again, where it is not finished
 }
+
+// awaited reports whether a caller of Drain or Once waits for j.
+func (j *job) awaited() bool { return j.tally != nil || j.event != nil && j.event.tally != nil }
 
 // deliveryID makes the id of a delivery: the same whoever plans it, so that a
 // receiver recognises a second try. It is a version 8 UUID (RFC 9562, section

@@ -203,7 +203,7 @@ func (s *store) renew(ctx context.Context, events []*event, jobs []*job) (keptLe
 		if len(jobs) > 0 {
 			ids, claims := jobFences(jobs)
 			b.Queue(sqlRenewDeliveries, ids, claims, s.lease.Seconds()).Query(func(rows pgx.Rows) error {
-				return each(rows, func(id uuid.UUID) { kept.jobs[id] = true })
+				return eachID(rows, func(id uuid.UUID) { kept.jobs[id] = true })
 			})
 		}
 	})
@@ -224,18 +224,18 @@ func (s *store) release(ctx context.Context, events []*event, jobs []*job) error
 	})
 }
 
-func fences(events []*event) (seqs []int64, claims []uuid.UUID) {
+func fences(events []*event) (seqs []int64, claims uuids) {
 	for _, e := range events {
 		seqs = append(seqs, e.seq)
-		claims = append(claims, e.lease.claim)
+		claims.add(e.lease.claim)
 	}
 	return seqs, claims
 }
 
-func jobFences(jobs []*job) (ids, claims []uuid.UUID) {
+func jobFences(jobs []*job) (ids, claims uuids) {
 	for _, j := range jobs {
-		ids = append(ids, j.ID)
-		claims = append(claims, j.lease.claim)
+		ids.add(j.ID)
+		claims.add(j.lease.claim)
 	}
 	return ids, claims
 }
@@ -245,4 +245,10 @@ func each[T any](rows pgx.Rows, f func(T)) error {
 	var v T
 	_, err := pgx.ForEachRow(rows, []any{&v}, func() error { f(v); return nil })
 	return err
+}
+
+// eachID calls f with the only column of each row, a uuid. It scans into the
+// bytes: the type itself would be scanned through text.
+func eachID(rows pgx.Rows, f func(uuid.UUID)) error {
+	return each(rows, func(id [16]byte) { f(id) })
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
@@ -95,11 +96,29 @@ func text(b []byte) *string {
 	return &s
 }
 
+// uuids is an array of uuids in the type that pgx encodes directly. A
+// []uuid.UUID takes the long way, through text, which costs more than all the
+// rest of a record.
+type uuids pgtype.FlatArray[pgtype.UUID]
+
+func (u *uuids) add(id uuid.UUID) { *u = append(*u, pgtype.UUID{Bytes: id, Valid: true}) }
+
+// Dimensions implements pgtype.ArrayGetter, as do the other two.
+func (u uuids) Dimensions() []pgtype.ArrayDimension {
+	return pgtype.FlatArray[pgtype.UUID](u).Dimensions()
+}
+
+// Index returns one element.
+func (u uuids) Index(i int) any { return u[i] }
+
+// IndexType returns an element of the type that all have.
+func (u uuids) IndexType() any { return pgtype.UUID{} }
+
 // columns are rows of the ledger as arrays, in the order of record_events.sql.
 type columns struct {
 	seqs                    []int64
-	ids                     []*uuid.UUID // null where an event has no delivery
-	events                  []uuid.UUID
+	ids                     uuids // null where an event has no delivery
+	events                  uuids
 	types                   []string
 	created                 []time.Time
 	routes, steps, channels []string
@@ -107,7 +126,7 @@ type columns struct {
 	attempts, generations   []int
 	providers, lastErrors   []*string
 	due                     []*float64
-	claims                  []uuid.UUID
+	claims                  uuids
 	contents                []*string
 	attemptRows             attemptColumns
 }
@@ -115,8 +134,8 @@ type columns struct {
 func (c *columns) add(r row) {
 	j := r.job
 	c.seqs = append(c.seqs, j.seq)
-	c.ids = append(c.ids, &j.ID)
-	c.events = append(c.events, j.EventID)
+	c.ids.add(j.ID)
+	c.events.add(j.EventID)
 	c.types = append(c.types, j.Type)
 	c.created = append(c.created, j.Date)
 	c.routes = append(c.routes, clean(j.Route))
@@ -129,7 +148,7 @@ func (c *columns) add(r row) {
 	c.providers = append(c.providers, r.providerID)
 	c.lastErrors = append(c.lastErrors, r.lastError)
 	c.due = append(c.due, r.dueIn)
-	c.claims = append(c.claims, j.lease.claim)
+	c.claims.add(j.lease.claim)
 	c.contents = append(c.contents, r.content)
 	c.attemptRows.add(r)
 }
@@ -137,7 +156,7 @@ func (c *columns) add(r row) {
 // addNone adds the row of an event that has no delivery to write.
 func (c *columns) addNone(e *event) {
 	c.add(row{job: &job{Delivery: dispatch.Delivery{EventID: e.ID, Type: e.Type, Date: e.CreatedAt}, seq: e.seq, lease: e.lease}})
-	c.ids[len(c.ids)-1] = nil
+	c.ids[len(c.ids)-1] = pgtype.UUID{}
 }
 
 func (c *columns) args() []any {
@@ -148,7 +167,7 @@ func (c *columns) args() []any {
 // attemptColumns are rows of outbox.attempts: attempts that were not simply
 // taken.
 type attemptColumns struct {
-	ids      []uuid.UUID
+	ids      uuids
 	attempts []int
 	took     []float64
 	states   []string
@@ -162,7 +181,7 @@ func (a *attemptColumns) add(r row) {
 		return
 	}
 	j, o := r.job, r.outcome
-	a.ids = append(a.ids, j.ID)
+	a.ids.add(j.ID)
 	a.attempts = append(a.attempts, j.Attempt)
 	a.took = append(a.took, j.took.Seconds())
 	a.states = append(a.states, string(o.State))

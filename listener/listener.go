@@ -127,7 +127,7 @@ func New(cfg Config) (*Listener, error) {
 		log:    cfg.Log,
 		sparse: newSparse(cfg.Log),
 		store:  &store{pool: cfg.Pool, lease: cfg.Lease, maxPayload: cfg.MaxPayload},
-		queue:  newQueue(cfg.Workers + 2*cfg.BatchSize),
+		queue:  newQueue(cfg.Workers, cfg.BatchSize),
 		dueC:   make(chan struct{}, 1),
 		ended:  make(chan struct{}),
 	}
@@ -265,17 +265,13 @@ func (l *Listener) awaitPool(deadline time.Time) bool {
 }
 
 // giveBackAll returns what was claimed and not begun, uncounted.
-func (l *Listener) giveBackAll(items []work) {
-	var events []*event
+func (l *Listener) giveBackAll(events []*event, planned []*job) {
 	var jobs []*job
-	for _, w := range items {
-		switch {
-		case w.event != nil:
-			events = append(events, w.event)
-		case w.job.event != nil:
-			l.handBack(w.job) // its event was begun: the record takes it along
-		default:
-			jobs = append(jobs, w.job)
+	for _, j := range planned {
+		if j.event != nil {
+			l.handBack(j) // its event was begun: the record takes it along
+		} else {
+			jobs = append(jobs, j)
 		}
 	}
 	if len(events)+len(jobs) == 0 {

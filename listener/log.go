@@ -85,7 +85,7 @@ func logAttempt(log *slog.Logger, j *job) {
 		level = slog.LevelError
 	case o.State == dispatch.Retry || o.State == dispatch.Uncertain:
 		level = slog.LevelWarn
-	case j.Channel == dispatch.ChannelDiscard:
+	case j.Channel == dispatch.ChannelDiscard, o.State == dispatch.Ready:
 		level = slog.LevelDebug
 	}
 	if !log.Enabled(context.Background(), level) {

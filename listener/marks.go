@@ -34,13 +34,13 @@ type marks struct {
 
 const top = math.MaxInt64
 
-// looked notes the answer to a claim above lower: how many rows of at most
-// limit, the highest of them, and what was settled before it was asked.
-func (m *marks) looked(lower int64, rows, limit int, highest, settledBefore int64) {
+// looked notes the answer to a claim above lower: the highest number in it,
+// whether it was full, and what was settled before it was asked.
+func (m *marks) looked(lower, highest int64, full bool, settledBefore int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.cursor = max(m.cursor, highest)
-	if rows < limit {
+	if !full {
 		// Nothing is left above lower that was visible; what is settled
 		// was visible.
 		m.cursor = max(m.cursor, settledBefore)

@@ -2,9 +2,12 @@ package listener
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
 // worker takes items until ctx ends. It never returns an error: what goes
@@ -35,14 +38,30 @@ func (l *Listener) work(ctx context.Context, w work) {
 		}
 	}()
 	if w.job != nil {
-		l.attempt(ctx, w.job)
+		l.try(ctx, w.job)
 	} else {
 		l.begin(ctx, w.event)
 	}
 }
 
-// begin plans e and attempts its first delivery; the others go to whoever is
-// free.
+// verdict is what an attempt says about its destination.
+type verdict int
+
+const (
+	nothing    verdict = iota // nothing was sent
+	answered                  // it answered, with yes or no
+	unanswered                // it was too slow, too busy, or not there
+)
+
+// try attempts j, for which there is a place in its destination's window.
+func (l *Listener) try(ctx context.Context, j *job) {
+	v := nothing
+	defer func() { l.queue.left(j, v) }()
+	v = l.attempt(ctx, j)
+}
+
+// begin plans e and attempts its first delivery where its destination is free;
+// the others go to whoever is.
 func (l *Listener) begin(ctx context.Context, e *event) {
 	if e.lost.Load() || e.lease.left() < margin(l.store.lease) {
 		l.giveBack(ctx, e, "lease ran out before it was begun")
@@ -63,14 +82,31 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 		l.recorder.add(entry{event: e})
 		return
 	}
-	if len(jobs) > 1 {
-		rest := make([]work, 0, len(jobs)-1)
-		for _, j := range jobs[1:] {
-			rest = append(rest, work{job: j})
-		}
-		l.queue.push(rest...)
+	for _, j := range jobs {
+		l.address(j)
 	}
-	l.attempt(ctx, jobs[0])
+	if first := l.queue.planned(jobs); first != nil {
+		l.try(ctx, first)
+	}
+}
+
+// address notes where j goes, and how many may go there at once. What is
+// settled without an attempt goes nowhere.
+func (l *Listener) address(j *job) {
+	if j.Skip != "" || j.Refused != "" || !l.cfg.Dispatcher.Configured(j.Channel) {
+		return
+	}
+	j.destination = l.cfg.Dispatcher.Destination(&j.Delivery)
+	j.concurrency = l.cfg.Dispatcher.Policy(j.Channel).Concurrency
+}
+
+// relieve puts off what waits for destinations that do not answer, so that
+// there is room for the others. It is due again after a while, uncounted.
+func (l *Listener) relieve() {
+	for _, p := range l.queue.overflow() {
+		l.sparse.warn("destination does not answer; putting off what waits for it", errors.New(p.job.destination))
+		l.finish(p.job, dispatch.Outcome{State: dispatch.Ready, Attempts: p.job.attempts, MinWait: p.wait})
+	}
 }
 
 // giveBack lets go of an event that was not begun.

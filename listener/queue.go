@@ -1,8 +1,10 @@
 package listener
 
 import (
+	"container/heap"
 	"context"
 	"sync"
+	"time"
 )
 
 // work is what a worker takes: an event to plan, or a delivery to attempt.
@@ -11,31 +13,56 @@ type work struct {
 	job   *job
 }
 
-// queue holds what was claimed and not yet begun, oldest first. It counts
+// queue holds what was claimed and not yet begun, and says what is next: events
+// are planned as they come, oldest first, and their deliveries wait by
+// destination, so that none of them takes the hands of all others. It counts
 // everything from claim to record, so that claims never exceed what can be
 // worked on soon.
 type queue struct {
-	capacity int
+	workers int
+	batch   int // most events of one claim
 
-	mu    sync.Mutex
-	items []work
-	held  int // claimed and not yet on record
+	mu      sync.Mutex
+	events  fifo[*event]
+	places  map[string]*destination
+	open    openHeap                  // those that an attempt may begin at
+	blocked map[*destination]struct{} // those with work waiting and no room in their window
+	plain   fifo[*job]                // deliveries that go nowhere: there is only an outcome to note
+	held    int                       // claimed and not yet on record
+	pace    pace
+	idle    int         // workers without work
+	leisure int         // the fewest idle workers since the last look of relax
+	relaxer *time.Timer // looks again while something is blocked
+
 	ready chan struct{}
 	freed chan struct{} // readable when held went down
 }
 
-func newQueue(capacity int) *queue {
-	return &queue{capacity: capacity, ready: make(chan struct{}, 1), freed: make(chan struct{}, 1)}
+func newQueue(workers, batch int) *queue {
+	q := &queue{
+		workers: workers, batch: batch,
+		places: map[string]*destination{}, blocked: map[*destination]struct{}{},
+		ready: make(chan struct{}, 1), freed: make(chan struct{}, 1),
+	}
+	q.relaxer = time.AfterFunc(time.Hour, q.relax)
+	q.relaxer.Stop()
+	return q
 }
 
+// capacity is how much may be held: what the workers have in hand, two claims,
+// and what will be done while those are on their way.
+func (q *queue) capacity() int { return q.workers + 2*q.batch + q.pace.ahead() }
+
 // room waits until n more may be claimed and returns how many may be, at
-// least n unless ctx ends first.
+// least n unless ctx ends first. Where a worker has nothing to do because what
+// is held must not begin yet, it does not wait for n: one is enough.
 func (q *queue) room(ctx context.Context, n int) int {
 	for {
 		q.mu.Lock()
-		free := q.capacity - q.held
+		free := q.capacity() - q.held
+		starved := q.idle > 0 && free > 0 && len(q.blocked) > 0
 		q.mu.Unlock()
-		if free >= n {
+		if free >= n || starved {
 			signal(q.freed) // for whoever waits beside us
 			return free
 		}
@@ -47,27 +74,221 @@ func (q *queue) room(ctx context.Context, n int) int {
 	}
 }
 
-// claimed adds what a claim brought.
-func (q *queue) claimed(items ...work) {
+// claimed adds events that a claim brought.
+func (q *queue) claimed(events []*event) {
 	q.mu.Lock()
-	q.held += len(items)
-	q.items = append(q.items, items...)
+	q.held += len(events)
+	q.events.push(events...)
 	q.mu.Unlock()
 	signal(q.ready)
 }
 
-// push adds parts of what is counted already, to be taken next.
-func (q *queue) push(items ...work) {
+// claimedJobs adds deliveries that a claim brought.
+func (q *queue) claimedJobs(jobs []*job) {
 	q.mu.Lock()
-	q.items = append(items, q.items...)
+	q.held += len(jobs)
+	for _, j := range jobs {
+		q.await(j)
+	}
 	q.mu.Unlock()
 	signal(q.ready)
+}
+
+// planned adds the deliveries of an event that is counted already. It returns
+// the first of them where that may begin at once; its worker then does it.
+func (q *queue) planned(jobs []*job) *job {
+	q.mu.Lock()
+	var first *job
+	if j := jobs[0]; len(q.open) == 0 && q.begin(j) {
+		first, jobs = j, jobs[1:]
+	}
+	for _, j := range jobs {
+		q.await(j)
+	}
+	q.mu.Unlock()
+	if len(jobs) > 0 {
+		signal(q.ready)
+	}
+	return first
+}
+
+// begin takes a place in the window of j's destination, if there is one.
+func (q *queue) begin(j *job) bool {
+	if j.destination == "" {
+		return true
+	}
+	d := q.at(j)
+	if !d.free() || len(d.waiting) > 0 {
+		return false
+	}
+	d.used = time.Now()
+	d.flying[j] = d.used
+	return true
+}
+
+// most is how many destinations are remembered that have nothing to do.
+const most = 1000
+
+// at returns the destination of j.
+func (q *queue) at(j *job) *destination {
+	d := q.places[j.destination]
+	if d == nil {
+		if len(q.places) >= most {
+			for name, old := range q.places {
+				if len(old.flying)+len(old.waiting) == 0 {
+					delete(q.places, name)
+				}
+			}
+		}
+		limit := mostOf(q.workers)
+		if j.concurrency > 0 {
+			limit = min(limit, j.concurrency)
+		}
+		d = newDestination(j.destination, limit)
+		q.places[j.destination] = d
+	}
+	return d
+}
+
+// await has j wait for its turn.
+func (q *queue) await(j *job) {
+	if j.destination == "" {
+		q.plain.push(j)
+		return
+	}
+	d := q.at(j)
+	d.waiting = append(d.waiting, j)
+	q.rank(d)
+}
+
+// rank puts d where it belongs after a change.
+func (q *queue) rank(d *destination) {
+	switch {
+	case len(d.waiting) > 0 && d.free():
+		delete(q.blocked, d)
+		if d.place >= 0 {
+			heap.Fix(&q.open, d.place)
+		} else {
+			heap.Push(&q.open, d)
+		}
+		return
+	case len(d.waiting) > 0:
+		if len(q.blocked) == 0 {
+			q.leisure = q.idle
+			q.relaxer.Reset(relaxEvery)
+		}
+		q.blocked[d] = struct{}{}
+	default:
+		delete(q.blocked, d)
+	}
+	if d.place >= 0 {
+		heap.Remove(&q.open, d.place)
+	}
+}
+
+// relaxEvery is how often windows are widened for hands that stay idle.
+const relaxEvery = 100 * time.Millisecond
+
+// relax widens the windows that hold work back, by as much as there were hands
+// idle all the time since the last look: what nobody else wanted.
+func (q *queue) relax() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	spare := q.leisure - q.workers/8
+	for d := range q.blocked {
+		if spare <= 0 {
+			break
+		}
+		if d.window < d.limit {
+			d.window++
+			spare--
+			q.rank(d)
+			signal(q.ready)
+		}
+	}
+	q.leisure = q.idle
+	if len(q.blocked) > 0 {
+		q.relaxer.Reset(relaxEvery)
+	}
+}
+
+// left notes that the attempt at j is over, and what it says about where it
+// went.
+func (q *queue) left(j *job, v verdict) {
+	if j.destination == "" {
+		return
+	}
+	q.mu.Lock()
+	d := q.at(j)
+	if _, ok := d.flying[j]; ok {
+		delete(d.flying, j)
+		d.used = time.Now()
+		switch v {
+		case answered:
+			d.answered()
+		case unanswered:
+			d.failed()
+		}
+		q.rank(d)
+	}
+	q.mu.Unlock()
+}
+
+// recently is how long after its last attempt a destination still counts as
+// one that others would be in the way of.
+const recently = 5 * time.Second
+
+// overflow takes out what waits for slow destinations where it would keep
+// others waiting: when a destination that does not answer has a good part of
+// everything that may be held, and is not the only one. It returns nothing of
+// what somebody waits for.
+func (q *queue) overflow() (out []putOff) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.blocked) == 0 {
+		return nil
+	}
+	now := time.Now()
+	for d := range q.blocked {
+		if len(d.waiting) <= q.capacity()/8 || !d.slow(now) || !q.others(d, now) {
+			continue
+		}
+		kept := d.waiting[:0:0]
+		ceiling := d.nextPutOff()
+		for _, j := range d.waiting {
+			if j.awaited() {
+				kept = append(kept, j)
+			} else {
+				out = append(out, putOff{j, jittered(ceiling)})
+			}
+		}
+		d.waiting = kept
+		q.rank(d)
+	}
+	return out
+}
+
+// putOff is a delivery that leaves the queue for a while.
+type putOff struct {
+	job  *job
+	wait time.Duration
+}
+
+// others reports whether any destination but d was used of late.
+func (q *queue) others(d *destination, now time.Time) bool {
+	for _, o := range q.places {
+		if o != d && now.Sub(o.used) < recently {
+			return true
+		}
+	}
+	return false
 }
 
 // settled notes that n of what was claimed are on record or given back.
 func (q *queue) settled(n int) {
 	q.mu.Lock()
 	q.held -= n
+	q.pace.done(n)
 	q.mu.Unlock()
 	signal(q.freed)
 }
@@ -78,35 +299,93 @@ func (q *queue) holds() int {
 	return q.held
 }
 
-// pop waits for the next item; false when ctx ended.
+// pop waits for the next item; false when ctx ended. After the attempt at a
+// delivery left must be called.
 func (q *queue) pop(ctx context.Context) (work, bool) {
 	for {
 		q.mu.Lock()
-		if len(q.items) > 0 {
-			w := q.items[0]
-			q.items[0] = work{}
-			q.items = q.items[1:]
-			more := len(q.items) > 0
+		w, ok := q.next()
+		if ok {
+			more := q.events.len()+q.plain.len()+len(q.open) > 0
 			q.mu.Unlock()
 			if more {
 				signal(q.ready) // pass it on: one signal may stand for many items
 			}
 			return w, true
 		}
+		q.idle++
+		starved := len(q.blocked) > 0
 		q.mu.Unlock()
+		if starved {
+			signal(q.freed)
+		}
+		var ended bool
 		select {
 		case <-ctx.Done():
-			return work{}, false
+			ended = true
 		case <-q.ready:
+		}
+		q.mu.Lock()
+		q.idle--
+		q.leisure = min(q.leisure, q.idle)
+		q.mu.Unlock()
+		if ended {
+			return work{}, false
 		}
 	}
 }
 
+// next takes the next item: what has to be planned first, since the deliveries
+// that are ready are chosen among better the more is known.
+func (q *queue) next() (work, bool) {
+	if e, ok := q.events.pop(); ok {
+		return work{event: e}, true
+	}
+	if j, ok := q.plain.pop(); ok {
+		return work{job: j}, true
+	}
+	if len(q.open) == 0 {
+		return work{}, false
+	}
+	d := q.open[0]
+	j := d.waiting[0]
+	d.waiting[0] = nil
+	d.waiting = d.waiting[1:]
+	d.used = time.Now()
+	d.flying[j] = d.used
+	q.rank(d)
+	return work{job: j}, true
+}
+
 // takeAll empties the queue.
-func (q *queue) takeAll() []work {
+func (q *queue) takeAll() (events []*event, jobs []*job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	out := q.items
-	q.items = nil
-	return out
+	q.relaxer.Stop()
+	events, jobs = q.events.takeAll(), q.plain.takeAll()
+	for _, d := range q.places {
+		jobs = append(jobs, d.waiting...)
+		d.waiting = nil
+		q.rank(d)
+	}
+	return events, jobs
+}
+
+// fifo is a first-in first-out list.
+type fifo[T any] struct{ items []T }
+
+func (f *fifo[T]) len() int           { return len(f.items) }
+func (f *fifo[T]) push(items ...T)    { f.items = append(f.items, items...) }
+func (f *fifo[T]) takeAll() (all []T) { all, f.items = f.items, nil; return all }
+
+func (f *fifo[T]) pop() (first T, ok bool) {
+	if len(f.items) == 0 {
+		return first, false
+	}
+	var zero T
+	first, f.items[0] = f.items[0], zero
+	if f.items = f.items[1:]; len(f.items) == 0 {
+		f.items = nil
+	}
+	return first, true
 }

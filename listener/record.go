@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,22 +62,73 @@ func (en entry) eventID() uuid.UUID {
 	return en.event.ID
 }
 
+// fresh reports whether the entry is a whole event with one delivery that the
+// ledger cannot know yet: most are, and they are written with fewer questions.
+func (en entry) fresh() bool {
+	if en.event == nil || en.event.again || len(en.rows) != 1 || len(en.open) > 0 || en.plain {
+		return false
+	}
+	j := en.rows[0].job
+	return !j.known && !j.announced
+}
+
 // recorder writes outcomes, many at a time. A record that cannot be written
 // is tried until it is, or until its fence is gone; meanwhile nothing new is
 // begun.
+//
+// Fresh events depend on nothing else, and two batches of them may be written
+// at once. All others are written one batch after the other, since a delivery
+// goes on by itself only after its event was parked.
 type recorder struct {
 	store   *store
 	log     *slog.Logger
 	done    func(entry, bool) // called for each entry; false when it was fenced off
 	failing atomic.Bool       // the last write did not succeed
 	stop    context.Context   // ends when no more patience is left
-	*batcher[entry]
+	fresh   *batcher[entry]
+	others  *batcher[entry]
 }
+
+// A batch of outcomes, at most, and how many fresh ones must wait for a second
+// batch to be worth its commit.
+const (
+	recordMost   = 1000
+	recordBytes  = 8 << 20
+	recordHelper = 250
+)
 
 func newRecorder(stop context.Context, s *store, log *slog.Logger, done func(entry, bool)) *recorder {
 	r := &recorder{store: s, log: log, done: done, stop: stop}
-	r.batcher = newBatcher(1000, 8<<20, entry.bytes, r.write)
+	r.fresh = newBatcher(recordMost, recordBytes, entry.bytes, func(entries []entry) { r.insist(entries, r.writeFresh) }, recordHelper)
+	r.others = newBatcher(recordMost, recordBytes, entry.bytes, r.write)
 	return r
+}
+
+func (r *recorder) add(en entry) {
+	if en.fresh() {
+		r.fresh.add(en)
+	} else {
+		r.others.add(en)
+	}
+}
+
+func (r *recorder) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { r.fresh.run(ctx) })
+	r.others.run(ctx)
+	wg.Wait()
+}
+
+func (r *recorder) writeFresh(ctx context.Context, entries []entry) error {
+	kept, err := r.store.recordFresh(ctx, entries)
+	if isTwin(err) {
+		// The answer to an earlier try was lost, most likely.
+		return r.writeEvents(ctx, entries)
+	}
+	if err != nil {
+		return err
+	}
+	return r.recordedEvents(ctx, entries, kept)
 }
 
 func (r *recorder) write(entries []entry) {
@@ -103,6 +155,12 @@ func (r *recorder) writeEvents(ctx context.Context, entries []entry) error {
 	if err != nil {
 		return err
 	}
+	return r.recordedEvents(ctx, entries, kept)
+}
+
+// recordedEvents reports entries as done, and keeps what left for events that
+// were deleted meanwhile.
+func (r *recorder) recordedEvents(ctx context.Context, entries []entry, kept map[int64]bool) error {
 	var gone []entry
 	for _, en := range entries {
 		if kept[en.event.seq] {
@@ -267,6 +325,26 @@ func (s *store) recordEvents(ctx context.Context, entries []entry) (map[int64]bo
 	return kept, err
 }
 
+// recordFresh writes events that are fresh and returns the seqs that were still
+// ours.
+func (s *store) recordFresh(ctx context.Context, entries []entry) (map[int64]bool, error) {
+	kept := make(map[int64]bool, len(entries))
+	var c columns
+	parked := make([]bool, 0, len(entries))
+	sortBySeq(entries)
+	for _, en := range entries {
+		parked = append(parked, anyOpen(en.rows))
+		c.add(en.rows[0])
+	}
+	err := s.tx(ctx, durable, func(b *pgx.Batch) {
+		b.Queue(sqlRecordFresh, append(c.args(), parked)...).Query(func(rows pgx.Rows) error {
+			return each(rows, func(seq int64) { kept[seq] = true })
+		})
+		c.attemptRows.queue(b)
+	})
+	return kept, err
+}
+
 // sortBySeq puts entries in the order in which everybody locks rows.
 func sortBySeq(entries []entry) {
 	slices.SortFunc(entries, func(a, b entry) int {
@@ -320,12 +398,11 @@ func (s *store) recordOrphans(ctx context.Context, entries []entry) error {
 func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid.UUID]bool, error) {
 	kept := make(map[uuid.UUID]bool, len(entries))
 	var seqs []int64
-	var ids, claims []uuid.UUID
+	var ids, claims, successors uuids
 	var states []string
 	var attempts []int
 	var providers, lastErrors []*string
 	var due []*float64
-	var successors []uuid.UUID
 	var tries attemptColumns
 	sortBySeq(entries)
 	for _, en := range entries {
@@ -334,20 +411,20 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 			r.strip()
 		}
 		seqs = append(seqs, en.job.seq)
-		ids = append(ids, en.job.ID)
-		claims = append(claims, en.job.lease.claim)
+		ids.add(en.job.ID)
+		claims.add(en.job.lease.claim)
 		states = append(states, string(r.state))
 		attempts = append(attempts, r.attempts)
 		providers = append(providers, r.providerID)
 		lastErrors = append(lastErrors, r.lastError)
 		due = append(due, r.dueIn)
-		successors = append(successors, uuid.NewSHA1(en.job.lease.claim, []byte("recorded")))
+		successors.add(uuid.NewSHA1(en.job.lease.claim, []byte("recorded")))
 		tries.add(r)
 	}
 	err := s.tx(ctx, durable, func(b *pgx.Batch) {
 		b.Queue(sqlLockEvents, seqs)
 		b.Queue(sqlRecordDeliveries, ids, claims, states, attempts, providers, lastErrors, due, successors).Query(func(rows pgx.Rows) error {
-			return each(rows, func(id uuid.UUID) { kept[id] = true })
+			return eachID(rows, func(id uuid.UUID) { kept[id] = true })
 		})
 		tries.queue(b)
 		b.Queue(sqlSettleEvents, seqs)

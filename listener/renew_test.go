@@ -15,11 +15,11 @@ func claimTwo(t *testing.T, db *pgtest.DB) (*store, []*event) {
 	t.Helper()
 	s := &store{pool: db.Pool, lease: 20 * time.Second, maxPayload: 1 << 20}
 	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'x', '{}' from generate_series(1, 2)`)
-	_, events, err := s.claimEvents(t.Context(), 0, top, 10)
-	if err != nil || len(events) != 2 {
-		t.Fatalf("claimed %d of 2: %v", len(events), err)
+	claims, _, err := s.claimEvents(t.Context(), 0, 10, 1)
+	if err != nil || len(claims) != 1 || len(claims[0].events) != 2 {
+		t.Fatalf("claimed %v of 2: %v", claims, err)
 	}
-	return s, events
+	return s, claims[0].events
 }
 
 // TestRenewalDoesNotUndoARecord: a renewal that had its list before an outcome
@@ -91,7 +91,7 @@ func TestLargeRecordsAreWrittenInParts(t *testing.T) {
 				r.add(entry{rows: []row{{job: j}}})
 			}
 			var got []int
-			for n := len(r.take()); n > 0; n = len(r.take()) {
+			for n := len(r.others.take(1)); n > 0; n = len(r.others.take(1)) {
 				got = append(got, n)
 			}
 			if fmt.Sprint(got) != tt.want {

@@ -66,6 +66,7 @@ var (
 	sqlNextDue           = sql.Query("next_due")
 	sqlAnnounceNew       = sql.Query("announce_new")
 	sqlAnnounceAgain     = sql.Query("announce_again")
+	sqlRecordFresh       = sql.Query("record_fresh")
 	sqlRecordEvents      = sql.Query("record_events")
 	sqlRecordOrphans     = sql.Query("record_orphans")
 	sqlRecordDeliveries  = sql.Query("record_deliveries")

@@ -97,7 +97,7 @@ func TestMarksNeverPassALateCommit(t *testing.T) {
 					highest = seq
 				}
 			}
-			m.looked(lower, n, limit, highest, settled)
+			m.looked(lower, highest, n == limit, settled)
 			return n
 		}
 		for range 400 {

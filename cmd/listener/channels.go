@@ -82,9 +82,11 @@ func newChannels(c *config, log *slog.Logger) (*channels, configError) {
 		add(dispatch.ChannelSMS, s, twilio.Policy, err)
 	}
 	if len(c.missing(dispatch.ChannelEmail)) == 0 {
+		policy := smtp.Policy
+		policy.Concurrency = min(c.Workers, mailConns) // more would wait with a worker in hand
 		s, err := smtp.New(smtp.Config{Host: c.SMTP.Host, Port: c.SMTP.Port, User: c.SMTP.User, Pass: c.SMTP.Pass, From: c.SMTP.From, TLS: c.SMTP.TLS,
-			MaxConns: min(c.Workers, mailConns)})
-		add(dispatch.ChannelEmail, s, smtp.Policy, err)
+			MaxConns: policy.Concurrency})
+		add(dispatch.ChannelEmail, s, policy, err)
 	}
 	if len(c.missing(dispatch.ChannelWebhook)) == 0 {
 		s, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{c.Webhook.Secret}, AllowCIDRs: c.Webhook.Allow, AllowHTTP: c.Webhook.AllowHTTP, UserAgent: "outbox-listener/" + version()})

@@ -91,6 +91,22 @@ func New(cfg Config) (*Sender, error) {
 	return s, nil
 }
 
+// Destination implements dispatch.Addressed: the host and port of the URL, or
+// "" where that cannot be read.
+func (s *Sender) Destination(d *dispatch.Delivery) string {
+	var w struct {
+		URL string `json:"url"`
+	}
+	if json.Unmarshal(d.Content, &w) != nil {
+		return ""
+	}
+	u, err := url.Parse(w.URL)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Host)
+}
+
 // Send implements dispatch.Sender. Any 2xx means that the webhook was taken.
 func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Receipt, error) {
 	var w dispatch.Webhook

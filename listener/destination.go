@@ -1,0 +1,103 @@
+package listener
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// destination is one place that deliveries go to: what may be slow, or down,
+// while others are not. Its window is how many attempts may be under way there
+// at once, found as TCP finds its own: it begins small, grows with each answer
+// while work waits for it, and is halved by each attempt that ended without
+// one. So a place that hangs holds as many hands as it was worth while it
+// answered, and no more.
+//
+// Guarded by the mutex of its queue.
+type destination struct {
+	name    string
+	limit   int // most attempts at once, whatever is free
+	window  int
+	flying  map[*job]time.Time // attempts under way, and since when
+	waiting []*job
+	place   int // in queue.open; -1 while it is not there
+
+	putOff time.Duration // the last wait of what was put off; 0 while it answers
+	used   time.Time     // when an attempt last began or ended
+}
+
+const (
+	firstWindow = 2
+	overdue     = time.Second      // an attempt that takes longer makes its destination slow
+	firstPutOff = time.Second      // the wait of what a slow destination is put off for; it doubles
+	lastPutOff  = 30 * time.Second // up to here
+)
+
+// mostOf is how many of the workers one destination may have: never the last
+// eighth of them, so that there are hands for the others.
+func mostOf(workers int) int { return workers - workers/8 }
+
+func newDestination(name string, limit int) *destination {
+	return &destination{name: name, limit: limit, window: min(firstWindow, limit), flying: map[*job]time.Time{}, place: -1}
+}
+
+// free reports whether one more attempt may begin.
+func (d *destination) free() bool { return len(d.flying) < d.window }
+
+// slow reports whether an attempt there has been under way for too long.
+func (d *destination) slow(now time.Time) bool {
+	for _, since := range d.flying {
+		if now.Sub(since) >= overdue {
+			return true
+		}
+	}
+	return false
+}
+
+// answered and failed are what an attempt says about its destination.
+func (d *destination) answered() {
+	d.putOff = 0
+	if len(d.waiting) > 0 {
+		d.window = min(d.window+1, d.limit)
+	}
+}
+
+func (d *destination) failed() { d.window = max(d.window/2, 1) }
+
+// nextPutOff returns how long what waits is put off for, drawn from the upper
+// half of a ceiling that doubles.
+func (d *destination) nextPutOff() time.Duration {
+	d.putOff = min(max(2*d.putOff, firstPutOff), lastPutOff)
+	return d.putOff
+}
+
+// jittered draws from the upper half of d.
+func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+
+// openHeap holds the destinations that have work waiting and room in their
+// window, the one with the fewest attempts under way first; it implements
+// heap.Interface.
+type openHeap []*destination
+
+func (h openHeap) Len() int           { return len(h) }
+func (h openHeap) Less(i, j int) bool { return len(h[i].flying) < len(h[j].flying) }
+func (h openHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+// Push implements heap.Interface.
+func (h *openHeap) Push(x any) {
+	d := x.(*destination)
+	d.place = len(*h)
+	*h = append(*h, d)
+}
+
+// Pop implements heap.Interface.
+func (h *openHeap) Pop() any {
+	last := len(*h) - 1
+	d := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	d.place = -1
+	return d
+}

@@ -1,0 +1,246 @@
+package listener
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// hands is a queue with jobs in it, without a listener.
+type hands struct {
+	t *testing.T
+	q *queue
+}
+
+func (h hands) wait(destination string, n int) {
+	jobs := make([]*job, n)
+	for i := range jobs {
+		jobs[i] = &job{destination: destination}
+	}
+	h.q.claimedJobs(jobs)
+}
+
+// next returns what a free hand would take, or nil.
+func (h hands) next() *job {
+	h.q.mu.Lock()
+	defer h.q.mu.Unlock()
+	w, _ := h.q.next()
+	return w.job
+}
+
+// take begins as many attempts as may begin, and returns how many went where.
+func (h hands) take(free int) (began map[string]int, jobs []*job) {
+	began = map[string]int{}
+	for range free {
+		j := h.next()
+		if j == nil {
+			break
+		}
+		began[j.destination]++
+		jobs = append(jobs, j)
+	}
+	return began, jobs
+}
+
+func (h hands) window(destination string) int {
+	return h.q.places[destination].window
+}
+
+// TestWindowGrowsWithAnswers: a destination gets more hands while it answers
+// and work waits for it, all but those that are kept for others, and half of
+// them when it does not answer.
+func TestWindowGrowsWithAnswers(t *testing.T) {
+	t.Parallel()
+	h := hands{t, newQueue(16, 10)}
+	h.wait("a", 100)
+	var got []int
+	for range 5 {
+		_, jobs := h.take(16)
+		got = append(got, len(jobs))
+		for _, j := range jobs {
+			h.q.left(j, answered)
+		}
+	}
+	if want := []int{2, 4, 8, 14, 14}; !slices.Equal(got, want) {
+		t.Errorf("attempts at once: %v, want %v", got, want)
+	}
+	_, jobs := h.take(16)
+	h.q.left(jobs[0], unanswered)
+	if w := h.window("a"); w != 7 {
+		t.Errorf("window of %d after no answer, want 7", w)
+	}
+	h.q.left(jobs[1], nothing)
+	if w := h.window("a"); w != 7 {
+		t.Errorf("window of %d after an attempt that was not made, want 7", w)
+	}
+}
+
+// TestWindowKeepsToTheChannel: a channel's own limit is never exceeded.
+func TestWindowKeepsToTheChannel(t *testing.T) {
+	t.Parallel()
+	h := hands{t, newQueue(16, 10)}
+	jobs := make([]*job, 50)
+	for i := range jobs {
+		jobs[i] = &job{destination: "mail", concurrency: 3}
+	}
+	h.q.claimedJobs(jobs)
+	for range 10 {
+		began, jobs := h.take(16)
+		if began["mail"] > 3 {
+			t.Fatalf("%d at once, want at most 3", began["mail"])
+		}
+		for _, j := range jobs {
+			h.q.left(j, answered)
+		}
+	}
+}
+
+// TestHangingDestinationKeepsFewHands: among others that answer, a destination
+// that does not keeps the hands that it had, and the others have the rest.
+func TestHangingDestinationKeepsFewHands(t *testing.T) {
+	t.Parallel()
+	h := hands{t, newQueue(16, 10)}
+	h.wait("hangs", 500)
+	hanging, done := 0, 0
+	for range 200 {
+		for n := range 20 {
+			h.wait(fmt.Sprint("answers ", n), 1)
+		}
+		began, jobs := h.take(16 - hanging)
+		hanging += began["hangs"]
+		for _, j := range jobs {
+			if j.destination != "hangs" {
+				done++
+				h.q.left(j, answered)
+			}
+		}
+	}
+	if hanging < 1 || hanging > firstWindow {
+		t.Errorf("%d hands at the one that hangs, want at most %d", hanging, firstWindow)
+	}
+	if done < 200*14 {
+		t.Errorf("%d attempts at the others, want %d", done, 200*14)
+	}
+}
+
+// TestIdleHandsWidenAWindow: where nobody else wants the hands, a slow
+// destination gets them, but for those that are kept.
+func TestIdleHandsWidenAWindow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := hands{t, newQueue(16, 10)}
+		ctx, cancel := context.WithCancel(t.Context())
+		began := make(chan *job, 100)
+		for range 16 {
+			go func() {
+				for {
+					w, ok := h.q.pop(ctx)
+					if !ok {
+						return
+					}
+					began <- w.job
+					<-ctx.Done() // an attempt without end
+				}
+			}()
+		}
+		synctest.Wait()
+		h.wait("slow", 100)
+		synctest.Wait()
+		if n := len(began); n != firstWindow {
+			t.Errorf("%d attempts at first, want %d", n, firstWindow)
+		}
+		time.Sleep(3 * time.Second) // of the bubble's clock
+		synctest.Wait()
+		if n := len(began); n != 14 {
+			t.Errorf("%d attempts with nobody else about, want 14", n)
+		}
+		cancel()
+		h.q.takeAll()
+		synctest.Wait()
+	})
+}
+
+// TestOverflow: what waits for a destination that does not answer leaves the
+// queue when it is in the way of others, and only then.
+func TestOverflow(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		after time.Duration // since its attempts began
+		other bool          // something was sent elsewhere
+		tally *tally        // somebody waits for the deliveries
+		want  bool
+	}{
+		{"in the way of others", 2 * time.Second, true, nil, true},
+		{"too early to tell", time.Second / 2, true, nil, false},
+		{"nobody else is about", 2 * time.Second, false, nil, false},
+		{"somebody waits for them", 2 * time.Second, true, newTally(), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := hands{t, newQueue(16, 10)}
+				jobs := make([]*job, 30)
+				for i := range jobs {
+					jobs[i] = &job{destination: "hangs", tally: tt.tally}
+				}
+				h.q.claimedJobs(jobs)
+				h.take(16)
+				time.Sleep(tt.after) // of the bubble's clock
+				if tt.other {
+					h.wait("answers", 1)
+					_, jobs := h.take(1)
+					h.q.left(jobs[0], answered)
+				}
+				out := h.q.overflow()
+				if (len(out) == 28) != tt.want || !tt.want && len(out) > 0 {
+					t.Errorf("%d put off of 28 that wait, want all: %t", len(out), tt.want)
+				}
+				for _, p := range out {
+					if p.wait < firstPutOff/2 || p.wait > firstPutOff {
+						t.Errorf("put off for %s", p.wait)
+					}
+				}
+				h.q.takeAll()
+			})
+		})
+	}
+}
+
+// TestPace: what is read ahead follows what gets done.
+func TestPace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		if n := p.ahead(); n != 0 {
+			t.Errorf("before anything was done: %d ahead", n)
+		}
+		for range 200 { // 10,000 a second for a second
+			time.Sleep(5 * time.Millisecond)
+			p.done(50)
+		}
+		if n := p.ahead(); n < 400 || n > 600 {
+			t.Errorf("at 10,000 a second: %d ahead, want about 500", n)
+		}
+		for range 200 {
+			time.Sleep(5 * time.Millisecond)
+			p.done(5000)
+		}
+		if n := p.ahead(); n != mostAhead {
+			t.Errorf("at a million a second: %d ahead, want %d", n, mostAhead)
+		}
+		time.Sleep(time.Minute)
+		p.done(1)
+		p.done(1)
+		for range 12 {
+			time.Sleep(time.Second)
+			p.done(1)
+		}
+		if n := p.ahead(); n > 2 {
+			t.Errorf("at one a second: %d ahead", n)
+		}
+	})
+}
