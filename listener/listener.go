@@ -38,6 +38,12 @@ type Config struct {
 	MaxPayload    int           // bytes of JSON text; larger payloads are refused; default 1 MiB
 	ShutdownGrace time.Duration // for what is under way when the context ends; default 40 s
 
+	// How long what is over is kept, on the database's clock. Negative
+	// (Forever) deletes nothing. RetainProcessed needs the right to delete
+	// from public.outbox_events.
+	RetainProcessed time.Duration // processed events; default Forever
+	RetainLedger    time.Duration // finished deliveries and their attempts; default 30 days
+
 	Log *slog.Logger // default slog.Default()
 }
 
@@ -50,7 +56,11 @@ const (
 	DefaultMaxAttempts   = 12
 	DefaultMaxPayload    = 1 << 20
 	DefaultShutdownGrace = 40 * time.Second
+	DefaultRetainLedger  = 30 * 24 * time.Hour
 )
+
+// Forever as a retention deletes nothing.
+const Forever time.Duration = -1
 
 func (c *Config) setDefaults() error {
 	if c.Pool == nil || c.Dispatcher == nil {
@@ -63,6 +73,8 @@ func (c *Config) setDefaults() error {
 	orDefault(&c.MaxAttempts, DefaultMaxAttempts)
 	orDefault(&c.MaxPayload, DefaultMaxPayload)
 	orDefault(&c.ShutdownGrace, DefaultShutdownGrace)
+	orDefault(&c.RetainProcessed, Forever)
+	orDefault(&c.RetainLedger, DefaultRetainLedger)
 	if c.BatchSize < 0 || c.Workers < 0 || c.PollInterval < 0 || c.MaxAttempts < 0 || c.MaxPayload < 0 || c.ShutdownGrace < 0 {
 		return errors.New("listener: negative value in Config")
 	}
@@ -144,6 +156,7 @@ func (l *Listener) Run(ctx context.Context) error {
 	return l.run(ctx, func(ctx context.Context) error {
 		var wg sync.WaitGroup
 		wg.Go(func() { l.waker.run(ctx) })
+		wg.Go(func() { l.prune(ctx) })
 		err := l.drive(ctx)
 		wg.Wait()
 		return err
@@ -162,6 +175,7 @@ func (l *Listener) Once(ctx context.Context, limit int) (Stats, error) {
 		}
 		select {
 		case <-t.settled():
+			l.pruneBriefly(ctx)
 		case <-ctx.Done(): // asked to stop: what was begun is finished below
 		}
 		return nil

@@ -58,8 +58,19 @@ func (s *sparse) warn(msg string, err error) {
 	s.log.Warn(msg, attrs...)
 }
 
+// mendable is an error with what to do about it.
+type mendable struct {
+	error
+	how string
+}
+
+func (e *mendable) Unwrap() error { return e.error }
+
 // mend says what to do about errors whose text does not.
 func mend(err error) string {
+	if m, ok := errors.AsType[*mendable](err); ok {
+		return m.how
+	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return ""

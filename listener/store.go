@@ -81,4 +81,6 @@ var (
 	sqlSequence          = sql.Query("sequence")
 	sqlInFlight          = sql.Query("in_flight")
 	sqlAdvanceFloor      = sql.Query("advance_floor")
+	sqlPruneEvents       = sql.Query("prune_events")
+	sqlPruneDeliveries   = sql.Query("prune_deliveries")
 )

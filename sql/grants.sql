@@ -1,11 +1,12 @@
 -- What the daemon's role needs and no more: it can read events and mark
--- them, not change their payload, insert, delete or create anything.
+-- them, not change their payload, insert, delete or create anything. Of the
+-- ledger it deletes what is past its retention.
 -- {{role}} is replaced by the quoted name of the role.
 grant usage on schema public, outbox to {{role}};
 grant select, update (processed_at, lease_until, claim) on public.outbox_events to {{role}};
 grant select on sequence public.outbox_events_seq_seq to {{role}};
-grant select, insert, update on outbox.deliveries to {{role}};
-grant select, insert on outbox.attempts to {{role}};
+grant select, insert, update, delete on outbox.deliveries to {{role}};
+grant select, insert, delete on outbox.attempts to {{role}};
 grant select, update (floor) on outbox.state to {{role}};
 grant select on outbox.schema_history to {{role}};
 grant execute on function outbox.gate_open(integer) to {{role}};

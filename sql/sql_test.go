@@ -36,8 +36,8 @@ func connect(t *testing.T, db *pgtest.DB) *pgx.Conn {
 	return conn
 }
 
-// daemon returns a connection whose role has what grants.sql gives and no
-// more.
+// daemon returns a connection whose role has what grants.sql gives, the right
+// that OUTBOX_RETAIN_PROCESSED asks for, and no more.
 func daemon(t *testing.T) *pgx.Conn {
 	t.Helper()
 	db := pgtest.New(t)
@@ -48,6 +48,7 @@ func daemon(t *testing.T) *pgx.Conn {
 		pgtest.Exec(t, db, `drop role `+role)
 	})
 	pgtest.Exec(t, db, sql.Grants(role))
+	pgtest.Exec(t, db, `grant delete on public.outbox_events to `+role)
 	conn := connect(t, db)
 	if _, err := conn.Exec(t.Context(), `set role `+role); err != nil {
 		t.Fatal(err)

@@ -70,7 +70,8 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(problems)
 	}
 	if c.BatchSize != listener.DefaultBatchSize || c.Workers != listener.DefaultWorkers || c.Lease != listener.DefaultLease ||
-		c.MaxAttempts != listener.DefaultMaxAttempts || c.MaxPayload != listener.DefaultMaxPayload || c.ShutdownGrace != listener.DefaultShutdownGrace {
+		c.MaxAttempts != listener.DefaultMaxAttempts || c.MaxPayload != listener.DefaultMaxPayload || c.ShutdownGrace != listener.DefaultShutdownGrace ||
+		c.RetainProcessed != listener.Forever || c.RetainLedger != listener.DefaultRetainLedger {
 		t.Errorf("the table's defaults are not those of package listener: %+v", c)
 	}
 	if c.PollInterval != 0 || c.AdminAddr != "127.0.0.1:3001" || c.AdminKey != "" || c.LogFormat != logAuto {
@@ -83,6 +84,8 @@ func TestValues(t *testing.T) {
 	poll := func(c *config) any { return c.PollInterval }
 	batch := func(c *config) any { return c.BatchSize }
 	lease := func(c *config) any { return c.Lease }
+	events := func(c *config) any { return c.RetainProcessed }
+	ledger := func(c *config) any { return c.RetainLedger }
 	ssl := func(c *config) any { return c.DatabaseSSL }
 	port := func(c *config) any { return c.SMTP.Port }
 	for _, tt := range []struct {
@@ -105,6 +108,19 @@ func TestValues(t *testing.T) {
 		{"OUTBOX_LEASE", "30", lease, 30 * time.Second},
 		{"OUTBOX_LEASE", "500ms", lease, nil},
 		{"OUTBOX_LEASE", "2 s", lease, nil},
+		{"OUTBOX_RETAIN_PROCESSED", "30d", events, 720 * time.Hour},
+		{"OUTBOX_RETAIN_PROCESSED", "720h", events, 720 * time.Hour},
+		{"OUTBOX_RETAIN_PROCESSED", "1h", events, time.Hour},
+		{"OUTBOX_RETAIN_PROCESSED", "36500d", events, 36500 * 24 * time.Hour},
+		{"OUTBOX_RETAIN_PROCESSED", "", events, listener.Forever},
+		{"OUTBOX_RETAIN_PROCESSED", "36501d", events, nil},
+		{"OUTBOX_RETAIN_PROCESSED", "30", events, nil}, // days, or seconds?
+		{"OUTBOX_RETAIN_PROCESSED", "59m", events, nil},
+		{"OUTBOX_RETAIN_PROCESSED", "0d", events, nil},
+		{"OUTBOX_RETAIN_PROCESSED", "-1d", events, nil},
+		{"OUTBOX_RETAIN_LEDGER", "OFF", ledger, listener.Forever},
+		{"OUTBOX_RETAIN_LEDGER", "0", ledger, listener.Forever},
+		{"OUTBOX_RETAIN_LEDGER", "", ledger, listener.DefaultRetainLedger},
 		{"DATABASE_SSL", "TRUE", ssl, true},
 		{"DATABASE_SSL", "0", ssl, false},
 		{"DATABASE_SSL", "ja", ssl, nil},

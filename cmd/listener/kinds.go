@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/listener"
 )
 
 // kind is how a variable is read: what its values look like, in words for
@@ -96,6 +97,33 @@ func duration(field func(*config) *time.Duration, least, most time.Duration) kin
 		d, err := time.ParseDuration(v)
 		if seconds, nerr := strconv.ParseUint(v, 10, 31); nerr == nil {
 			d, err = time.Duration(seconds)*time.Second, nil
+		}
+		if err != nil || d < least || d > most {
+			return errUnfit
+		}
+		*field(c) = d
+		return nil
+	}}
+}
+
+// retention takes days, or Go's notation. What keeps for ever is negative.
+func retention(field func(*config) *time.Duration) kind {
+	const (
+		day   = 24 * time.Hour
+		least = time.Hour
+		most  = 36500 * day // a century
+	)
+	return kind{"days such as `30d`, or a duration such as `720h`, from 1h to 36500d; `off` or `0` keeps for ever", func(c *config, v string) error {
+		if w := strings.ToLower(v); w == "off" || w == "0" {
+			*field(c) = listener.Forever
+			return nil
+		}
+		d, err := time.ParseDuration(v)
+		if n, ok := strings.CutSuffix(v, "d"); ok {
+			var days uint64
+			if days, err = strconv.ParseUint(n, 10, 16); err == nil {
+				d = time.Duration(days) * day
+			}
 		}
 		if err != nil || d < least || d > most {
 			return errUnfit

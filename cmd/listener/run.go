@@ -103,7 +103,11 @@ func (p *program) open(ctx context.Context, senders *channels) error {
 		MaxAttempts:   p.cfg.MaxAttempts,
 		MaxPayload:    p.cfg.MaxPayload,
 		ShutdownGrace: p.cfg.ShutdownGrace,
-		Log:           p.log,
+
+		RetainProcessed: p.cfg.RetainProcessed,
+		RetainLedger:    p.cfg.RetainLedger,
+
+		Log: p.log,
 	}
 	if p.cfg.ListenURL != "" {
 		listen, err := parseDatabase(p.cfg.ListenURL, p.cfg.DatabaseSSL)

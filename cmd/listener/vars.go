@@ -27,6 +27,9 @@ type config struct {
 	MaxPayload    int // bytes
 	ShutdownGrace time.Duration
 
+	RetainProcessed time.Duration // negative: for ever
+	RetainLedger    time.Duration // negative: for ever
+
 	LogFormat logFormat
 	LogLevel  slog.Level
 
@@ -103,6 +106,14 @@ var variables = []variable{
 	{name: "OUTBOX_SHUTDOWN_GRACE", def: "40s",
 		meaning: "How long a stop waits for what is being sent.",
 		kind:    duration(func(c *config) *time.Duration { return &c.ShutdownGrace }, 10*time.Millisecond, time.Hour)},
+
+	{group: "Retention",
+		name: "OUTBOX_RETAIN_PROCESSED", def: "off",
+		meaning: "Processed events older than this are deleted from `outbox_events`. Needs the right to: see [retention.md](retention.md).",
+		kind:    retention(func(c *config) *time.Duration { return &c.RetainProcessed })},
+	{name: "OUTBOX_RETAIN_LEDGER", def: "30d",
+		meaning: "Finished deliveries older than this are deleted from `outbox.deliveries`, with their attempts, dead ones too.",
+		kind:    retention(func(c *config) *time.Duration { return &c.RetainLedger })},
 
 	{group: "Log",
 		name: "OUTBOX_LOG_FORMAT", def: "auto",

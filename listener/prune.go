@@ -1,0 +1,148 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Pace of the pruner: it looks once a minute, and while there is something to
+// delete it works for at most a twentieth of the time.
+const (
+	pruneEvery = time.Minute
+	pruneBatch = 500       // rows looked at by one statement
+	pruneShare = 20        // pauses are this many times as long as the batch before
+	pruneAnew  = time.Hour // how often what was passed over is looked at again
+	pruneOnce  = time.Second
+)
+
+// pruner deletes from one table what is older than keep, in order of the
+// events' numbers. It remembers how far it came: below are only rows that had
+// to stay when they were looked at, such as an event that waits for a person.
+// From time to time it begins at the bottom for them.
+//
+// It needs no leader. Two that meet pass over what the other has locked.
+type pruner struct {
+	table string // as people call it, for the log
+	query string
+	keep  time.Duration
+	mend  func(err error) error // adds what to do about it
+
+	from  int64     // everything up to here was looked at
+	begun time.Time // when it last began at the bottom; zero: never
+}
+
+// pruned is what one batch came to.
+type pruned struct {
+	looked int   // rows looked at
+	gone   int   // rows deleted
+	upTo   int64 // the last row that is old; 0: none is
+}
+
+// prune deletes one batch.
+func (s *store) prune(ctx context.Context, p *pruner, from int64) (pruned, error) {
+	var b pruned
+	err := s.tx(ctx, forgetable, func(batch *pgx.Batch) {
+		batch.Queue(p.query, from, pruneBatch, p.keep.Seconds()).QueryRow(func(row pgx.Row) error {
+			var upTo *int64
+			err := row.Scan(&b.looked, &upTo, &b.gone)
+			if upTo != nil {
+				b.upTo = *upTo
+			}
+			return err
+		})
+	})
+	return b, err
+}
+
+// round deletes batch after batch until it comes to what is too young, until
+// an error, or until rest says that it is enough. rest is told how long the
+// last batch took.
+func (p *pruner) round(s *store, rest func(took time.Duration) (goOn bool)) (gone int, err error) {
+	from := p.from
+	if time.Since(p.begun) >= pruneAnew {
+		p.begun, from = time.Now(), 0
+	}
+	for {
+		begun := time.Now()
+		b, err := s.prune(context.Background(), p, from) // cut off, it would cost the connection
+		if err != nil {
+			return gone, p.mend(err)
+		}
+		gone += b.gone
+		from = max(from, b.upTo)
+		p.from = max(p.from, from)
+		if b.looked < pruneBatch || b.upTo == 0 || !rest(time.Since(begun)) {
+			return gone, nil
+		}
+	}
+}
+
+// newPruners returns what the configuration asks for, the ledger first.
+func (l *Listener) newPruners() []*pruner {
+	var all []*pruner
+	if l.cfg.RetainLedger > 0 {
+		all = append(all, &pruner{table: "outbox.deliveries", query: sqlPruneDeliveries, keep: l.cfg.RetainLedger,
+			mend: func(err error) error { return err }})
+	}
+	if l.cfg.RetainProcessed > 0 {
+		role := pgx.Identifier{l.cfg.Pool.Config().ConnConfig.User}.Sanitize()
+		all = append(all, &pruner{table: "public.outbox_events", query: sqlPruneEvents, keep: l.cfg.RetainProcessed,
+			mend: func(err error) error {
+				if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" {
+					return &mendable{err, "grant delete on public.outbox_events to " + role + ", or unset OUTBOX_RETAIN_PROCESSED"}
+				}
+				return err
+			}})
+	}
+	return all
+}
+
+// prune deletes what is too old, until ctx ends. It never stops the listener:
+// what goes wrong is logged, and tried again a minute later.
+func (l *Listener) prune(ctx context.Context) {
+	all := l.newPruners()
+	if len(all) == 0 {
+		return
+	}
+	// Listeners that were started together do not look in step.
+	next := pruneEvery/60 + rand.N(pruneEvery/12)
+	for {
+		wait(ctx, next)
+		if ctx.Err() != nil {
+			return
+		}
+		next = pruneEvery
+		l.pruneRound(all, func(took time.Duration) bool {
+			wait(ctx, pruneShare*took)
+			return ctx.Err() == nil
+		})
+	}
+}
+
+// pruneBriefly is prune for a listener that runs once: a second of it, so that
+// a database which has no other is not filled up.
+func (l *Listener) pruneBriefly(ctx context.Context) {
+	begun := time.Now()
+	l.pruneRound(l.newPruners(), func(time.Duration) bool {
+		return ctx.Err() == nil && time.Since(begun) < pruneOnce
+	})
+}
+
+func (l *Listener) pruneRound(all []*pruner, rest func(time.Duration) bool) {
+	for _, p := range all {
+		begun := time.Now()
+		gone, err := p.round(l.store, rest)
+		if gone > 0 {
+			l.log.Info("deleted what is older than its retention", "table", p.table, "rows", gone, "took", time.Since(begun))
+		}
+		if err != nil {
+			l.sparse.warn("not pruned: "+p.table, fmt.Errorf("prune: %w", err))
+		}
+	}
+}
