@@ -135,6 +135,7 @@ var relationKinds = map[string]string{
 func (s *shape) readTable(ctx context.Context, conn *pgx.Conn) error {
 	var (
 		kind, persistence      string
+		partitionedBy          string
 		partition, rls, parent bool
 		key, publications      []string
 	)
@@ -146,9 +147,10 @@ func (s *shape) readTable(ctx context.Context, conn *pgx.Conn) error {
 		             join pg_attribute as a on a.attrelid = c.oid and a.attnum = k.attnum
 		             where i.indrelid = c.oid and i.indisprimary order by k.n),
 		       array(select p.pubname::text from pg_publication_tables as p
-		             where p.schemaname = 'public' and p.tablename = 'outbox_events' order by 1)
+		             where p.schemaname = 'public' and p.tablename = 'outbox_events' order by 1),
+		       coalesce(pg_get_partkeydef(c.oid), '')
 		from pg_class as c where c.oid = to_regclass('public.outbox_events')`).
-		Scan(&kind, &persistence, &partition, &rls, &parent, &s.owner, &s.owns, &key, &publications)
+		Scan(&kind, &persistence, &partition, &rls, &parent, &s.owner, &s.owns, &key, &publications, &partitionedBy)
 	if err == pgx.ErrNoRows {
 		return nil
 	}
@@ -156,14 +158,22 @@ func (s *shape) readTable(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	s.exists = true
-	if kind != "r" {
+	partitioned := kind == "p" && !s.versionBeforeAdoption
+	if partitioned {
+		if err := s.judgePartitions(ctx, conn, partitionedBy); err != nil {
+			return err
+		}
+	} else if kind == "p" {
+		s.problem("public.outbox_events is a partitioned table; an ordinary table is needed here, which may be partitioned by our column seq once it is migrated: rename it and move its rows, and see docs/retention.md")
+		return nil
+	} else if kind != "r" {
 		s.problem("public.outbox_events is %s; an ordinary table is needed: rename it and move its rows", relationKinds[kind])
 		return nil
 	}
 	if partition {
 		s.problem("public.outbox_events is a partition of another table; it must stand alone: alter table … detach partition public.outbox_events")
 	}
-	if parent {
+	if parent && !partitioned {
 		s.problem("other tables inherit from public.outbox_events; it must stand alone: alter table … no inherit public.outbox_events")
 	}
 	columns, err := readColumns(ctx, conn)
@@ -171,7 +181,7 @@ func (s *shape) readTable(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	s.judgeColumns(columns)
-	if len(key) != 1 || key[0] != "id" {
+	if !partitioned && (len(key) != 1 || key[0] != "id") {
 		has := "none"
 		if len(key) > 0 {
 			has = "(" + strings.Join(key, ", ") + ")"
@@ -198,6 +208,25 @@ func (s *shape) readTable(ctx context.Context, conn *pgx.Conn) error {
 			strings.Join(publications, ", "))
 	}
 	return nil
+}
+
+// judgePartitions judges a table that was partitioned after it was adopted, as
+// docs/retention.md says. Its index cannot be built concurrently, so that it
+// must be there; its partitions have their primary keys themselves.
+func (s *shape) judgePartitions(ctx context.Context, conn *pgx.Conn, by string) error {
+	if by != "RANGE (seq)" {
+		s.problem("public.outbox_events is partitioned by %s; it may be partitioned by RANGE (seq) alone: see docs/retention.md", by)
+		return nil
+	}
+	state, err := indexState(ctx, conn, "outbox_events_seq")
+	if err == nil && state != indexValid {
+		drop := ""
+		if state == indexInvalid {
+			drop = "drop index public.outbox_events_seq; "
+		}
+		s.problem("index outbox_events_seq of the partitioned table public.outbox_events is %s: %screate unique index outbox_events_seq on public.outbox_events (seq)", state, drop)
+	}
+	return err
 }
 
 func readColumns(ctx context.Context, conn *pgx.Conn) (map[string]column, error) {

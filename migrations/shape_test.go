@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
 	"github.com/outbox-listener/outbox-listener/migrations"
 )
@@ -68,6 +70,33 @@ func TestWrongShapes(t *testing.T) {
 			before := catalog(t, db)
 			_, err := migrations.Up(t.Context(), connect(t, db, ""), migrations.Options{})
 			wantError(t, err, tt.want...)
+			sameCatalog(t, catalog(t, db), before)
+		})
+	}
+}
+
+// TestWrongPartitions: a migrated table may be partitioned in one way only, and
+// has to have its index then.
+func TestWrongPartitions(t *testing.T) {
+	t.Parallel()
+	const swap = `drop trigger outbox_events_wake on outbox_events; drop trigger outbox_events_seq on outbox_events;
+		drop trigger outbox_events_reopen on outbox_events; alter table outbox_events rename to first; alter index outbox_events_seq rename to first_seq;
+		create table outbox_events (like first including defaults) partition by `
+	for _, tt := range []struct{ name, by, want string }{
+		{"by another column", `range (created_at)`, "is partitioned by RANGE (created_at); it may be partitioned by RANGE (seq) alone"},
+		{"by hash", `hash (seq)`, "is partitioned by HASH (seq)"},
+		{"without the index", `range (seq)`, "is missing: create unique index outbox_events_seq on public.outbox_events (seq)"},
+		{"with the index of one partition", `range (seq); create table p partition of outbox_events for values from (1) to (10);
+			create unique index outbox_events_seq on only outbox_events (seq)`,
+			"is invalid: drop index public.outbox_events_seq; create unique index"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			exec(t, connect(t, db, ""), swap+tt.by, pgx.QueryExecModeSimpleProtocol)
+			before := catalog(t, db)
+			_, err := migrations.Up(t.Context(), connect(t, db, ""), migrations.Options{})
+			wantError(t, err, tt.want)
 			sameCatalog(t, catalog(t, db), before)
 		})
 	}

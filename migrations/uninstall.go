@@ -68,9 +68,14 @@ func Uninstall(ctx context.Context, conn *pgx.Conn, opt UninstallOptions) (remov
 	}
 	err = s.retry(ctx, "uninstall", func() error {
 		return s.tx(ctx, func(tx pgx.Tx) error {
-			var table bool
-			if err := tx.QueryRow(ctx, `select to_regclass('public.outbox_events') is not null`).Scan(&table); err != nil {
+			var table, partitioned bool
+			if err := tx.QueryRow(ctx, `
+				select to_regclass('public.outbox_events') is not null,
+				       exists (select from pg_class where oid = to_regclass('public.outbox_events') and relkind = 'p')`).Scan(&table, &partitioned); err != nil {
 				return err
+			}
+			if partitioned {
+				return errors.New("nothing was removed: public.outbox_events is partitioned by our column seq; make it an ordinary table first (docs/retention.md)")
 			}
 			if table {
 				if err := quietVacuum(ctx, tx, s.lockTimeout); err != nil {
