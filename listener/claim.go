@@ -145,11 +145,12 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 }
 
 // nextDue brings the floor, and how long it is until a delivery is due; false
-// when none waits.
-func (s *store) nextDue(ctx context.Context) (floor int64, due time.Duration, waits bool, err error) {
+// when none waits. It sends a heartbeat to the wake name beatTo, unless that is
+// "".
+func (s *store) nextDue(ctx context.Context, beatTo string) (floor int64, due time.Duration, waits bool, err error) {
 	var secs *float64
 	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
-		b.Queue(sqlNextDue).QueryRow(func(row pgx.Row) error { return row.Scan(&floor, &secs) })
+		b.Queue(sqlNextDue, beatTo).QueryRow(func(row pgx.Row) error { return row.Scan(&floor, &secs, nil) })
 	})
 	if err != nil {
 		return 0, 0, false, fmt.Errorf("next due: %w", err)

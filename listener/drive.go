@@ -103,7 +103,7 @@ func (l *Listener) takeDue(ctx context.Context, limit int, t *tally) (int, error
 // sweep asks what no notification tells: where the floor is, and when the
 // next delivery is due. anew forgets the marks first.
 func (l *Listener) sweep(ctx context.Context, anew bool) error {
-	floor, due, waits, err := l.store.nextDue(ctx)
+	floor, due, waits, err := l.store.nextDue(ctx, l.waker.beatAlong())
 	if err != nil {
 		return err
 	}
@@ -164,6 +164,7 @@ func (l *Listener) drive(ctx context.Context) error {
 	fails := 0
 	for ctx.Err() == nil {
 		leader, epoch := l.waker.gate()
+		begun := time.Now()
 		n, exact, err := l.round(ctx, k, &nextSweep)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -185,12 +186,13 @@ func (l *Listener) drive(ctx context.Context) error {
 				nextCall = now.Add(helpEvery)
 				l.waker.callForHelp(ctx)
 			}
-			continue
 		}
 		switch {
 		case !exact:
 		case leader && epoch == 0 && now.Sub(lastRow) < linger:
-			l.sleep(ctx, now.Add(restless))
+			// Events that come while we look would be had one by one, at
+			// the price of a claim each: let some gather.
+			l.sleep(ctx, begun.Add(restless))
 		case leader && epoch == 0:
 			l.goToSleep(ctx, k, &lastRow)
 		default:

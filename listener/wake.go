@@ -24,9 +24,10 @@ const WakeName = "outbox_events"
 // It shows that LISTEN works, which no successful LISTEN statement does (a
 // transaction pooler answers it and delivers nothing), and it notices a
 // connection that is dead without a word. Followers beat faster, since each
-// beat is also their try to become the owner of the gate.
+// beat is also their try to become the owner of the gate. A sweep takes one
+// along, and only where the sweeps are too far apart one goes by itself.
 const (
-	beatEvery     = 3 * time.Second
+	beatEvery     = 4 * time.Second
 	followerEvery = time.Second
 	beatMissing   = 8 * time.Second
 )
@@ -55,6 +56,7 @@ type waker struct {
 	answer    chan bool   // for the asker of the gate
 	tries     int         // to connect, in a row
 	beatNow   chan struct{}
+	sent      time.Time // when the last heartbeat was
 	sessions  int // LISTEN sessions so far
 }
 
@@ -195,19 +197,37 @@ func (w *waker) beat(ctx context.Context) {
 		case <-timer.C:
 		}
 		w.mu.Lock()
-		up, leader := !w.connected.IsZero(), w.leader
+		up, every := !w.connected.IsZero(), followerEvery
+		if w.leader {
+			every = beatEvery
+		}
+		rest := every - time.Since(w.sent)
+		if !w.lastBeat.IsZero() && rest > 0 {
+			w.mu.Unlock()
+			timer.Reset(rest)
+			continue
+		}
+		w.sent = time.Now()
 		w.mu.Unlock()
 		if up {
 			if err := w.notify(ctx, "beat"); err != nil && ctx.Err() == nil {
 				w.sparse.warn("heartbeat not sent", err)
 			}
 		}
-		if leader {
-			timer.Reset(beatEvery)
-		} else {
-			timer.Reset(followerEvery)
-		}
+		timer.Reset(every)
 	}
+}
+
+// beatAlong returns the wake name to send a heartbeat to with something else;
+// "" while there is nobody to hear it.
+func (w *waker) beatAlong() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.connected.IsZero() {
+		return ""
+	}
+	w.sent = time.Now()
+	return w.own
 }
 
 func (w *waker) notify(ctx context.Context, what string) error {
