@@ -21,30 +21,40 @@ type claimed struct {
 }
 
 // claimEvents leases events with lower < seq, in order of seq: as many claims
-// of at most limit events as times says, in one round trip. It returns those
-// that brought something, and whether the last one was full: more may be there.
+// of at most limit events as times says, in one statement. It returns those that
+// brought something, and whether all of them were full: more may be there.
 //
 // Any error comes from the database and is safe to repeat: events whose claim
 // committed but whose answer was lost wait out their lease.
 func (s *store) claimEvents(ctx context.Context, lower int64, limit, times int) (claims []claimed, full bool, err error) {
 	sent := time.Now()
 	all := make([]claimed, times)
+	var fences uuids
+	for i := range all {
+		all[i].lease = newLease(sent, s.lease)
+		fences.add(all[i].lease.claim)
+	}
 	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
-		for i := range all {
-			l := newLease(sent, s.lease)
-			all[i].lease = l
-			b.Queue(sqlClaimEvents, lower, int64(top), limit, s.lease.Seconds(), [16]byte(l.claim), inlinePayload).Query(func(rows pgx.Rows) (err error) {
-				all[i].events, err = scanEvents(rows, l)
-				return err
-			})
-		}
+		b.Queue(sqlClaimEvents, lower, int64(top), limit, s.lease.Seconds(), fences, inlinePayload).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				var e event
+				var place int
+				if err := rows.Scan(&e.seq, (*[16]byte)(&e.ID), &e.Type, &e.CreatedAt, &e.again, (*[]byte)(&e.Payload), &place); err != nil {
+					return err
+				}
+				c := &all[place-1]
+				e.lease = c.lease
+				c.events = append(c.events, &e)
+			}
+			return rows.Err()
+		})
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("claim events: %w", err)
 	}
 	for _, c := range all {
 		if len(c.events) == 0 {
-			continue
+			break
 		}
 		slices.SortFunc(c.events, func(a, b *event) int { return cmp.Compare(a.seq, b.seq) })
 		for _, e := range c.events {
@@ -53,17 +63,6 @@ func (s *store) claimEvents(ctx context.Context, lower int64, limit, times int) 
 		claims = append(claims, c)
 	}
 	return claims, len(all[times-1].events) == limit, nil
-}
-
-func scanEvents(rows pgx.Rows, l *lease) (events []*event, err error) {
-	for rows.Next() {
-		e := &event{lease: l}
-		if err := rows.Scan(&e.seq, (*[16]byte)(&e.ID), &e.Type, &e.CreatedAt, &e.again, (*[]byte)(&e.Payload)); err != nil {
-			return nil, err
-		}
-		events = append(events, e)
-	}
-	return events, rows.Err()
 }
 
 // known is what the ledger has of one event that was claimed before.

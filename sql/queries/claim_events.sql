@@ -1,6 +1,10 @@
--- Claim: lease up to $3 events with $1 < seq <= $2 for $4 seconds under the
--- claim $5, a fresh uuid, which every later write of theirs must name. The
--- result is unordered.
+-- Claim: lease events with $1 < seq <= $2 for $4 seconds, up to $3 of them
+-- under each of the claims $5, fresh uuids, which every later write of theirs
+-- must name. The result is unordered; its last column says which of the claims,
+-- from 1.
+--
+-- Several claims at once cost what one large one does; one after the other,
+-- each would walk over the rows of those before it.
 --
 -- MATERIALIZED keeps the planner from running the LIMIT more than once and
 -- leasing more rows than asked for. The order is that of the index
@@ -21,16 +25,20 @@ with due as materialized (
       and processed_at is null
       and (lease_until is null or lease_until < clock_timestamp())
     order by seq
-    limit $3
+    limit $3::integer * cardinality($5::uuid[])
     for no key update skip locked
+), placed as (
+    select seq, claimed_before, ((row_number() over () - 1) / $3::integer + 1)::integer as place
+    from due
 )
 update public.outbox_events as e
 set lease_until = clock_timestamp() + $4::float8 * interval '1 second',
-    claim       = $5
-from due
-where e.seq = due.seq
+    claim       = ($5::uuid[])[placed.place]
+from placed
+where e.seq = placed.seq
 returning e.seq, e.id, left(coalesce(e.type, ''), 200),
-    case when isfinite(e.created_at) then e.created_at else timestamptz 'epoch' end, due.claimed_before,
+    case when isfinite(e.created_at) then e.created_at else timestamptz 'epoch' end, placed.claimed_before,
     case when coalesce(pg_column_size(e.payload), 0) <= $6::integer then
         (select case when octet_length(p.t) <= $6::integer then p.t end
-         from (select coalesce(e.payload::text, 'null') as t offset 0) as p) end
+         from (select coalesce(e.payload::text, 'null') as t offset 0) as p) end,
+    placed.place
