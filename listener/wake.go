@@ -57,7 +57,7 @@ type waker struct {
 	tries     int         // to connect, in a row
 	beatNow   chan struct{}
 	sent      time.Time // when the last heartbeat was
-	sessions  int // LISTEN sessions so far
+	sessions  int       // LISTEN sessions so far
 }
 
 func newWaker(config *pgx.ConnConfig, pool *pgxpool.Pool, log *slog.Logger, sp *sparse) *waker {
