@@ -7,12 +7,12 @@ import { Agent } from 'undici'
 import { batches, event, main, paced, poster, Tally, timed } from '../common.mjs'
 
 // The settings, and what else was tried, are explained in ../README.md.
-const concurrentJobs = 24
+const concurrency = 24
+const postConcurrency = 100 // in drain
 const preset = {
   worker: {
     connectionString: process.env.DATABASE_URL,
-    concurrentJobs,
-    maxPoolSize: concurrentJobs + 1,
+    maxPoolSize: 25,
     localQueue: { size: 500 },
     completeJobBatchDelay: 0,
     failJobBatchDelay: 0,
@@ -43,7 +43,7 @@ await main('graphile', {
     const tally = new Tally(count)
     const client = new pg.Client(process.env.DATABASE_URL)
     await client.connect()
-    await timed(count, tally, () => work(tally, post, url), async () => {
+    await timed(count, tally, () => work(tally, post, url, post ? postConcurrency : concurrency), async () => {
       // A finished job leaves the table.
       const { rows } = await client.query('select exists (select from graphile_worker._private_jobs) as left')
       return rows[0].left
@@ -53,7 +53,7 @@ await main('graphile', {
 
   async latency({ post, rate, count, url }) {
     const tally = new Tally(count)
-    const stop = await work(tally, post, url)
+    const stop = await work(tally, post, url, concurrency)
     const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: inserters })
     await paced(pool, rate, count, tally, (client, n) => client.query({
       name: 'add',
@@ -76,7 +76,7 @@ async function utils(use) {
 }
 
 // work starts a worker and returns what stops it.
-async function work(tally, post, url) {
+async function work(tally, post, url, concurrentJobs) {
   const agent = new Agent({ connections: concurrentJobs })
   const send = poster(agent, url)
   const handle = async payload => {
@@ -84,7 +84,11 @@ async function work(tally, post, url) {
     if (post) await send(payload)
     tally.done(payload.n)
   }
-  const runner = await run({ preset, taskList: { event: handle }, parsedCronItems: [] })
+  const runner = await run({
+    preset: { worker: { ...preset.worker, concurrentJobs } },
+    taskList: { event: handle },
+    parsedCronItems: []
+  })
   return async () => {
     await runner.stop()
     await agent.close()

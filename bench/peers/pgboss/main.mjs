@@ -8,9 +8,9 @@ import { batches, event, main, paced, poster, Tally, timed } from '../common.mjs
 
 // The settings, and what else was tried, are explained in ../README.md.
 const queue = 'event'
-const noopWorker = { localConcurrency: 4, batchSize: 500 }
-const postWorker = { localConcurrency: 4, batchSize: 50 }
-const latencyWorker = { localConcurrency: 4, batchSize: 50 }
+const noopWorker = { localConcurrency: 4, batchSize: 1000 }
+const postWorker = { localConcurrency: 4, batchSize: 100 }
+const latencyWorker = { localConcurrency: 2, batchSize: 100 }
 const connections = 200
 const insertBatch = 10_000
 const inserters = 8

@@ -29,7 +29,7 @@ const (
 	noopWorkers   = 2000
 	postWorkers   = 1000
 	fetchCooldown = time.Millisecond
-	fetchPoll     = 100 * time.Millisecond
+	fetchPoll     = 10 * time.Millisecond
 	poolSize      = 10
 	insertBatch   = 10_000
 	inserters     = 8
