@@ -20,6 +20,8 @@ type Message struct {
 
 	Skip    string // why there is nothing to send, for people; "" otherwise
 	Refused string // why it can never be sent, for people; "" otherwise
+
+	valid bool // Content is known to be JSON
 }
 
 // Delivery is one Message on its way: the same ID on each attempt.

@@ -52,6 +52,7 @@ func directPlan(ch Channel, read func(payload json.RawMessage) (recipient string
 			return []Message{m}
 		}
 		m.Recipient = recipient
+		m.valid = true
 		return []Message{m}
 	}
 }
@@ -142,21 +143,17 @@ func readable(payload json.RawMessage) error {
 	if !utf8.Valid(payload) {
 		return errors.New("the payload is not valid UTF-8")
 	}
-	err := json.Unmarshal(payload, &checked{})
-	switch {
-	case err == nil:
+	if json.Valid(payload) {
 		return nil
-	case strings.Contains(err.Error(), "max depth"):
+	}
+	err := json.Unmarshal(payload, new(json.RawMessage))
+	switch {
+	case err != nil && strings.Contains(err.Error(), "max depth"):
 		return errors.New("the payload is nested too deep; at most 10,000 levels are accepted")
 	default:
 		return errors.New("the payload cannot be read as JSON")
 	}
 }
-
-// checked takes any JSON value and keeps nothing of it.
-type checked struct{}
-
-func (*checked) UnmarshalJSON([]byte) error { return nil }
 
 // object is a payload whose keys are known.
 type object struct {

@@ -91,7 +91,7 @@ func (d *Dispatcher) Plan(ctx context.Context, ev Event) (msgs []Message) {
 			m.Refused = fmt.Sprintf("the route has two messages for step %q to one recipient; give them different steps", m.Step)
 			m.Step += fmt.Sprintf("#%d", i+1)
 		}
-		if m.Content != nil && !(utf8.Valid(m.Content) && json.Valid(m.Content)) {
+		if m.Content != nil && !m.valid && !(utf8.Valid(m.Content) && json.Valid(m.Content)) {
 			m.Refused, m.Content = "the content is not JSON", nil
 		}
 		if m.Refused == "" && m.Skip == "" && !d.Configured(m.Channel) {

@@ -65,20 +65,18 @@ func (j *job) awaited() bool { return j.tally != nil || j.event != nil && j.even
 // 5.8) of 48 bits of seq, so that new ones go to the end of the index, and
 // 74 bits of SHA-256 over what makes the delivery this one.
 func deliveryID(seq int64, ev uuid.UUID, m *dispatch.Message, generation int) uuid.UUID {
-	h := sha256.New()
-	h.Write(ev[:])
-	var n [8]byte
-	for _, s := range []string{m.Route, m.Step, m.Recipient} {
-		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
-		h.Write(n[:])
-		h.Write([]byte(s))
+	buf := make([]byte, 0, 256)
+	buf = append(buf, ev[:]...)
+	for _, s := range [...]string{m.Route, m.Step, m.Recipient} {
+		buf = binary.BigEndian.AppendUint64(buf, uint64(len(s)))
+		buf = append(buf, s...)
 	}
-	binary.BigEndian.PutUint64(n[:], uint64(generation))
-	h.Write(n[:])
-	sum := h.Sum(nil)
+	buf = binary.BigEndian.AppendUint64(buf, uint64(generation))
+	sum := sha256.Sum256(buf)
 
 	var id uuid.UUID
-	copy(id[:], sum)
+	copy(id[:], sum[:])
+	var n [8]byte
 	binary.BigEndian.PutUint64(n[:], uint64(seq))
 	copy(id[:6], n[2:])
 	id[6] = id[6]&0x0f | 0x80

@@ -164,6 +164,13 @@ func (c *columns) args() []any {
 		c.states, c.attempts, c.generations, c.providers, c.lastErrors, c.due, c.claims, c.contents}
 }
 
+// freshArgs are the arguments of record_fresh.sql: without what the event's row
+// has.
+func (c *columns) freshArgs(parked []bool) []any {
+	return []any{c.seqs, c.claims, c.ids, c.routes, c.steps, c.channels, c.recipients,
+		c.states, c.attempts, c.providers, c.lastErrors, c.due, c.contents, parked}
+}
+
 // attemptColumns are rows of outbox.attempts: attempts that were not simply
 // taken.
 type attemptColumns struct {

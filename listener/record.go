@@ -337,7 +337,7 @@ func (s *store) recordFresh(ctx context.Context, entries []entry) (map[int64]boo
 		c.add(en.rows[0])
 	}
 	err := s.tx(ctx, durable, func(b *pgx.Batch) {
-		b.Queue(sqlRecordFresh, append(c.args(), parked)...).Query(func(rows pgx.Rows) error {
+		b.Queue(sqlRecordFresh, c.freshArgs(parked)...).Query(func(rows pgx.Rows) error {
 			return each(rows, func(seq int64) { kept[seq] = true })
 		})
 		c.attemptRows.queue(b)
