@@ -53,6 +53,7 @@ type cli struct {
 	Run     runCmd     `cmd:"" default:"withargs" hidden:"" help:"Deliver events."`
 	Dev     devCmd     `cmd:"" help:"Try it on this machine, with nothing to configure: a private Postgres, stand-ins for the providers, and sample events."`
 	Migrate migrateCmd `cmd:"" help:"Create what the listener needs in the database, or bring it up to date."`
+	Bench   benchCmd   `cmd:"" help:"Measure this program on this machine, beside others that do the same work, and write a report."`
 	Config  configCmd  `cmd:"" help:"Print the configuration: every variable with its value and where that comes from. Secrets are not shown."`
 }
 
@@ -68,6 +69,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { exited = true }),
 		kong.Help(printHelp),
+		kong.Vars{"benches": benchNames()},
 		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}),
 	)
 	if err != nil {
@@ -87,8 +89,11 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	}
 
 	command, _, _ := strings.Cut(kctx.Command(), " ")
-	if command == "dev" { // which reads no configuration
+	switch command { // what reads no configuration
+	case "dev":
 		return runDev(ctx, c.Dev, stdout, stderr)
+	case "bench":
+		return runBench(ctx, &c.Bench, args, stdout, stderr)
 	}
 	s, err := readSettings(environ, c.EnvFile)
 	if err != nil {

@@ -28,11 +28,12 @@ var allowed = []struct {
 	{"migrations", []string{"sql"}},
 	{"listener/admin", []string{"listener", "dispatch"}},
 	{"listener", []string{"dispatch", "sql"}},
+	{"bench", []string{"sql", "migrations", "internal/devpg"}},
 	{"internal/devpg", nil},
 	{"internal/pgtest", []string{"internal/devpg", "migrations"}},
 	{"internal/standin", []string{"dispatch"}},
 	{"internal/", nil},
-	{"cmd/listener", []string{"cmd/", "dispatch", "dispatch/", "listener", "listener/", "migrations", "sql", "internal/devpg", "internal/standin"}},
+	{"cmd/listener", []string{"cmd/", "dispatch", "dispatch/", "listener", "listener/", "migrations", "sql", "bench", "internal/devpg", "internal/standin"}},
 }
 
 // elsewhere are packages that only the named ones may import.
@@ -44,7 +45,7 @@ var elsewhere = map[string][]string{
 	"github.com/fergusstrange/":     {"internal/devpg"},
 	"github.com/emersion/":          {"internal/standin"},
 	"github.com/alecthomas/kong":    {"cmd/listener"},
-	"github.com/jackc/pgx/v5":       {"listener", "migrations", "cmd/listener", "internal/devpg", "internal/pgtest"},
+	"github.com/jackc/pgx/v5":       {"listener", "migrations", "cmd/listener", "bench", "internal/devpg", "internal/pgtest"},
 	"github.com/lmittmann/tint":     {"cmd/listener"},
 	"github.com/standard-webhooks/": nil,
 	"code.dny.dev/ssrf":             {"dispatch/webhook", "dispatch/httpsend"},

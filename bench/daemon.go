@@ -1,0 +1,191 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// secret signs the webhooks of a run.
+const secret = "whsec_b3V0Ym94LWJlbmNoLW91dGJveC1iZW5jaC1vdXRib3g="
+
+// A daemon is a listener that runs as a process of its own.
+type daemon struct {
+	cmd      *exec.Cmd
+	launched time.Time // just before it was started
+	output   *ending
+	ended    chan struct{} // closed once it has
+}
+
+// vars are environment variables of a listener.
+type vars map[string]string
+
+// batch is a batch size, for the environment.
+func batch(n int) vars { return vars{"OUTBOX_BATCH_SIZE": strconv.Itoa(n)} }
+
+// launch starts the listener on db as a daemon, with its defaults but for
+// env. It does not wait for it.
+func (r *run) launch(db *database, env vars) (*daemon, error) {
+	all := vars{
+		"DATABASE_URL":               db.url,
+		"OUTBOX_POLL_INTERVAL_MS":    "5000",
+		"OUTBOX_LOG_LEVEL":           "warn",
+		"OUTBOX_WEBHOOK_SECRET":      secret,
+		"OUTBOX_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8",
+	}
+	for name, v := range env {
+		all[name] = v
+	}
+	cmd := exec.Command(r.self)
+	cmd.Dir = r.temp // where no .env is
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TZ", "SystemRoot"} {
+		if v, ok := os.LookupEnv(name); ok {
+			cmd.Env = append(cmd.Env, name+"="+v)
+		}
+	}
+	for name, v := range all {
+		cmd.Env = append(cmd.Env, name+"="+v)
+	}
+	d := &daemon{cmd: cmd, output: &ending{}, ended: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = d.output, d.output
+	d.launched = time.Now()
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("cannot run the listener: %w", err)
+	}
+	go func() {
+		defer close(d.ended)
+		_ = cmd.Wait() // how it ended is in its output
+	}()
+	return d, nil
+}
+
+// launchAsleep is launch, and waits until the listener sleeps: it holds the
+// gate, so that the next insert wakes it.
+func (r *run) launchAsleep(ctx context.Context, db *database, env vars) (*daemon, error) {
+	d, err := r.launch(db, env)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.asleep(ctx, db); err != nil {
+		d.stop()
+		return nil, err
+	}
+	return d, nil
+}
+
+// asleep waits until somebody holds the gate of db, see docs/design.md.
+func (d *daemon) asleep(ctx context.Context, db *database) error {
+	const gate = 7206178340117325153
+	for {
+		held, err := value[bool](ctx, db, `select exists (select from pg_locks
+			where locktype = 'advisory' and objsubid = 1 and granted and mode = 'ExclusiveLock'
+			  and database = (select oid from pg_database where datname = current_database())
+			  and (classid::bigint << 32 | objid::bigint) = $1)`, int64(gate))
+		if err != nil || held {
+			return err
+		}
+		if err := d.pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits for that long, and fails when the listener or ctx ends first.
+func (d *daemon) pause(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.ended:
+		return fmt.Errorf("the listener ended by itself: %s", d.output)
+	}
+}
+
+// stop ends the listener, in order if it can within 20 seconds.
+func (d *daemon) stop() {
+	if d.cmd.Process.Signal(os.Interrupt) == nil {
+		select {
+		case <-d.ended:
+			return
+		case <-time.After(20 * time.Second):
+		}
+	}
+	d.kill()
+}
+
+// kill ends the listener at once.
+func (d *daemon) kill() {
+	_ = d.cmd.Process.Kill() // or it has ended
+	<-d.ended
+}
+
+var errNoProc = errors.New("this system has no /proc to read it from")
+
+// memory returns the named entry of /proc/PID/status, such as VmRSS, in MiB.
+func (d *daemon) memory(entry string) (float64, error) {
+	b, err := os.ReadFile(d.proc("status"))
+	if err != nil {
+		return 0, errNoProc
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, entry+":"); ok {
+			kb, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 64)
+			return kb / 1024, err
+		}
+	}
+	return 0, fmt.Errorf("no %s in %s", entry, d.proc("status"))
+}
+
+// cpu returns the time that the process has computed so far, in steps of 10 ms.
+func (d *daemon) cpu() (time.Duration, error) {
+	b, err := os.ReadFile(d.proc("stat"))
+	if err != nil {
+		return 0, errNoProc
+	}
+	// pid (name) state and then numbers; user and system time are the 12th
+	// and 13th after the name.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("%s is too short", d.proc("stat"))
+	}
+	user, uerr := strconv.Atoi(fields[11])
+	system, serr := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(uerr, serr)
+}
+
+func (d *daemon) proc(name string) string {
+	return filepath.Join("/proc", strconv.Itoa(d.cmd.Process.Pid), name)
+}
+
+// ending keeps the end of what a process writes.
+type ending struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (e *ending) Write(b []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.text = append(e.text, b...)
+	if over := len(e.text) - 4<<10; over > 0 {
+		e.text = append(e.text[:0], e.text[over:]...)
+	}
+	return len(b), nil
+}
+
+func (e *ending) String() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return string(bytes.TrimSpace(e.text))
+}

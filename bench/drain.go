@@ -1,0 +1,76 @@
+package bench
+
+import (
+	"context"
+	"strconv"
+)
+
+// payload is about how large the payload of an event is, in bytes.
+const payload = 250
+
+// drainMethod says in a report how the two sides are timed.
+const drainMethod = "The listener's time begins with its first connection and ends with the last processed_at, both by the server's clock. " +
+	"The others' time is as they print it, from starting their worker on a pool that is connected. Rows are kept; before each run: VACUUM ANALYZE and CHECKPOINT."
+
+// drainOurs returns how many events a second the listener delivers, of n that
+// wait. With urls they are webhooks.
+func (r *run) drainOurs(ctx context.Context, n, bytes int, env vars, urls ...string) (float64, error) {
+	db, err := r.server.filled(ctx, n, bytes, urls...)
+	if err != nil {
+		return 0, err
+	}
+	defer db.drop()
+	d, err := r.launch(db, env)
+	if err != nil {
+		return 0, err
+	}
+	defer d.stop()
+	last, err := db.drained(ctx, d)
+	if err != nil {
+		return 0, err
+	}
+	begun, err := db.firstConnection(ctx)
+	return float64(n) / last.Sub(begun).Seconds(), err
+}
+
+// drainAgainst measures the listener and the named peers in turn.
+func drainAgainst(ctx context.Context, r *run, res *result, n, size int, names ...string) error {
+	res.note(drainMethod)
+	res.note("%s events of %d bytes, one process, one machine.", number(float64(n)), payload)
+	for range r.Rounds {
+		rate, err := r.drainOurs(ctx, n, payload, batch(size))
+		if err != nil {
+			return err
+		}
+		res.add(oursAt(size), "events/s", rate)
+		for _, name := range names {
+			p := r.peer(name)
+			if p == nil {
+				continue
+			}
+			rate, err := p.drain(ctx, r.server, n, payload, "")
+			if err != nil {
+				return err
+			}
+			res.add(name, "events/s", rate)
+		}
+	}
+	return nil
+}
+
+func oursAt(size int) string { return ours + ", batch " + strconv.Itoa(size) }
+
+func drain(ctx context.Context, r *run, res *result) error {
+	err := drainAgainst(ctx, r, res, r.size(200_000), 1000, river, graphile, pgboss)
+	our := res.values(oursAt(1000))
+	res.atLeast("listener / River, batch 1000 (aim 4)", "x", 3, ratios(our, res.values(river)))
+	best := larger(res.values(river), larger(res.values(graphile), res.values(pgboss)))
+	res.atLeast("listener / the best of the others (aim 2.5)", "x", 2, ratios(our, best))
+	return err
+}
+
+func drain10(ctx context.Context, r *run, res *result) error {
+	err := drainAgainst(ctx, r, res, r.size(200_000), 10, river)
+	res.atLeast("listener / River, batch 10", "x", 1.5, ratios(res.values(oursAt(10)), res.values(river)))
+	return err
+}

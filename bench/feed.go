@@ -1,0 +1,85 @@
+package bench
+
+import (
+	"context"
+	"time"
+)
+
+// A fed is what feeding events to a listener showed.
+type fed struct {
+	begun, ended time.Time
+}
+
+// feedChunk is how many events one statement inserts. Two such chunks are the
+// most that waits at any time.
+const feedChunk = 500
+
+// feed inserts n events that are discarded, chunk by chunk, at the pace at
+// which the listener takes them.
+func (db *database) feed(ctx context.Context, d *daemon, n int) (fed, error) {
+	f := fed{begun: time.Now()}
+	var before int64 // the newest event of the chunk before
+	for n > 0 {
+		some := min(n, feedChunk)
+		n -= some
+		newest, err := value[int64](ctx, db, `
+			with rows as (
+				insert into public.outbox_events (type, payload)
+				select 'discard.send', jsonb_build_object('n', n, 'text', repeat('x', $2::int)) from generate_series(1, $1::int) as n
+				returning seq)
+			select max(seq) from rows`, some, payload-30)
+		if err != nil {
+			return f, err
+		}
+		if err := db.processed(ctx, d, before); err != nil {
+			return f, err
+		}
+		before = newest
+	}
+	err := db.processed(ctx, d, before)
+	f.ended = time.Now()
+	return f, err
+}
+
+// processed waits for one event by its number; 0 for none.
+func (db *database) processed(ctx context.Context, d *daemon, seq int64) error {
+	for seq != 0 {
+		done, err := value[bool](ctx, db, `select processed_at is not null from public.outbox_events where seq = $1`, seq)
+		if err != nil || done {
+			return err
+		}
+		if err := d.pause(ctx, 2*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tenths returns the first and the last tenth of the feeding, without the very
+// beginning, when nothing is cached yet.
+func (f fed) tenths() (first, last [2]time.Time) {
+	whole := f.ended.Sub(f.begun)
+	at := func(part float64) time.Time { return f.begun.Add(time.Duration(part * float64(whole))) }
+	return [2]time.Time{at(0.02), at(0.12)}, [2]time.Time{at(0.9), f.ended}
+}
+
+// claimDrift notes what claims took at the beginning and at the end of the
+// feeding.
+func (res *result) claimDrift(w *claimWatch, f fed) {
+	first, last := f.tenths()
+	a, b := w.log.between(first[0], first[1]), w.log.between(last[0], last[1])
+	res.detail("claims looked at, first tenth", "", float64(len(a)))
+	res.detail("claims looked at, last tenth", "", float64(len(b)))
+	if len(a) == 0 || len(b) == 0 {
+		return
+	}
+	res.add(ours+", claim p50, first tenth", "ms", median(a))
+	res.add(ours+", claim p50, last tenth", "ms", median(b))
+	res.add(ours+", claim p99, first tenth", "ms", percentile(a, 99))
+	res.add(ours+", claim p99, last tenth", "ms", percentile(b, 99))
+}
+
+// drift is the ratio of the last tenth to the first, for "p50" or "p99".
+func (res *result) drift(p string) []float64 {
+	return ratios(res.values(ours+", claim "+p+", last tenth"), res.values(ours+", claim "+p+", first tenth"))
+}

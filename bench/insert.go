@@ -1,0 +1,156 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// inserting is one way for the application to insert.
+type inserting struct {
+	label    string
+	prepare  string // what is changed in the database first
+	listener bool   // one runs meanwhile
+	env      vars
+}
+
+const noTrigger = `alter table public.outbox_events disable trigger outbox_events_wake`
+
+var insertings = []inserting{
+	{"no trigger, listener polls every 100 ms", noTrigger, true, vars{"OUTBOX_POLL_INTERVAL_MS": "100"}},
+	{ours + ", gated trigger", "", true, nil},
+	{"a trigger that always notifies", `drop trigger outbox_events_wake on public.outbox_events;
+		create trigger outbox_events_wake after insert on public.outbox_events for each statement execute function outbox.wake()`, true, nil},
+	{ours + " not running, gated trigger", "", false, nil},
+	{"no trigger, no listener", noTrigger, false, nil},
+}
+
+// insertCost measures the inserts of many clients, one row a transaction, with
+// and without our trigger.
+func insertCost(ctx context.Context, r *run, res *result) error {
+	if r.server.program("pgbench") == "" {
+		return errors.New("pgbench is not beside the server's programs; it comes with Postgres")
+	}
+	clients := []int{32, 64}
+	seconds := pick(r, 4, 1)
+	res.note("pgbench -M prepared, %d s a run, each client inserts one row of %d bytes a transaction into a table of its own run; the listener delivers to nowhere (discard) with its defaults. Each variant with a listener has it drain what is inserted, on the same machine.", seconds, payload)
+	label := func(v inserting, c int) string { return fmt.Sprintf("%s, %d clients", v.label, c) }
+	for range r.Rounds {
+		for _, c := range clients {
+			for _, v := range insertings {
+				tps, notes, err := r.inserts(ctx, v, c, seconds)
+				if err != nil {
+					return err
+				}
+				res.add(label(v, c), "inserts/s", tps)
+				if notes >= 0 {
+					res.detail(fmt.Sprintf("notifications with no listener alive, %d clients", c), "", float64(notes))
+				}
+			}
+		}
+	}
+	ratio := func(a, b, c int) []float64 {
+		return ratios(res.values(label(insertings[a], c)), res.values(label(insertings[b], c)))
+	}
+	for _, c := range clients {
+		res.atLeast(fmt.Sprintf("gated / no trigger, listener draining, %d clients", c), "x", 0.85, ratio(1, 0, c))
+		res.atLeast(fmt.Sprintf("gated / always notifying, %d clients", c), "x", 4, ratio(1, 2, c))
+		res.atLeast(fmt.Sprintf("no listener: with the trigger / without, %d clients", c), "x", 0.95, ratio(3, 4, c))
+		res.atMost(fmt.Sprintf("notifications with no listener alive, %d clients", c), "", 0, res.values(fmt.Sprintf("notifications with no listener alive, %d clients", c)))
+	}
+	return nil
+}
+
+var tpsLine = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
+
+// inserts returns the inserts a second of one run and, where our trigger is
+// there and no listener is, how many notifications were sent; else -1.
+func (r *run) inserts(ctx context.Context, v inserting, clients, seconds int) (tps float64, notes int, err error) {
+	db, err := r.server.migrated(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer db.drop()
+	if v.prepare != "" {
+		if _, err := db.pool.Exec(ctx, v.prepare, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return 0, 0, err
+		}
+	}
+	if err := db.settle(ctx); err != nil {
+		return 0, 0, err
+	}
+	if v.listener {
+		d, err := r.launchAsleep(ctx, db, v.env)
+		if err != nil {
+			return 0, 0, err
+		}
+		defer d.stop()
+	}
+	notes = -1
+	var counted func() (int, error)
+	if !v.listener && v.prepare == "" {
+		if counted, err = countNotifications(ctx, db); err != nil {
+			return 0, 0, err
+		}
+	}
+
+	script := filepath.Join(r.temp, "insert.sql")
+	text := fmt.Sprintf("insert into public.outbox_events (type, payload) values ('discard.send', '{\"n\": 1, \"text\": \"%s\"}');\n", strings.Repeat("x", payload-30))
+	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+		return 0, 0, err
+	}
+	cmd := exec.CommandContext(ctx, r.server.program("pgbench"), "--no-vacuum", "--protocol=prepared",
+		"--client="+strconv.Itoa(clients), "--jobs=2", "--time="+strconv.Itoa(seconds), "--file="+script, db.url)
+	var stderr ending
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return 0, 0, fmt.Errorf("pgbench: %w: %s", err, lastLine([]byte(stderr.String())))
+	}
+	m := tpsLine.FindSubmatch(out)
+	if m == nil {
+		return 0, 0, fmt.Errorf("pgbench printed no tps: %s", out)
+	}
+	if tps, err = strconv.ParseFloat(string(m[1]), 64); err != nil || counted == nil {
+		return tps, notes, err
+	}
+	notes, err = counted()
+	return tps, notes, err
+}
+
+// countNotifications listens where the listener would. The function that it
+// returns says how many notifications came, and ends it.
+func countNotifications(ctx context.Context, db *database) (func() (int, error), error) {
+	conn, err := pgx.Connect(ctx, db.url)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Exec(ctx, "listen outbox_events"); err != nil {
+		return nil, errors.Join(err, conn.Close(ctx))
+	}
+	return func() (int, error) {
+		defer conn.Close(context.WithoutCancel(ctx))
+		for n := 0; ; n++ {
+			wait, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+			_, err := conn.WaitForNotification(wait)
+			cancel()
+			switch {
+			case ctx.Err() != nil:
+				return 0, ctx.Err()
+			case errors.Is(err, context.DeadlineExceeded):
+				return n, nil
+			case err != nil:
+				return 0, err
+			}
+		}
+	}, nil
+}

@@ -1,0 +1,274 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Labels of the scenario.
+const (
+	idleOurs   = ours + ", idle, p50"
+	idleSum    = "bare NOTIFY and bare POST, p50 each, summed"
+	loadedOurs = ours + ", 500/s, p99"
+	loadedPeer = "River, 500/s, p99"
+)
+
+// latency measures from COMMIT to the first byte at the receiver: one event at
+// a time on a quiet system, and many from an open loop.
+func latency(ctx context.Context, r *run, res *result) error {
+	alone := pick(r, 300, 40)
+	const rate = 500
+	count := pick(r, 5, 1) * rate
+	res.note("Idle: %d events, 20–60 ms apart, from when COMMIT had returned to the first byte of the request at the receiver. In turn with each: a NOTIFY, from before it is sent by one session to when another has it; and a POST over a connection that is open, from before it is sent to its first byte at the receiver.", alone)
+	res.note("Under load: %d events, each in a transaction of its own, %d a second at fixed times whatever becomes of the earlier ones.", count, rate)
+	for range r.Rounds {
+		if err := r.latencyIdle(ctx, res, alone); err != nil {
+			return err
+		}
+		took, err := r.latencyLoaded(ctx, rate, count)
+		if err != nil {
+			return err
+		}
+		res.detail(ours+", 500/s, p50", "ms", median(took))
+		res.add(loadedOurs, "ms", percentile(took, 99))
+		if p := r.peer(river); p != nil {
+			err := withSink(count+1, func(to *sink) error { // its numbers may begin with 1
+				took, err := p.latencies(ctx, r.server, to, rate, count)
+				if err != nil {
+					return err
+				}
+				res.detail("River, 500/s, p50", "ms", median(took))
+				res.add(loadedPeer, "ms", percentile(took, 99))
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	res.atMost("idle: listener / (NOTIFY + POST), p50", "x", 1.5, ratios(res.values(idleOurs), res.values(idleSum)))
+	res.atMost("500 inserts/s: listener / River, p99", "x", 1.0/3, ratios(res.values(loadedOurs), res.values(loadedPeer)))
+	return nil
+}
+
+// latencyIdle measures count events, notifications and posts in turn.
+func (r *run) latencyIdle(ctx context.Context, res *result, count int) error {
+	to, err := startSink(&sink{at: arrivals(2 * count), C: make(chan int, 1)})
+	if err != nil {
+		return err
+	}
+	defer to.close()
+	db, err := r.server.migrated(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.drop()
+	apart, err := r.server.empty(ctx) // a NOTIFY disturbs whoever listens in the same database
+	if err != nil {
+		return err
+	}
+	defer apart.drop()
+	bare, err := openNotifier(ctx, apart)
+	if err != nil {
+		return err
+	}
+	defer bare.close()
+	conn, err := pgx.Connect(ctx, db.url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	d, err := r.launchAsleep(ctx, db, nil)
+	if err != nil {
+		return err
+	}
+	defer d.stop()
+
+	client := &http.Client{}
+	defer client.CloseIdleConnections()
+	var events, notes, posts []float64
+	for i := range count {
+		if err := d.pause(ctx, aWhile()); err != nil {
+			return err
+		}
+		committed, err := commitWebhook(ctx, conn, to.url(), i, 0)
+		if err != nil {
+			return err
+		}
+		at, err := to.await(ctx, d, i, time.Minute)
+		if err != nil {
+			return err
+		}
+		events = append(events, ms(at.Sub(committed)))
+
+		if err := d.pause(ctx, aWhile()); err != nil {
+			return err
+		}
+		note, err := bare.roundTrip(ctx)
+		if err != nil {
+			return err
+		}
+		notes = append(notes, ms(note))
+
+		if err := d.pause(ctx, aWhile()); err != nil {
+			return err
+		}
+		sent := time.Now()
+		if err := post(client, to.url(), count+i); err != nil {
+			return err
+		}
+		if at, err = to.await(ctx, d, count+i, time.Minute); err != nil {
+			return err
+		}
+		posts = append(posts, ms(at.Sub(sent)))
+	}
+	res.add(idleOurs, "ms", median(events))
+	res.add(idleSum, "ms", median(notes)+median(posts))
+	res.detail(ours+", idle, p99", "ms", percentile(events, 99))
+	res.detail("bare NOTIFY, p50", "ms", median(notes))
+	res.detail("bare POST, p50", "ms", median(posts))
+	return nil
+}
+
+// aWhile is a time from 20 to 60 ms.
+func aWhile() time.Duration { return 20*time.Millisecond + rand.N(40*time.Millisecond) }
+
+func post(client *http.Client, url string, n int) error {
+	resp, err := client.Post(url, "application/json", bytes.NewReader(fmt.Appendf(nil, `{"n": %d}`, n)))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return errors.Join(err, resp.Body.Close())
+}
+
+// A notifier is two sessions of which one notifies the other.
+type notifier struct {
+	from, to *pgx.Conn
+	got      chan time.Time
+}
+
+func openNotifier(ctx context.Context, db *database) (*notifier, error) {
+	n := &notifier{got: make(chan time.Time, 1)}
+	var err error
+	if n.from, err = pgx.Connect(ctx, db.url); err != nil {
+		return nil, err
+	}
+	if n.to, err = pgx.Connect(ctx, db.url); err == nil {
+		_, err = n.to.Exec(ctx, "listen bare")
+	}
+	if err != nil {
+		n.from.Close(ctx)
+		return nil, err
+	}
+	go func() {
+		for {
+			_, err := n.to.WaitForNotification(ctx)
+			if err != nil {
+				close(n.got)
+				return
+			}
+			n.got <- time.Now()
+		}
+	}()
+	return n, nil
+}
+
+// roundTrip returns the time from before a NOTIFY to when it was received.
+func (n *notifier) roundTrip(ctx context.Context) (time.Duration, error) {
+	sent := time.Now()
+	if _, err := n.from.Exec(ctx, "select pg_notify('bare', '')"); err != nil {
+		return 0, err
+	}
+	select {
+	case at, ok := <-n.got:
+		if !ok {
+			return 0, errors.New("the session that listens has ended")
+		}
+		return at.Sub(sent), nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (n *notifier) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	n.from.Close(ctx)
+	n.to.PgConn().Conn().Close() // its reader is waiting
+}
+
+// inserters is how many sessions insert in an open loop: enough that none is
+// late because another waits for its commit.
+const inserters = 8
+
+// latencyLoaded returns the latency of count events inserted at rate a second,
+// in ms.
+func (r *run) latencyLoaded(ctx context.Context, rate, count int) ([]float64, error) {
+	to, err := newSink(count)
+	if err != nil {
+		return nil, err
+	}
+	defer to.close()
+	db, err := r.server.migrated(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer db.drop()
+	if err := db.settle(ctx); err != nil {
+		return nil, err
+	}
+	d, err := r.launchAsleep(ctx, db, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer d.stop()
+
+	committed := make([]time.Time, count)
+	turns := make(chan int, count) // a late inserter does not hold the clock up
+	errs := make([]error, inserters)
+	var work sync.WaitGroup
+	for w := range inserters {
+		work.Go(func() {
+			errs[w] = withConn(ctx, db.url, func(conn *pgx.Conn) error {
+				for n := range turns {
+					if _, err := conn.Exec(ctx, insertOne, to.url(), n); err != nil {
+						return err
+					}
+					committed[n] = time.Now()
+				}
+				return nil
+			})
+		})
+	}
+	begun := time.Now().Add(100 * time.Millisecond) // when all are connected
+	for n := range count {
+		time.Sleep(time.Until(begun.Add(time.Duration(n) * time.Second / time.Duration(rate))))
+		turns <- n
+	}
+	close(turns)
+	work.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if _, err := db.drained(ctx, d); err != nil {
+		return nil, err
+	}
+	if err := to.complete(count); err != nil {
+		return nil, err
+	}
+	took := make([]float64, count)
+	for n := range took {
+		took[n] = ms(to.arrived(n).Sub(committed[n]))
+	}
+	return took, nil
+}

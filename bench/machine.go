@@ -1,0 +1,84 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// machine is where and with what a run was made. Entries that this system
+// does not tell are "unknown".
+type machine struct {
+	date     time.Time
+	cpu      string
+	cores    int
+	memory   string
+	kernel   string
+	load     string // averages over 1, 5 and 15 minutes, at the start
+	goes     string // version of Go
+	postgres string
+	commit   string // short
+	dirty    bool   // with changes that are not committed
+}
+
+func describeMachine(ctx context.Context, r *run) machine {
+	m := machine{
+		date:   time.Now(),
+		cpu:    "unknown",
+		cores:  runtime.NumCPU(),
+		memory: "unknown",
+		kernel: runtime.GOOS + "/" + runtime.GOARCH,
+		load:   "unknown",
+		goes:   runtime.Version(),
+	}
+	if v := lineAfter("/proc/cpuinfo", "model name"); v != "" {
+		m.cpu = v
+	}
+	if kb, err := strconv.Atoi(strings.TrimSuffix(lineAfter("/proc/meminfo", "MemTotal"), " kB")); err == nil {
+		m.memory = fmt.Sprintf("%.1f GiB", float64(kb)/(1<<20))
+	}
+	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		m.kernel = "Linux " + strings.TrimSpace(string(b)) + " " + runtime.GOARCH
+	}
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		if f := strings.Fields(string(b)); len(f) >= 3 {
+			m.load = strings.Join(f[:3], ", ")
+		}
+	}
+	m.commit, m.dirty = commit(ctx, r)
+	return m
+}
+
+// commit asks git, and where that knows nothing the program's own version
+// has to do. Reports are no change.
+func commit(ctx context.Context, r *run) (name string, dirty bool) {
+	out, err := exec.CommandContext(ctx, "git", "rev-parse", "--short=10", "HEAD").Output()
+	if err != nil {
+		if r.Version == "" {
+			return "unknown", false
+		}
+		return r.Version, false
+	}
+	status, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "--", ".", ":(exclude)"+filepath.ToSlash(r.Out)).Output()
+	return strings.TrimSpace(string(out)), err != nil || len(status) > 0
+}
+
+// lineAfter returns what stands after "name:" in the first such line of a file.
+func lineAfter(path, name string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		if key, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,259 @@
+package bench
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outbox-listener/outbox-listener/internal/devpg"
+	"github.com/outbox-listener/outbox-listener/migrations"
+)
+
+// A server is where the databases of a run are.
+type server struct {
+	own    *devpg.Server // nil for one that was given
+	admin  string        // URL of a database to create others from
+	bin    string        // folder of the server's programs; "" where that is not known
+	claims *claimLog     // what its log says; nil for one that was given
+}
+
+// openServer starts a private server with these settings, or uses the one at
+// url, whose settings are what they are.
+func openServer(ctx context.Context, url string, settings map[string]string) (*server, error) {
+	s := &server{admin: url}
+	if url == "" {
+		s.claims = &claimLog{}
+		all := map[string]string{"log_parameter_max_length": "0", "log_min_messages": "warning"}
+		for name, value := range settings {
+			all[name] = value
+		}
+		var err error
+		s.own, err = devpg.Start(ctx, devpg.Options{MaxConnections: 200, Fsync: true, Settings: all, Log: s.claims})
+		if err != nil {
+			return nil, err
+		}
+		s.admin = s.own.URL("postgres")
+	}
+	if dir, _, err := devpg.Find(); err == nil {
+		s.bin = dir
+	}
+	return s, nil
+}
+
+// close stops a server of our own.
+func (s *server) close() error {
+	if s.own == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return s.own.Stop(ctx)
+}
+
+// program returns the path of one of the server's programs; "" without it.
+func (s *server) program(name string) string {
+	if s.bin == "" {
+		return ""
+	}
+	path := filepath.Join(s.bin, name)
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
+// describe returns the version and the settings that are not the defaults.
+func (s *server) describe(ctx context.Context) (string, error) {
+	var version string
+	var settings []string
+	err := withConn(ctx, s.admin, func(conn *pgx.Conn) error {
+		if err := conn.QueryRow(ctx, `select current_setting('server_version')`).Scan(&version); err != nil {
+			return err
+		}
+		rows, _ := conn.Query(ctx, `
+			select name || '=' || current_setting(name) from pg_settings
+			where source in ('command line', 'configuration file', 'environment variable', 'database', 'user')
+			  and setting is distinct from boot_val
+			  and category not similar to '(File Locations|Client Connection Defaults / Locale|Preset Options|Reporting and Logging|Connections and Authentication)%'
+			   or name in ('max_connections', 'fsync', 'synchronous_commit', 'shared_buffers', 'full_page_writes', 'max_wal_size')
+			order by name`)
+		var err error
+		settings, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	return version + "; " + strings.Join(settings, ", "), err
+}
+
+// withConn runs f with a connection of its own.
+func withConn(ctx context.Context, url string, f func(*pgx.Conn) error) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	err = f(conn)
+	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+}
+
+// A database is one of our own, named outbox_bench_*. Drop it after use.
+type database struct {
+	server *server
+	name   string
+	url    string
+	pool   *pgxpool.Pool // for what the benchmark itself asks
+}
+
+// empty makes a database without our schema.
+func (s *server) empty(ctx context.Context) (*database, error) {
+	db := &database{server: s, name: "outbox_bench_" + strings.ToLower(rand.Text()[:10])}
+	u, err := url.Parse(s.admin)
+	if err != nil {
+		return nil, errors.New("--database is not a URL such as postgres://user@host:5432/postgres")
+	}
+	u.Path = "/" + db.name
+	db.url = u.String()
+	if err := s.exec(ctx, "create database "+db.name); err != nil {
+		return nil, err
+	}
+	if db.pool, err = pgxpool.New(ctx, db.url); err != nil {
+		db.drop()
+		return nil, err
+	}
+	return db, nil
+}
+
+// migrated makes a database as `listener migrate` leaves it.
+func (s *server) migrated(ctx context.Context) (*database, error) {
+	db, err := s.empty(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = withConn(ctx, db.url, func(conn *pgx.Conn) error {
+		_, err := migrations.Up(ctx, conn, migrations.Options{})
+		return err
+	})
+	if err != nil {
+		db.drop()
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	return db, nil
+}
+
+// filled makes a migrated database in which n events wait, see fill.
+func (s *server) filled(ctx context.Context, n, bytes int, urls ...string) (*database, error) {
+	db, err := s.migrated(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err = db.fill(ctx, n, bytes, urls...); err == nil {
+		err = db.settle(ctx)
+	}
+	if err != nil {
+		db.drop()
+		return nil, err
+	}
+	return db, nil
+}
+
+func (s *server) exec(ctx context.Context, sql string) error {
+	return withConn(ctx, s.admin, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, sql)
+		return err
+	})
+}
+
+// drop removes the database, with whatever is connected to it. It works after
+// the context of the run has ended too.
+func (db *database) drop() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	if db.pool != nil {
+		db.pool.Close()
+	}
+	_ = db.server.exec(ctx, "drop database if exists "+db.name+" with (force)") // a private server goes anyway
+}
+
+// fill inserts n events in one statement. Without urls they are discarded;
+// with them they are webhooks that go to each in turn, with the body
+// {"n": i, "text": …} for i from 0. A payload has about that many bytes.
+func (db *database) fill(ctx context.Context, n, bytes int, urls ...string) error {
+	_, err := db.pool.Exec(ctx, `
+		insert into public.outbox_events (type, payload)
+		select case when cardinality($3::text[]) = 0 then 'discard.send' else 'webhook.send' end,
+		       case when cardinality($3::text[]) = 0 then body
+		            else jsonb_build_object('url', ($3::text[])[1 + n % cardinality($3::text[])], 'body', body) end
+		from (select n, jsonb_build_object('n', n, 'text', repeat('x', $2::int)) as body
+		      from generate_series(0, $1::int - 1) as n) as t`, n, max(bytes-30, 1), urls)
+	if err != nil {
+		return fmt.Errorf("fill: %w", err)
+	}
+	return nil
+}
+
+// settle leaves the database as a quiet hour would: vacuumed, analyzed, and
+// with nothing left to write.
+func (db *database) settle(ctx context.Context) error {
+	for _, sql := range []string{"vacuum (analyze)", "checkpoint"} {
+		if _, err := db.pool.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	return nil
+}
+
+// exec runs statements on the database.
+func (db *database) exec(ctx context.Context, sql string, args ...any) error {
+	_, err := db.pool.Exec(ctx, sql, args...)
+	return err
+}
+
+// value reads one value.
+func value[T any](ctx context.Context, db *database, sql string, args ...any) (T, error) {
+	var v T
+	err := db.pool.QueryRow(ctx, sql, args...).Scan(&v)
+	return v, err
+}
+
+// drained waits until no event is left to process and returns when the last
+// one was, by the server's clock.
+//
+// It asks for the newest row alone, by its index, until that is done; only
+// then does it look at all of them. More rows must not come meanwhile.
+func (db *database) drained(ctx context.Context, d *daemon) (time.Time, error) {
+	newest, err := value[int64](ctx, db, `select coalesce(max(seq), 0) from public.outbox_events`)
+	if err != nil {
+		return time.Time{}, err
+	}
+	for {
+		var done bool
+		if done, err = value[bool](ctx, db, `select processed_at is not null from public.outbox_events where seq = $1`, newest); err != nil {
+			return time.Time{}, err
+		}
+		if done {
+			var left int64
+			var last time.Time
+			err := db.pool.QueryRow(ctx, `select count(*) filter (where processed_at is null), max(processed_at) from public.outbox_events`).Scan(&left, &last)
+			if err != nil || left == 0 {
+				return last, err
+			}
+		}
+		if err := d.pause(ctx, 50*time.Millisecond); err != nil {
+			return time.Time{}, err
+		}
+	}
+}
+
+// firstConnection returns when the first of the listeners that are connected
+// came, by the server's clock.
+func (db *database) firstConnection(ctx context.Context) (time.Time, error) {
+	return value[time.Time](ctx, db, `select min(backend_start) from pg_stat_activity
+		where datname = current_database() and application_name like 'outbox-listener%'`)
+}
