@@ -10,15 +10,15 @@ type fed struct {
 	begun, ended time.Time
 }
 
-// feedChunk is how many events one statement inserts. Two such chunks are the
-// most that waits at any time.
-const feedChunk = 500
+// feedChunk is how many events one statement inserts, and the batch of the
+// listener that takes them: so that claims of the beginning and of the end have
+// as much to do, each chunk waits until the one before is done.
+const feedChunk = 100
 
 // feed inserts n events that are discarded, chunk by chunk, at the pace at
 // which the listener takes them.
 func (db *database) feed(ctx context.Context, d *daemon, n int) (fed, error) {
 	f := fed{begun: time.Now()}
-	var before int64 // the newest event of the chunk before
 	for n > 0 {
 		some := min(n, feedChunk)
 		n -= some
@@ -31,14 +31,12 @@ func (db *database) feed(ctx context.Context, d *daemon, n int) (fed, error) {
 		if err != nil {
 			return f, err
 		}
-		if err := db.processed(ctx, d, before); err != nil {
+		if err := db.processed(ctx, d, newest); err != nil {
 			return f, err
 		}
-		before = newest
 	}
-	err := db.processed(ctx, d, before)
 	f.ended = time.Now()
-	return f, err
+	return f, nil
 }
 
 // processed waits for one event by its number; 0 for none.
@@ -48,7 +46,7 @@ func (db *database) processed(ctx context.Context, d *daemon, seq int64) error {
 		if err != nil || done {
 			return err
 		}
-		if err := d.pause(ctx, 2*time.Millisecond); err != nil {
+		if err := d.pause(ctx, time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -73,13 +71,15 @@ func (res *result) claimDrift(w *claimWatch, f fed) {
 	if len(a) == 0 || len(b) == 0 {
 		return
 	}
-	res.add(ours+", claim p50, first tenth", "ms", median(a))
-	res.add(ours+", claim p50, last tenth", "ms", median(b))
+	// Between two chunks the listener looks and finds nothing: what a claim
+	// of a chunk takes is seen in the upper part.
+	res.add(ours+", claim p90, first tenth", "ms", percentile(a, 90))
+	res.add(ours+", claim p90, last tenth", "ms", percentile(b, 90))
 	res.add(ours+", claim p99, first tenth", "ms", percentile(a, 99))
 	res.add(ours+", claim p99, last tenth", "ms", percentile(b, 99))
 }
 
-// drift is the ratio of the last tenth to the first, for "p50" or "p99".
+// drift is the ratio of the last tenth to the first, for "p90" or "p99".
 func (res *result) drift(p string) []float64 {
 	return ratios(res.values(ours+", claim "+p+", last tenth"), res.values(ours+", claim "+p+", first tenth"))
 }

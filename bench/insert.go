@@ -38,7 +38,7 @@ var insertings = []inserting{
 // and without our trigger.
 func insertCost(ctx context.Context, r *run, res *result) error {
 	if r.server.program("pgbench") == "" {
-		return errors.New("pgbench is not beside the server's programs; it comes with Postgres")
+		return errors.New("pgbench is neither beside the server nor in PATH; it comes with Postgres")
 	}
 	clients := []int{32, 64}
 	seconds := pick(r, 4, 1)

@@ -24,6 +24,9 @@ func memory(ctx context.Context, r *run, res *result) error {
 		return err
 	}
 	begun, err := db.firstConnection(ctx)
+	if err == nil {
+		err = db.allDelivered(ctx, n)
+	}
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -59,13 +60,17 @@ func (s *server) close() error {
 	return s.own.Stop(ctx)
 }
 
-// program returns the path of one of the server's programs; "" without it.
+// program returns the path of one of Postgres's programs, from beside the
+// server or from PATH; "" without it.
 func (s *server) program(name string) string {
-	if s.bin == "" {
-		return ""
+	if s.bin != "" {
+		path := filepath.Join(s.bin, name)
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
 	}
-	path := filepath.Join(s.bin, name)
-	if _, err := os.Stat(path); err != nil {
+	path, err := exec.LookPath(name)
+	if err != nil {
 		return ""
 	}
 	return path
@@ -185,6 +190,9 @@ func (db *database) drop() {
 // with them they are webhooks that go to each in turn, with the body
 // {"n": i, "text": …} for i from 0. A payload has about that many bytes.
 func (db *database) fill(ctx context.Context, n, bytes int, urls ...string) error {
+	if urls == nil {
+		urls = []string{} // null would be neither
+	}
 	_, err := db.pool.Exec(ctx, `
 		insert into public.outbox_events (type, payload)
 		select case when cardinality($3::text[]) = 0 then 'discard.send' else 'webhook.send' end,
@@ -256,4 +264,14 @@ func (db *database) drained(ctx context.Context, d *daemon) (time.Time, error) {
 func (db *database) firstConnection(ctx context.Context) (time.Time, error) {
 	return value[time.Time](ctx, db, `select min(backend_start) from pg_stat_activity
 		where datname = current_database() and application_name like 'outbox-listener%'`)
+}
+
+// allDelivered fails unless the ledger has n deliveries, all of which arrived.
+func (db *database) allDelivered(ctx context.Context, n int) error {
+	var all, delivered int
+	err := db.pool.QueryRow(ctx, `select count(*), count(*) filter (where state = 'delivered') from outbox.deliveries`).Scan(&all, &delivered)
+	if err == nil && (all != n || delivered != n) {
+		err = fmt.Errorf("the ledger has %d deliveries of %d events, %d of which arrived", all, n, delivered)
+	}
+	return err
 }

@@ -57,6 +57,9 @@ func (r *run) shared(ctx context.Context, n, processes int, answer time.Duration
 		return 0, err
 	}
 	begun, err := db.firstConnection(ctx)
+	if err == nil {
+		err = db.allDelivered(ctx, n)
+	}
 	if err != nil {
 		return 0, err
 	}

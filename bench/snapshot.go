@@ -18,7 +18,7 @@ func snapshot(ctx context.Context, r *run, res *result) error {
 			return err
 		}
 	}
-	res.atMost("claim latency, last tenth / first, p50", "x", 1.5, res.drift("p50"))
+	res.atMost("claim latency, last tenth / first, p90", "x", 1.5, res.drift("p90"))
 	res.atMost("claim latency, last tenth / first, p99", "x", 1.5, res.drift("p99"))
 	return nil
 }

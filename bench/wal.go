@@ -62,6 +62,9 @@ func (r *run) walOf(ctx context.Context, n, size int) (bytes, images float64, er
 	if _, err = db.drained(ctx, d); err == nil {
 		err = d.asleep(ctx, db)
 	}
+	if err == nil {
+		err = db.allDelivered(ctx, n)
+	}
 	if err != nil {
 		return 0, 0, err
 	}

@@ -60,6 +60,29 @@ func (w *waker) crowd() {
 	w.crowded = w.epoch > 0
 }
 
+// sqlCommitsWait asks whether a commit waits for another one because both
+// notify: NOTIFY takes this lock, on no object of the catalog of databases,
+// before the commit (PreCommit_Notify in Postgres's async.c).
+const sqlCommitsWait = `select exists (select from pg_catalog.pg_locks
+	where locktype = 'object' and database = 0 and classid = 'pg_catalog.pg_database'::regclass and objid = 0 and not granted)`
+
+// suspect shuts the gate at the next notification if commits wait for each
+// other because of them.
+func (w *waker) suspect(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var wait bool
+	if err := w.pool.QueryRow(ctx, sqlCommitsWait).Scan(&wait); err != nil {
+		if ctx.Err() == nil {
+			w.sparse.warn("not looked into whether commits wait", err)
+		}
+		return
+	}
+	if wait {
+		w.crowd()
+	}
+}
+
 // gateWait bounds one try for the gate, in milliseconds. While it waits,
 // whoever inserts already sees a waiter and notifies.
 const gateWait = 50

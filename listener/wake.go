@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,8 +54,10 @@ type waker struct {
 	warned    bool
 	burst     []time.Time // the last notifications while the gate was open
 	crowded   bool        // more came than a sleeper should be woken for
-	answer    chan bool   // for the asker of the gate
-	tries     int         // to connect, in a row
+	suspected time.Time   // when it was last looked into whether commits wait
+	looking   sync.WaitGroup
+	answer    chan bool // for the asker of the gate
+	tries     int       // to connect, in a row
 	beatNow   chan struct{}
 	sent      time.Time // when the last heartbeat was
 	sessions  int       // LISTEN sessions so far
@@ -119,6 +122,7 @@ func (w *waker) run(ctx context.Context) {
 		w.log.Error("listening ended", "error", err)
 	}
 	wg.Wait()
+	w.looking.Wait()
 	w.down()
 }
 
@@ -288,29 +292,38 @@ func (h wakeHandler) HandleBacklog(context.Context, string, *pgx.Conn) error {
 	return nil
 }
 
-// Three notifications within burstWithin mean that events come faster than a
-// sleeper should be woken for.
+// The pace of notifications while the gate is open. A few at a time are the
+// fastest way to hear of events; from suspectOf within burstWithin on it is
+// looked into whether commits wait for each other because of them, and burstOf
+// are more than a sleeper should be woken for.
 const (
-	burstOf     = 3
-	burstWithin = 10 * time.Millisecond
+	burstWithin  = 10 * time.Millisecond
+	suspectOf    = 3
+	burstOf      = 16
+	suspectEvery = 20 * time.Millisecond
 )
 
 func (h wakeHandler) HandleNotification(ctx context.Context, _ *pgconn.Notification, conn *pgx.Conn) error {
 	w := h.w
 	now := time.Now()
 	w.mu.Lock()
-	shut := false
+	shut, suspect := false, false
 	if w.epoch > 0 {
-		if w.burst = append(w.burst, now); len(w.burst) > burstOf {
-			w.burst = w.burst[1:]
+		w.burst = append(slices.DeleteFunc(w.burst, func(t time.Time) bool { return now.Sub(t) > burstWithin }), now)
+		shut = w.crowded || len(w.burst) >= burstOf
+		suspect = len(w.burst) >= suspectOf && now.Sub(w.suspected) >= suspectEvery
+		if suspect {
+			w.suspected = now
 		}
-		shut = w.crowded || len(w.burst) == burstOf && now.Sub(w.burst[0]) <= burstWithin
 		if shut {
 			w.epoch, w.burst, w.crowded = 0, nil, false
 		}
 	}
 	w.mu.Unlock()
 	signal(w.C)
+	if suspect && !shut {
+		w.looking.Go(func() { w.suspect(ctx) })
+	}
 	if !shut {
 		return nil
 	}
