@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,6 +23,17 @@ type Message struct {
 	Refused string // why it can never be sent, for people; "" otherwise
 
 	valid bool // Content is known to be JSON
+	made  any  // what Content was encoded from, where that is at hand
+}
+
+// ReadContent decodes the content of m, which is T's where the channel is: SMS,
+// Email, Webhook. Its error repeats nothing of the content.
+func ReadContent[T SMS | Email | Webhook](m *Message) (T, error) {
+	v, ok := m.made.(T)
+	if !ok && json.Unmarshal(m.Content, &v) != nil {
+		return v, fmt.Errorf("the content is not that of the channel %s", m.Channel)
+	}
+	return v, nil
 }
 
 // Delivery is one Message on its way: the same ID on each attempt.

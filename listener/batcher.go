@@ -3,14 +3,17 @@ package listener
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // batcher gathers items while the previous batch is being written: group
-// commit. Nothing waits for a batch to fill; under load batches grow by
-// themselves.
+// commit. Nothing waits for a batch to fill, but batches may be kept apart a
+// little, so that a stream of items does not become as many commits.
 type batcher[T any] struct {
-	max      int // items in a batch
-	maxBytes int // about, of a batch of more than one
+	apart    time.Duration // least time from the start of a batch to that of the next; 0 for none
+	enough   int           // items that do not wait for it
+	max      int           // items in a batch
+	maxBytes int           // about, of a batch of more than one
 	size     func(T) int
 	flush    func([]T)
 	writers  []writer
@@ -68,14 +71,26 @@ func (b *batcher[T]) take(least int) []T {
 	return out
 }
 
+// few reports whether something waits, and not enough to go on at once.
+func (b *batcher[T]) few() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.items) > 0 && len(b.items) < b.enough
+}
+
 // run flushes batches until ctx ends. With one writer they are flushed one at
 // a time, in the order in which their items were added.
 func (b *batcher[T]) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, w := range b.writers {
 		wg.Go(func() {
+			var begun time.Time
 			for {
+				if rest := b.apart - time.Since(begun); rest > 0 && b.few() {
+					wait(ctx, rest)
+				}
 				if items := b.take(w.least); len(items) > 0 {
+					begun = time.Now()
 					b.flush(items)
 					continue
 				}

@@ -54,12 +54,14 @@ func newQueue(workers, batch int) *queue {
 func (q *queue) capacity() int { return q.workers + 2*q.batch + q.pace.ahead() }
 
 // room waits until n more may be claimed and returns how many may be, at
-// least n unless ctx ends first. Where a worker has nothing to do because what
+// least n unless ctx ends first. Under load it waits for more than n, so that
+// there are fewer and larger claims. Where a worker has nothing to do because what
 // is held must not begin yet, it does not wait for n: one is enough.
 func (q *queue) room(ctx context.Context, n int) int {
 	for {
 		q.mu.Lock()
 		free := q.capacity() - q.held
+		n := max(n, q.pace.ahead()/2) // what is held lasts meanwhile
 		starved := q.idle > 0 && free > 0 && len(q.blocked) > 0
 		q.mu.Unlock()
 		if free >= n || starved {

@@ -97,9 +97,17 @@ const (
 	recordHelper = 250
 )
 
+// Batches of fresh outcomes begin recordApart apart, unless recordEnough of
+// them wait: one that comes after a pause is written at once.
+const (
+	recordApart  = 4 * time.Millisecond
+	recordEnough = 100
+)
+
 func newRecorder(stop context.Context, s *store, log *slog.Logger, done func(entry, bool)) *recorder {
 	r := &recorder{store: s, log: log, done: done, stop: stop}
 	r.fresh = newBatcher(recordMost, recordBytes, entry.bytes, func(entries []entry) { r.insist(entries, r.writeFresh) }, recordHelper)
+	r.fresh.apart, r.fresh.enough = recordApart, recordEnough
 	r.others = newBatcher(recordMost, recordBytes, entry.bytes, r.write)
 	return r
 }

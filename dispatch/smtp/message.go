@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"net/mail"
 	"regexp"
@@ -28,9 +27,9 @@ type message struct {
 //
 // Its errors are for good, and have nothing of the content in them.
 func (s *Sender) render(d *dispatch.Delivery) (*message, error) {
-	var e dispatch.Email
-	if err := json.Unmarshal(d.Content, &e); err != nil {
-		return nil, errors.New("the content is not that of an e-mail")
+	e, err := dispatch.ReadContent[dispatch.Email](&d.Message)
+	if err != nil {
+		return nil, err
 	}
 	if err := e.Validate(); err != nil {
 		return nil, err

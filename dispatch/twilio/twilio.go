@@ -3,7 +3,6 @@ package twilio
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -80,9 +79,9 @@ func New(c Config) (*Sender, error) {
 // *dispatch.Error; see answer.kind for what Twilio's answers mean. A ctx
 // without a deadline gets that of Policy.
 func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Receipt, error) {
-	var sms dispatch.SMS
-	if err := json.Unmarshal(d.Content, &sms); err != nil {
-		return dispatch.Receipt{}, rejected(errors.New("the content is not that of an SMS"))
+	sms, err := dispatch.ReadContent[dispatch.SMS](&d.Message)
+	if err != nil {
+		return dispatch.Receipt{}, rejected(err)
 	}
 	if err := sms.Validate(); err != nil {
 		return dispatch.Receipt{}, rejected(err)

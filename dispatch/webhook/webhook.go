@@ -94,10 +94,8 @@ func New(cfg Config) (*Sender, error) {
 // Destination implements dispatch.Addressed: the host and port of the URL, or
 // "" where that cannot be read.
 func (s *Sender) Destination(d *dispatch.Delivery) string {
-	var w struct {
-		URL string `json:"url"`
-	}
-	if json.Unmarshal(d.Content, &w) != nil {
+	w, err := dispatch.ReadContent[dispatch.Webhook](&d.Message)
+	if err != nil {
 		return ""
 	}
 	u, err := url.Parse(w.URL)
@@ -109,9 +107,9 @@ func (s *Sender) Destination(d *dispatch.Delivery) string {
 
 // Send implements dispatch.Sender. Any 2xx means that the webhook was taken.
 func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Receipt, error) {
-	var w dispatch.Webhook
-	if err := json.Unmarshal(d.Content, &w); err != nil {
-		return dispatch.Receipt{}, rejected(errors.New("the content is not that of a webhook"))
+	w, err := dispatch.ReadContent[dispatch.Webhook](&d.Message)
+	if err != nil {
+		return dispatch.Receipt{}, rejected(err)
 	}
 	if err := w.Validate(); err != nil {
 		return dispatch.Receipt{}, rejected(err)
