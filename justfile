@@ -30,12 +30,16 @@ build-all:
 
 # gofmt, vet and staticcheck
 lint:
-    test -z "$(gofmt -l cmd dispatch internal listener migrations sql)"
+    test -z "$(gofmt -l bench cmd dispatch internal listener migrations sql)"
     go vet ./...
     go tool -modfile=tools/go.mod staticcheck ./...
 
-# the micro-benchmarks
+# measure it on this machine, beside River, Graphile Worker and pg-boss; --quick for a look, --only drain,latency for some
 bench *args:
+    go run ./cmd/listener bench {{args}}
+
+# the micro-benchmarks
+microbench *args:
     go test -run '^$' -bench . -benchmem {{args}} ./dispatch/... ./listener/...
 
 # write the pages of docs/ that are made from the code

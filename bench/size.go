@@ -97,7 +97,10 @@ func (r *run) sizeRound(ctx context.Context, res *result, which string, db *data
 		return err
 	}
 	defer w.stop()
-	begun := time.Now()
+	begun, err := value[time.Time](ctx, db, `select clock_timestamp()`)
+	if err != nil {
+		return err
+	}
 	d, err := r.launch(db, nil)
 	if err != nil {
 		return err
@@ -108,10 +111,11 @@ func (r *run) sizeRound(ctx context.Context, res *result, which string, db *data
 	if err != nil {
 		return err
 	}
+	// What the round before did beyond its share does not count.
 	var rate float64
 	err = db.pool.QueryRow(ctx, `
 		select 0.8 * count(*) / extract(epoch from percentile_disc(0.9) within group (order by processed_at) - percentile_disc(0.1) within group (order by processed_at))
-		from public.outbox_events where seq > $1 and seq <= $2 and processed_at is not null`, after, after+int64(n)).Scan(&rate)
+		from public.outbox_events where seq > $1 and seq <= $2 and processed_at >= $3`, after, after+int64(n), begun).Scan(&rate)
 	if err != nil {
 		return err
 	}

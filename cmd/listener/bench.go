@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/outbox-listener/outbox-listener/bench"
 )
@@ -21,10 +24,40 @@ type benchCmd struct {
 	SizeProcessed int      `placeholder:"N" help:"How many processed events the scenario size builds; 10,000,000 unless said otherwise."`
 }
 
+// Help is the longer part of the command's help.
+func (benchCmd) Help() string {
+	return `It measures this very program, run as processes, on a private Postgres with
+fsync on, and beside other programs that do the same work. Targets that are not
+met are in the report; they are no failure. Run it in the folder of the
+repository, on a machine that has nothing else to do.
+
+Without --database, Postgres is found as for "listener dev". The other programs
+need Go and Node.js; one that cannot be built is left out, and the report says
+so. The databases that it makes are named outbox_bench_*, and go again.`
+}
+
+// Validate is called by kong.
+func (c benchCmd) Validate() error {
+	switch {
+	case c.Rounds < 0:
+		return errors.New("--rounds has to be 1 or more; 0 means the default")
+	case c.SizeProcessed < 0:
+		return errors.New("--size-processed has to be 1 or more; 0 means the default")
+	}
+	return nil
+}
+
 // benchNames are the values of --only, for its help.
 func benchNames() string { return strings.Join(bench.Names(), ", ") }
 
+// runBench measures and returns the exit code: 0 also where targets are not
+// met. args is the command line, for the report.
 func runBench(ctx context.Context, c *benchCmd, args []string, stdout, stderr io.Writer) int {
+	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP) // the terminal was closed
+		defer stop()
+	}
 	_, err := bench.Run(ctx, bench.Options{
 		Only: c.Only, Rounds: c.Rounds, Quick: c.Quick, Out: c.Out, NoPeers: c.NoPeers, Peers: c.Peers,
 		Database: c.Database, SizeProcessed: c.SizeProcessed,

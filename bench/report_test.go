@@ -1,0 +1,65 @@
+package bench
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// sample is a result with one of everything.
+func sample() *result {
+	res := &result{name: "drain", what: "a backlog", progress: func(string, ...any) {}, took: 3 * time.Second}
+	for _, v := range []float64{3000, 1000, 2000} {
+		res.add(ours+", batch 10", "events/s", v)
+	}
+	res.add("River", "events/s", 500)
+	res.detail("memory", "MB", 12)
+	res.atLeast("listener / River", "x", 3, []float64{6, 2, 4})
+	res.atMost("memory", "MB", 10, []float64{12})
+	res.atLeast("listener / pg-boss", "x", 2, nil)
+	res.note("how it was done")
+	res.note("how it was done")
+	return res
+}
+
+func TestMarkdown(t *testing.T) {
+	t.Parallel()
+	r := &run{Options: Options{Rounds: 3, Command: "listener bench"}, notes: []string{"pg-boss is left out"}}
+	m := machine{date: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), commit: "abc", dirty: true, cpu: "a|b", cores: 2}
+	failed := &result{name: "wake", what: "wake-ups", err: errors.New("one\ntwo")}
+	got := markdown(r, m, []*result{sample(), failed}, map[string]string{"drain": "x.svg"})
+	for _, want := range []string{
+		"| commit | abc, with uncommitted changes |",
+		"| machine | a\\|b, 2 cores,",
+		"- pg-boss is left out",
+		"| [drain](#drain) | listener / River | 4 (2–6)x | ≥ 3x | met |",
+		"| [drain](#drain) | memory | 12 MB | ≤ 10 MB | **not met** |",
+		"| [drain](#drain) | listener / pg-boss | – | ≥ 2x | not measured |",
+		"| [wake](#wake) | failed |",
+		"![a backlog](x.svg)",
+		"| listener, batch 10 | 2,000 (1,000–3,000) | events/s |",
+		"**Failed: one two**",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the report lacks %q:\n%s", want, got)
+		}
+	}
+	if strings.Count(got, "how it was done") != 1 {
+		t.Errorf("a note stands there twice:\n%s", got)
+	}
+	if strings.Contains(got, "Quick") {
+		t.Errorf("a full run calls itself quick:\n%s", got)
+	}
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	want := strings.TrimSpace(`
+drain  listener / River    4 (2–6)x  ≥ 3x     met
+drain  memory              12 MB     ≤ 10 MB  not met
+drain  listener / pg-boss  –         ≥ 2x     not measured`)
+	if got := table([]*result{sample()}); got != want {
+		t.Errorf("the table is\n%s\nwant\n%s", got, want)
+	}
+}
