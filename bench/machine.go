@@ -65,7 +65,11 @@ func commit(ctx context.Context, r *run) (name string, dirty bool) {
 		}
 		return r.Version, false
 	}
-	status, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "--", ".", ":(exclude)"+filepath.ToSlash(r.Out)).Output()
+	args := []string{"status", "--porcelain", "--", "."}
+	if filepath.IsLocal(r.Out) { // git refuses to hear of others
+		args = append(args, ":(exclude)"+filepath.ToSlash(r.Out))
+	}
+	status, err := exec.CommandContext(ctx, "git", args...).Output()
 	return strings.TrimSpace(string(out)), err != nil || len(status) > 0
 }
 
