@@ -34,7 +34,7 @@ func (s *store) claimEvents(ctx context.Context, lower int64, limit, times int) 
 		all[i].lease = newLease(sent, s.lease)
 		fences.add(all[i].lease.claim)
 	}
-	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+	err = s.txWith(ctx, forgetable, noJoins, func(b *pgx.Batch) {
 		b.Queue(sqlClaimEvents, lower, int64(top), limit, s.lease.Seconds(), fences, inlinePayload).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				var e event

@@ -120,8 +120,8 @@ func TestSaturatedLeaderCallsForHelp(t *testing.T) {
 	})
 	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'slow', '{}' from generate_series(1, 24)`)
 	pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
-		h := l1.Health().Held
-		return h >= 20, fmt.Sprintf("%d held", h)
+		h, busy := l1.Health().Held, len(stuck.entered)
+		return h == 24 && busy == 4, fmt.Sprintf("%d held, %d workers busy", h, busy)
 	})
 	l2 := newListener(t, db, d2, late)
 	start(t, l2)

@@ -202,7 +202,7 @@ func pages(t *testing.T, db *pgtest.DB, p *pruner, from int64) int {
 		t.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback(context.Background()) }()
-	if _, err := tx.Exec(t.Context(), settings, forgetable); err != nil {
+	if _, err := tx.Exec(t.Context(), settings, forgetable, walks.nested, walks.hashed, walks.cache); err != nil {
 		t.Fatal(err)
 	}
 	var text string

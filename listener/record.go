@@ -344,7 +344,7 @@ func (s *store) recordFresh(ctx context.Context, entries []entry) (map[int64]boo
 		parked = append(parked, anyOpen(en.rows))
 		c.add(en.rows[0])
 	}
-	err := s.tx(ctx, durable, func(b *pgx.Batch) {
+	err := s.txWith(ctx, durable, hashes, func(b *pgx.Batch) {
 		b.Queue(sqlRecordFresh, c.freshArgs(parked)...).Query(func(rows pgx.Rows) error {
 			return each(rows, func(seq int64) { kept[seq] = true })
 		})

@@ -33,8 +33,23 @@ type store struct {
 const settings = `select set_config('synchronous_commit', $1, true),
 	set_config('statement_timeout', '10000', true), set_config('lock_timeout', '1000', true),
 	set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-	set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-	set_config('jit', 'off', true), set_config('client_encoding', 'UTF8', true)`
+	set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true),
+	set_config('client_encoding', 'UTF8', true),
+	set_config('enable_nestloop', $2, true), set_config('enable_hashjoin', $3, true),
+	set_config('plan_cache_mode', $4, true)`
+
+// plans says how statements are planned: which joins they may use, and whether
+// a plan may be kept for the next time. One that was made while a table was
+// empty may have a join the wrong way round, and is kept for as long as nobody
+// analyzes the table. So statements that join tables are planned each time;
+// those that are run the most are written without such joins, and keep theirs.
+type plans struct{ nested, hashed, cache string }
+
+var (
+	walks   = plans{"on", "off", "force_custom_plan"}
+	noJoins = plans{"on", "off", "auto"}
+	hashes  = plans{"off", "on", "auto"}
+)
 
 // Whether a commit waits until it is on disk. A lost claim is only claimed
 // again; a lost record would be a second send.
@@ -47,11 +62,15 @@ const (
 // trip. The level is explicit, since the claim under any other fails as soon
 // as a row changed after its snapshot.
 func (s *store) tx(ctx context.Context, commit string, queue func(b *pgx.Batch)) error {
+	return s.txWith(ctx, commit, walks, queue)
+}
+
+func (s *store) txWith(ctx context.Context, commit string, p plans, queue func(b *pgx.Batch)) error {
 	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
 	defer cancel()
 	var b pgx.Batch
 	b.Queue("begin isolation level read committed read write") // Batch.BeginTx would cost a round trip to end
-	b.Queue(settings, commit)
+	b.Queue(settings, commit, p.nested, p.hashed, p.cache)
 	queue(&b)
 	b.Queue("commit")
 	return s.pool.SendBatch(ctx, &b).Close()

@@ -4,12 +4,17 @@
 -- from 1.
 --
 -- Several claims at once cost what one large one does; one after the other,
--- each would walk over the rows of those before it.
+-- each would walk over the rows of those before it. width_bucket finds the one
+-- that an event belongs to by where each of them begins.
 --
 -- MATERIALIZED keeps the planner from running the LIMIT more than once and
 -- leasing more rows than asked for. The order is that of the index
 -- outbox_events_seq, which is also what bounds the work: no index mentions
 -- processed_at, so that this update and the completion stay HOT.
+--
+-- The update takes its rows by an array, not by a join: a plan that was made
+-- while the table was empty might run a join backwards, over all of the table
+-- for each claim, and be kept for hours.
 --
 -- A payload of more than $6 bytes of text stays behind (null here) and is
 -- read by load_payload.sql when its turn comes, so that a batch of giants
@@ -27,18 +32,19 @@ with due as materialized (
     order by seq
     limit $3::integer * cardinality($5::uuid[])
     for no key update skip locked
-), placed as (
-    select seq, claimed_before, ((row_number() over () - 1) / $3::integer + 1)::integer as place
-    from due
+), starts as materialized (
+    select array_agg(seq order by seq) as seqs
+    from (select seq, row_number() over (order by seq) as n from due) as numbered
+    where (n - 1) % $3::integer = 0
 )
 update public.outbox_events as e
 set lease_until = clock_timestamp() + $4::float8 * interval '1 second',
-    claim       = ($5::uuid[])[placed.place]
-from placed
-where e.seq = placed.seq
+    claim       = ($5::uuid[])[width_bucket(e.seq, (select seqs from starts))]
+where e.seq = any (array(select seq from due))
 returning e.seq, e.id, left(coalesce(e.type, ''), 200),
-    case when isfinite(e.created_at) then e.created_at else timestamptz 'epoch' end, placed.claimed_before,
+    case when isfinite(e.created_at) then e.created_at else timestamptz 'epoch' end,
+    e.seq = any (array(select seq from due where claimed_before)),
     case when coalesce(pg_column_size(e.payload), 0) <= $6::integer then
         (select case when octet_length(p.t) <= $6::integer then p.t end
          from (select coalesce(e.payload::text, 'null') as t offset 0) as p) end,
-    placed.place
+    width_bucket(e.seq, (select seqs from starts))

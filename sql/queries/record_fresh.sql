@@ -8,29 +8,35 @@
 -- The fence: an event whose claim is no longer the one named here has been
 -- taken over; nothing of it is written and its seq is missing in the result.
 --
+-- The seqs ($1) must be in order: width_bucket finds an event's place in the
+-- arrays. The update takes its rows by an array, not by a join, for the reason
+-- that claim_events.sql gives; what it returns is joined by hashing, and the
+-- plan must be held to that.
+--
 -- The arrays are unnested side by side in the select list, which costs half of
 -- what it does in FROM, where each would be stored on the way; what the event's
 -- row has anyway comes from there, as claim_events.sql gave it.
 with fenced as (
     update public.outbox_events as e
-    set processed_at = case when t.parked then e.processed_at
+    set processed_at = case when ($14::boolean[])[width_bucket(e.seq, $1::bigint[])] then e.processed_at
                             else coalesce(e.processed_at, clock_timestamp()) end,
-        lease_until  = case when t.parked then timestamptz 'infinity' end
-    from (select unnest($1::bigint[]) as event_seq, unnest($2::uuid[]) as claim, unnest($3::uuid[]) as id,
-                 unnest($4::text[]) as route, unnest($5::text[]) as step, unnest($6::text[]) as channel,
-                 unnest($7::text[]) as recipient, unnest($8::text[]) as state, unnest($9::integer[]) as attempts,
-                 unnest($10::text[]) as provider_id, unnest($11::text[]) as last_error, unnest($12::float8[]) as due_in,
-                 unnest($13::text[]) as content, unnest($14::boolean[]) as parked) as t
-    where e.seq = t.event_seq and e.claim = t.claim
-    returning t.*, clock_timestamp() as at, e.id as event_id, left(coalesce(e.type, ''), 200) as event_type,
+        lease_until  = case when ($14::boolean[])[width_bucket(e.seq, $1::bigint[])] then timestamptz 'infinity' end
+    where e.seq = any ($1::bigint[])
+      and e.claim = ($2::uuid[])[width_bucket(e.seq, $1::bigint[])]
+    returning e.seq, e.claim, clock_timestamp() as at, e.id as event_id, left(coalesce(e.type, ''), 200) as event_type,
         case when isfinite(e.created_at) then e.created_at else timestamptz 'epoch' end as event_created_at
 )
 insert into outbox.deliveries
     (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
      state, attempts, provider_id, last_error, due_at, claim, content, created_at, finished_at)
-select f.id, f.event_id, f.event_seq, f.event_type, f.event_created_at, f.route, f.step, f.channel, f.recipient,
-       f.state, f.attempts, f.provider_id, f.last_error,
-       f.at + f.due_in * interval '1 second', f.claim, f.content::json, f.at,
-       case when f.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped') then f.at end
-from fenced as f
+select t.id, f.event_id, f.seq, f.event_type, f.event_created_at, t.route, t.step, t.channel, t.recipient,
+       t.state, t.attempts, t.provider_id, t.last_error,
+       f.at + t.due_in * interval '1 second', f.claim, t.content::json, f.at,
+       case when t.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped') then f.at end
+from (select unnest($1::bigint[]) as seq, unnest($3::uuid[]) as id,
+             unnest($4::text[]) as route, unnest($5::text[]) as step, unnest($6::text[]) as channel,
+             unnest($7::text[]) as recipient, unnest($8::text[]) as state, unnest($9::integer[]) as attempts,
+             unnest($10::text[]) as provider_id, unnest($11::text[]) as last_error, unnest($12::float8[]) as due_in,
+             unnest($13::text[]) as content) as t
+join fenced as f on f.seq = t.seq
 returning event_seq
