@@ -26,7 +26,7 @@ type destination struct {
 }
 
 const (
-	firstWindow = 2
+	firstWindow = 1
 	overdue     = time.Second      // an attempt that takes longer makes its destination slow
 	firstPutOff = time.Second      // the wait of what a slow destination is put off for; it doubles
 	lastPutOff  = 30 * time.Second // up to here

@@ -56,13 +56,17 @@ func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int
 		maxBody = DefaultMaxBody
 	}
 	var left atomic.Bool
-	once := req.Clone(httptrace.WithClientTrace(req.Context(), traceInto(&left)))
+	once := req.WithContext(httptrace.WithClientTrace(req.Context(), traceInto(&left)))
 	once.GetBody = nil
-	once.Header.Del("Idempotency-Key")
-	once.Header.Del("X-Idempotency-Key")
+	for _, name := range replayed {
+		if once.Header[name] != nil {
+			once.Header = once.Header.Clone()
+			delete(once.Header, name)
+		}
+	}
 
 	c := *client
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.CheckRedirect = useLast
 	res, err := c.Do(once)
 	if err != nil {
 		return nil, failure(ch, req, err, left.Load())
@@ -78,6 +82,12 @@ func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int
 	}
 	return r, nil
 }
+
+// replayed are the headers, in their canonical form, that make net/http send a
+// request again by itself.
+var replayed = []string{"Idempotency-Key", "X-Idempotency-Key"}
+
+func useLast(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // traceInto sets left before the first byte of a request can reach the
 // network. HTTP/1 reports WroteHeaders before it flushes, but HTTP/2 only

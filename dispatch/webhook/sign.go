@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -17,14 +16,20 @@ import (
 // sign returns the value of webhook-signature: a signature for each key,
 // separated by spaces.
 func sign(keys [][]byte, id string, at time.Time, body string) string {
-	signatures := make([]string, len(keys))
-	for i, key := range keys {
+	text := make([]byte, 0, len(id)+len(body)+24)
+	text = append(append(text, id...), '.')
+	text = append(strconv.AppendInt(text, at.Unix(), 10), '.')
+	text = append(text, body...)
+	var out []byte
+	for _, key := range keys {
 		mac := hmac.New(sha256.New, key)
-		io.WriteString(mac, id+"."+strconv.FormatInt(at.Unix(), 10)+".")
-		io.WriteString(mac, body)
-		signatures[i] = "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+		mac.Write(text)
+		if out != nil {
+			out = append(out, ' ')
+		}
+		out = base64.StdEncoding.AppendEncode(append(out, "v1,"...), mac.Sum(nil))
 	}
-	return strings.Join(signatures, " ")
+	return string(out)
 }
 
 // parseSecrets returns the signing keys. Its errors count the secrets, and
