@@ -169,3 +169,38 @@ func wantRefusal(t *testing.T, err error, want string) {
 		t.Errorf("refused with %q, want it to say %q", err, want)
 	}
 }
+
+// TestReadContentFollowsTheContent: what a message was made from counts only
+// as long as its content is still that: a delivery goes on with the bytes that
+// were frozen for it.
+func TestReadContentFollowsTheContent(t *testing.T) {
+	t.Parallel()
+	d := New()
+	d.Register(ChannelSMS, nil, Policy{})
+	m := d.Plan(t.Context(), Event{Type: "sms.send", Payload: []byte(`{"to": "+15550100123", "body": "new"}`)})[0]
+	if sms, err := ReadContent[SMS](&m); err != nil || sms.Body != "new" {
+		t.Errorf("as planned: %+v, %v", sms, err)
+	}
+	m.Content = []byte(`{"to": "+15550100123", "body": "old"}`)
+	if sms, err := ReadContent[SMS](&m); err != nil || sms.Body != "old" {
+		t.Errorf("with other content: %+v, %v", sms, err)
+	}
+	m.Content = []byte(`x`)
+	if _, err := ReadContent[SMS](&m); err == nil {
+		t.Error("read what is no JSON")
+	}
+}
+
+type lostSender struct{ Sender }
+
+func (lostSender) Destination(*Delivery) string { panic("lost") }
+
+// TestDestinationPanics: a sender that cannot say where costs nothing else.
+func TestDestinationPanics(t *testing.T) {
+	t.Parallel()
+	d := New()
+	d.Register("mine", lostSender{}, Policy{})
+	if got := d.Destination(&Delivery{Message: Message{Channel: "mine"}}); got != "mine" {
+		t.Errorf("goes to %q", got)
+	}
+}

@@ -22,15 +22,28 @@ type Message struct {
 	Skip    string // why there is nothing to send, for people; "" otherwise
 	Refused string // why it can never be sent, for people; "" otherwise
 
-	valid bool // Content is known to be JSON
-	made  any  // what Content was encoded from, where that is at hand
+	made made
+}
+
+// made is what the content of a message was encoded from, as long as it is
+// still that content.
+type made struct {
+	from    any
+	content json.RawMessage
+}
+
+// known reports whether m still has the content that was made for it, so that
+// it is JSON, and made.from says what.
+func (m *Message) known() bool {
+	n := len(m.made.content)
+	return n > 0 && n == len(m.Content) && &m.Content[0] == &m.made.content[0]
 }
 
 // ReadContent decodes the content of m, which is T's where the channel is: SMS,
 // Email, Webhook. Its error repeats nothing of the content.
 func ReadContent[T SMS | Email | Webhook](m *Message) (T, error) {
-	v, ok := m.made.(T)
-	if !ok && json.Unmarshal(m.Content, &v) != nil {
+	v, ok := m.made.from.(T)
+	if !(ok && m.known()) && json.Unmarshal(m.Content, &v) != nil {
 		return v, fmt.Errorf("the content is not that of the channel %s", m.Channel)
 	}
 	return v, nil

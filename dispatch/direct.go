@@ -52,7 +52,7 @@ func directPlan(ch Channel, read func(payload json.RawMessage) (recipient string
 			return []Message{m}
 		}
 		m.Recipient = recipient
-		m.valid, m.made = true, content
+		m.made = made{content, m.Content}
 		return []Message{m}
 	}
 }

@@ -61,8 +61,13 @@ func (d *Dispatcher) Configured(ch Channel) bool {
 func (d *Dispatcher) Policy(ch Channel) Policy { return d.senders[ch].policy }
 
 // Destination names the place that del goes to: its channel, and where that has
-// several, which of them.
-func (d *Dispatcher) Destination(del *Delivery) string {
+// several, which of them. A panic in the sender's Destination costs only that.
+func (d *Dispatcher) Destination(del *Delivery) (name string) {
+	defer func() {
+		if recover() != nil {
+			name = string(del.Channel)
+		}
+	}()
 	if a, ok := d.senders[del.Channel].sender.(Addressed); ok {
 		return string(del.Channel) + " " + a.Destination(del)
 	}
@@ -91,7 +96,7 @@ func (d *Dispatcher) Plan(ctx context.Context, ev Event) (msgs []Message) {
 			m.Refused = fmt.Sprintf("the route has two messages for step %q to one recipient; give them different steps", m.Step)
 			m.Step += fmt.Sprintf("#%d", i+1)
 		}
-		if m.Content != nil && !m.valid && !(utf8.Valid(m.Content) && json.Valid(m.Content)) {
+		if m.Content != nil && !m.known() && !(utf8.Valid(m.Content) && json.Valid(m.Content)) {
 			m.Refused, m.Content = "the content is not JSON", nil
 		}
 		if m.Refused == "" && m.Skip == "" && !d.Configured(m.Channel) {

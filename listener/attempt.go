@@ -45,7 +45,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		}
 	}
 	// While outcomes cannot be written, nothing new is begun.
-	for l.recorder.failing.Load() && ctx.Err() == nil {
+	for l.recorder.failing() && ctx.Err() == nil {
 		wait(ctx, 20*time.Millisecond)
 	}
 	if ctx.Err() != nil || l.lost(j) {
@@ -115,8 +115,17 @@ func (j *job) set(mark *bool, to bool) {
 }
 
 // handBack ends j without an attempt: it is due at once, for anybody.
-func (l *Listener) handBack(j *job) {
-	l.finish(j, dispatch.Outcome{State: dispatch.Ready, Attempts: j.attempts})
+func (l *Listener) handBack(j *job) { l.finish(j, j.notBegun(0)) }
+
+// notBegun is the outcome of j where no attempt was made now; it is due again
+// after wait. One that was taken over as being sent stays so: whether it
+// arrived is not known any better.
+func (j *job) notBegun(wait time.Duration) dispatch.Outcome {
+	o := dispatch.Outcome{State: dispatch.Ready, Attempts: j.attempts, MinWait: wait}
+	if j.state == dispatch.Sending {
+		o.State = dispatch.Sending
+	}
+	return o
 }
 
 // finish notes the outcome of j and has it recorded: with its event, once
@@ -124,7 +133,7 @@ func (l *Listener) handBack(j *job) {
 func (l *Listener) finish(j *job, o dispatch.Outcome) {
 	if !o.State.Terminal() && o.State != dispatch.Held {
 		j.wait = o.MinWait
-		if o.State != dispatch.Ready {
+		if o.State != dispatch.Ready && o.State != dispatch.Sending {
 			j.wait = backoff(o.Attempts, o.MinWait)
 		}
 	}
@@ -137,14 +146,18 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 	}
 	e.mu.Lock()
 	j.outcome = &o
-	last, parked := false, e.parked
-	if !parked {
+	last, parked, wait := false, e.parked, e.parking
+	switch {
+	case !parked:
 		e.left--
 		last = e.left == 0
+	case wait: // its row is not in the ledger yet
+		e.after = append(e.after, j)
 	}
 	e.mu.Unlock()
 	logAttempt(l.log, j)
 	switch {
+	case wait:
 	case parked:
 		l.recorder.add(entry{job: j})
 	case last:

@@ -21,8 +21,9 @@ type destination struct {
 	waiting []*job
 	place   int // in queue.open; -1 while it is not there
 
-	putOff time.Duration // the last wait of what was put off; 0 while it answers
-	used   time.Time     // when an attempt last began or ended
+	putOff   time.Duration // the last wait of what was put off; 0 while it answers
+	relieved time.Time     // when something was last put off
+	used     time.Time     // when an attempt last began or ended
 }
 
 const (
@@ -30,6 +31,7 @@ const (
 	overdue     = time.Second      // an attempt that takes longer makes its destination slow
 	firstPutOff = time.Second      // the wait of what a slow destination is put off for; it doubles
 	lastPutOff  = 30 * time.Second // up to here
+	longPutOff  = 5 * time.Minute  // or to here, where nothing else is known to wait
 )
 
 // mostOf is how many of the workers one destination may have: never the last
@@ -63,10 +65,10 @@ func (d *destination) answered() {
 
 func (d *destination) failed() { d.window = max(d.window/2, 1) }
 
-// nextPutOff returns how long what waits is put off for, drawn from the upper
-// half of a ceiling that doubles.
-func (d *destination) nextPutOff() time.Duration {
-	d.putOff = min(max(2*d.putOff, firstPutOff), lastPutOff)
+// nextPutOff returns how long what waits is put off for at most: it doubles, up
+// to limit.
+func (d *destination) nextPutOff(limit time.Duration) time.Duration {
+	d.putOff = min(max(2*d.putOff, firstPutOff), max(limit, d.putOff))
 	return d.putOff
 }
 

@@ -61,6 +61,7 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 		k.rescan = time.Now().Add(max(rescanEvery, 20*time.Since(begun)))
 	}
 	k.full = full
+	k.l.queue.looked(full)
 	if k.sweeping && (!full || lowest > cursor) {
 		k.sweeping = false
 	}
@@ -105,6 +106,7 @@ func (l *Listener) takeDue(ctx context.Context, limit int, t *tally) (int, error
 func (l *Listener) sweep(ctx context.Context, anew bool) error {
 	floor, due, waits, err := l.store.nextDue(ctx, l.waker.beatAlong())
 	if err != nil {
+		l.waker.beatAlone()
 		return err
 	}
 	if anew {
@@ -259,7 +261,7 @@ func (l *Listener) awaitRoom(ctx context.Context, until time.Time) int {
 		slice, cancel := context.WithTimeout(ctx, helpEvery)
 		free := l.queue.room(slice, l.cfg.BatchSize)
 		cancel()
-		failing := l.recorder.failing.Load()
+		failing := l.recorder.failing()
 		switch {
 		case ctx.Err() != nil:
 			return 0

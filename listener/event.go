@@ -23,11 +23,15 @@ type event struct {
 
 	lost atomic.Bool // the lease was taken over
 
-	mu     sync.Mutex
-	jobs   []*job
-	left   int       // jobs without outcome; once it is parked, jobs not on record
-	begun  time.Time // when a worker took it; zero before
-	parked bool      // its jobs are recorded one by one
+	mu      sync.Mutex
+	jobs    []*job
+	left    int       // jobs without outcome; once it is parked, jobs not on record
+	begun   time.Time // when a worker took it; zero before
+	parked  bool      // its jobs are recorded one by one
+	parking bool      // the record of its parking is under way
+	after   []*job    // finished meanwhile; recorded once it is
+
+	giant, giantInHand bool // its payload is read when it is planned, and was; guarded by the queue
 }
 
 // job is one delivery on its way to an outcome.

@@ -5,10 +5,12 @@
 package listener
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -236,8 +238,11 @@ const recordGrace = 5 * time.Second
 // drainPool gives back what was not begun and waits for the rest, at most for
 // the grace period; then it cuts short what is being sent.
 func (l *Listener) drainPool(cut context.CancelFunc) {
-	l.giveBackAll(l.queue.takeAll())
 	deadline := time.Now().Add(l.cfg.ShutdownGrace)
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	events, planned := l.queue.takeAll()
+	l.giveBackAll(ctx, events, planned)
 	if !l.awaitPool(deadline) {
 		l.log.Warn("grace period is over; cutting short what is being sent", "open", l.queue.holds())
 		cut()
@@ -278,20 +283,23 @@ func (l *Listener) awaitPool(deadline time.Time) bool {
 	return true
 }
 
-// giveBackAll returns what was claimed and not begun, uncounted.
-func (l *Listener) giveBackAll(events []*event, planned []*job) {
+// giveBackAll returns what was claimed and not begun, uncounted, in one
+// statement but for what the ledger knows already.
+func (l *Listener) giveBackAll(ctx context.Context, events []*event, planned []*job) {
 	var jobs []*job
 	for _, j := range planned {
-		if j.event != nil {
-			l.handBack(j) // its event was begun: the record takes it along
-		} else {
+		switch {
+		case j.event == nil:
 			jobs = append(jobs, j)
+		case l.withdraw(j):
+			events = append(events, j.event)
 		}
 	}
+	slices.SortFunc(events, func(a, b *event) int { return cmp.Compare(a.seq, b.seq) })
 	if len(events)+len(jobs) == 0 {
 		return
 	}
-	if err := l.store.release(context.Background(), events, jobs); err != nil {
+	if err := l.store.release(ctx, events, jobs); err != nil {
 		l.log.Warn("claims not given back; their leases will run out", "events", len(events), "deliveries", len(jobs), "error", err)
 	}
 	for _, e := range events {
@@ -300,6 +308,30 @@ func (l *Listener) giveBackAll(events []*event, planned []*job) {
 	for _, j := range jobs {
 		l.forgetJob(j)
 	}
+}
+
+// withdraw ends j, a delivery of an event, without an attempt, and reports
+// whether that leaves nothing of the event to be recorded.
+func (l *Listener) withdraw(j *job) bool {
+	e := j.event
+	e.mu.Lock()
+	fresh := !e.parked && !j.known && !j.announced
+	if fresh {
+		o := j.notBegun(0)
+		j.outcome = &o
+		e.left--
+	}
+	last := fresh && e.left == 0
+	e.mu.Unlock()
+	switch {
+	case !fresh:
+		l.handBack(j) // the record takes it along
+	case last && e.untouched():
+		return true
+	case last:
+		l.recorder.add(entry{event: e, rows: e.rows(l.store.lease)})
+	}
+	return false
 }
 
 // Health is what a probe wants to know.

@@ -96,7 +96,7 @@ func logAttempt(log *slog.Logger, j *job) {
 		level = slog.LevelError
 	case o.State == dispatch.Retry || o.State == dispatch.Uncertain:
 		level = slog.LevelWarn
-	case j.Channel == dispatch.ChannelDiscard, o.State == dispatch.Ready:
+	case j.Channel == dispatch.ChannelDiscard, o.State == dispatch.Ready, o.State == dispatch.Sending:
 		level = slog.LevelDebug
 	}
 	if !log.Enabled(context.Background(), level) {

@@ -93,11 +93,15 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 // address notes where j goes, and how many may go there at once. What is
 // settled without an attempt goes nowhere.
 func (l *Listener) address(j *job) {
-	if j.Skip != "" || j.Refused != "" || !l.cfg.Dispatcher.Configured(j.Channel) {
+	policy := l.cfg.Dispatcher.Policy(j.Channel)
+	switch {
+	case j.Skip != "" || j.Refused != "" || !l.cfg.Dispatcher.Configured(j.Channel),
+		j.state.Terminal() || j.state == dispatch.Held,
+		j.state == dispatch.Sending && policy.OnUnknown == dispatch.Hold:
 		return
 	}
 	j.destination = l.cfg.Dispatcher.Destination(&j.Delivery)
-	j.concurrency = l.cfg.Dispatcher.Policy(j.Channel).Concurrency
+	j.concurrency = policy.Concurrency
 }
 
 // relieve puts off what waits for destinations that do not answer, so that
@@ -105,7 +109,7 @@ func (l *Listener) address(j *job) {
 func (l *Listener) relieve() {
 	for _, p := range l.queue.overflow() {
 		l.sparse.warn("destination does not answer; putting off what waits for it", errors.New(p.job.destination))
-		l.finish(p.job, dispatch.Outcome{State: dispatch.Ready, Attempts: p.job.attempts, MinWait: p.wait})
+		l.finish(p.job, p.job.notBegun(p.wait))
 	}
 }
 
@@ -126,7 +130,8 @@ func (l *Listener) forget(e *event) {
 		l.leases.remove(e.lease)
 	}
 	e.tally.lost()
-	l.queue.settled(1)
+	l.queue.unload(e)
+	l.queue.settled(1, false)
 }
 
 // forgetJob drops a delivery that is on its own and no longer ours.
@@ -135,5 +140,5 @@ func (l *Listener) forgetJob(j *job) {
 		l.leases.remove(j.lease)
 	}
 	j.tally.lost()
-	l.queue.settled(1)
+	l.queue.settled(1, false)
 }

@@ -24,6 +24,10 @@ type queue struct {
 
 	mu      sync.Mutex
 	events  fifo[*event]
+	giants  fifo[*event] // those whose payload stayed behind, to be read one by one
+	loaded  int          // giants in hand
+	size    float64      // of a payload, in bytes, of late
+	more    bool         // the last claim was full
 	places  map[string]*destination
 	open    openHeap                  // those that an attempt may begin at
 	blocked map[*destination]struct{} // those with work waiting and no room in their window
@@ -50,8 +54,16 @@ func newQueue(workers, batch int) *queue {
 }
 
 // capacity is how much may be held: what the workers have in hand, two claims,
-// and what will be done while those are on their way.
-func (q *queue) capacity() int { return q.workers + 2*q.batch + q.pace.ahead() }
+// and what is read ahead.
+func (q *queue) capacity() int { return q.workers + 2*q.batch + q.ahead() }
+
+// ahead is what will be done while claims are on their way, as far as the
+// memory for it goes.
+func (q *queue) ahead() int {
+	return min(q.pace.ahead(), int(aheadBytes/max(q.size, 1)))
+}
+
+const aheadBytes = 16 << 20
 
 // room waits until n more may be claimed and returns how many may be, at
 // least n unless ctx ends first. Under load it waits for more than n, so that
@@ -61,7 +73,7 @@ func (q *queue) room(ctx context.Context, n int) int {
 	for {
 		q.mu.Lock()
 		free := q.capacity() - q.held
-		n := max(n, q.pace.ahead()/2) // what is held lasts meanwhile
+		n := max(n, q.ahead()/2) // what is held lasts meanwhile
 		starved := q.idle > 0 && free > 0 && len(q.blocked) > 0
 		q.mu.Unlock()
 		if free >= n || starved {
@@ -80,7 +92,15 @@ func (q *queue) room(ctx context.Context, n int) int {
 func (q *queue) claimed(events []*event) {
 	q.mu.Lock()
 	q.held += len(events)
-	q.events.push(events...)
+	for _, e := range events {
+		q.size += (float64(len(e.Payload)) - q.size) / 64
+		if e.Payload == nil {
+			e.giant = true
+			q.giants.push(e)
+		} else {
+			q.events.push(e)
+		}
+	}
 	q.mu.Unlock()
 	signal(q.ready)
 }
@@ -242,8 +262,10 @@ const recently = 5 * time.Second
 
 // overflow takes out what waits for slow destinations where it would keep
 // others waiting: when a destination that does not answer has a good part of
-// everything that may be held, and is not the only one. It returns nothing of
-// what somebody waits for.
+// everything that may be held. Where no other destination was used of late,
+// but more events wait in the table, it may be that all of them go there too;
+// so this is done once a second then, and for longer. It returns nothing that
+// somebody waits for.
 func (q *queue) overflow() (out []putOff) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -252,22 +274,39 @@ func (q *queue) overflow() (out []putOff) {
 	}
 	now := time.Now()
 	for d := range q.blocked {
-		if len(d.waiting) <= q.capacity()/8 || !d.slow(now) || !q.others(d, now) {
+		limit := lastPutOff
+		if !q.others(d, now) {
+			limit = longPutOff
+			if !q.more || now.Sub(d.relieved) < time.Second {
+				continue
+			}
+		}
+		if len(d.waiting) <= q.capacity()/8 || !d.slow(now) {
 			continue
 		}
 		kept := d.waiting[:0:0]
-		ceiling := d.nextPutOff()
 		for _, j := range d.waiting {
 			if j.awaited() {
 				kept = append(kept, j)
-			} else {
-				out = append(out, putOff{j, jittered(ceiling)})
+				continue
 			}
+			if d.relieved != now {
+				d.relieved = now
+				limit = d.nextPutOff(limit)
+			}
+			out = append(out, putOff{j, jittered(limit)})
 		}
 		d.waiting = kept
 		q.rank(d)
 	}
 	return out
+}
+
+// looked notes whether the last claim was full, so that more may wait.
+func (q *queue) looked(full bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.more = full
 }
 
 // putOff is a delivery that leaves the queue for a while.
@@ -286,11 +325,25 @@ func (q *queue) others(d *destination, now time.Time) bool {
 	return false
 }
 
-// settled notes that n of what was claimed are on record or given back.
-func (q *queue) settled(n int) {
+// unload notes that e is not in hand any more.
+func (q *queue) unload(e *event) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if e.giant && e.giantInHand {
+		e.giantInHand = false
+		q.loaded--
+		signal(q.ready)
+	}
+}
+
+// settled notes that n of what was claimed are on record or given back, and
+// whether anything was done for them.
+func (q *queue) settled(n int, worked bool) {
 	q.mu.Lock()
 	q.held -= n
-	q.pace.done(n)
+	if worked {
+		q.pace.done(n)
+	}
 	q.mu.Unlock()
 	signal(q.freed)
 }
@@ -308,7 +361,7 @@ func (q *queue) pop(ctx context.Context) (work, bool) {
 		q.mu.Lock()
 		w, ok := q.next()
 		if ok {
-			more := q.events.len()+q.plain.len()+len(q.open) > 0
+			more := q.events.len()+q.plain.len()+len(q.open) > 0 || q.giants.len() > 0 && q.loaded < q.workers
 			q.mu.Unlock()
 			if more {
 				signal(q.ready) // pass it on: one signal may stand for many items
@@ -347,6 +400,13 @@ func (q *queue) next() (work, bool) {
 		return work{job: j}, true
 	}
 	if len(q.open) == 0 {
+		if q.loaded < q.workers {
+			if e, ok := q.giants.pop(); ok {
+				q.loaded++
+				e.giantInHand = true
+				return work{event: e}, true
+			}
+		}
 		return work{}, false
 	}
 	d := q.open[0]
@@ -364,7 +424,7 @@ func (q *queue) takeAll() (events []*event, jobs []*job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.relaxer.Stop()
-	events, jobs = q.events.takeAll(), q.plain.takeAll()
+	events, jobs = append(q.events.takeAll(), q.giants.takeAll()...), q.plain.takeAll()
 	for _, d := range q.places {
 		jobs = append(jobs, d.waiting...)
 		d.waiting = nil

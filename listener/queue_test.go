@@ -174,13 +174,15 @@ func TestOverflow(t *testing.T) {
 		name  string
 		after time.Duration // since its attempts began
 		other bool          // something was sent elsewhere
+		more  bool          // the table may have more, for whomever
 		tally *tally        // somebody waits for the deliveries
 		want  bool
 	}{
-		{"in the way of others", 2 * time.Second, true, nil, true},
-		{"too early to tell", time.Second / 2, true, nil, false},
-		{"nobody else is about", 2 * time.Second, false, nil, false},
-		{"somebody waits for them", 2 * time.Second, true, newTally(), false},
+		{"in the way of others", 2 * time.Second, true, false, nil, true},
+		{"too early to tell", time.Second / 2, true, false, nil, false},
+		{"nobody else is about", 2 * time.Second, false, false, nil, false},
+		{"others may be behind it", 2 * time.Second, false, true, nil, true},
+		{"somebody waits for them", 2 * time.Second, true, false, newTally(), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -198,7 +200,11 @@ func TestOverflow(t *testing.T) {
 					_, jobs := h.take(1)
 					h.q.left(jobs[0], answered)
 				}
+				h.q.looked(tt.more)
 				out := h.q.overflow()
+				if again := h.q.overflow(); len(again) > 0 {
+					t.Errorf("%d put off at once again", len(again))
+				}
 				if (len(out) == 29) != tt.want || !tt.want && len(out) > 0 {
 					t.Errorf("%d put off of 29 that wait, want all: %t", len(out), tt.want)
 				}

@@ -83,7 +83,7 @@ type recorder struct {
 	store   *store
 	log     *slog.Logger
 	done    func(entry, bool) // called for each entry; false when it was fenced off
-	failing atomic.Bool       // the last write did not succeed
+	trouble atomic.Int32      // batches whose last write did not succeed
 	stop    context.Context   // ends when no more patience is left
 	fresh   *batcher[entry]
 	others  *batcher[entry]
@@ -111,6 +111,9 @@ func newRecorder(stop context.Context, s *store, log *slog.Logger, done func(ent
 	r.others = newBatcher(recordMost, recordBytes, entry.bytes, r.write)
 	return r
 }
+
+// failing reports whether outcomes cannot be written at the moment.
+func (r *recorder) failing() bool { return r.trouble.Load() > 0 }
 
 func (r *recorder) add(en entry) {
 	if en.fresh() {
@@ -206,16 +209,33 @@ func (r *recorder) writeJobs(ctx context.Context, entries []entry) error {
 // steps around rows that somebody else has locked, and takes a batch apart
 // that has something in it which the database refuses.
 func (r *recorder) insist(entries []entry, write func(context.Context, []entry) error) {
+	if first, again := unique(entries); len(again) > 0 {
+		r.insist(first, write)
+		r.insist(again, write)
+		return
+	}
+	troubled := false
+	trouble := func() {
+		if !troubled {
+			troubled = true
+			r.trouble.Add(1)
+		}
+	}
+	defer func() {
+		if troubled && r.stop.Err() == nil {
+			r.trouble.Add(-1)
+		}
+	}()
 	for try, twins := 1, 0; ; try++ {
 		err := write(r.stop, entries)
 		switch {
 		case err == nil:
-			if r.failing.Swap(false) {
+			if troubled {
 				r.log.Info("outcomes are being recorded again", "count", len(entries), "tries", try)
 			}
 			return
 		case r.stop.Err() != nil:
-			r.failing.Store(true)
+			trouble()
 			r.log.Error("outcomes not recorded; what was sent may be sent again", "count", len(entries), "error", err)
 			return
 		case isLocked(err):
@@ -241,17 +261,34 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 			r.log.Error("outcome recorded without its texts, which the database refuses", "event", entries[0].eventID(), "error", err)
 			entries = []entry{entries[0].withoutTexts()}
 		case errors.Is(err, context.DeadlineExceeded) && len(entries) > 1:
-			r.failing.Store(true)
+			trouble()
 			half := len(entries) / 2
 			r.insist(entries[:half], write)
 			r.insist(entries[half:], write)
 			return
 		default:
-			r.failing.Store(true)
+			trouble()
 			r.log.Warn("outcomes not recorded; trying again, nothing new is begun", "count", len(entries), "try", try, "error", err)
 			wait(r.stop, pause(try))
 		}
 	}
+}
+
+// unique takes apart what has one event more than once. That happens where a
+// server that crashed forgot a claim of ours: one of the two is fenced off.
+func unique(entries []entry) (first, again []entry) {
+	seen := make(map[int64]bool, len(entries))
+	for _, en := range entries {
+		if en.event != nil && seen[en.event.seq] {
+			again = append(again, en)
+			continue
+		}
+		if en.event != nil {
+			seen[en.event.seq] = true
+		}
+		first = append(first, en)
+	}
+	return first, again
 }
 
 // busyAgain is when an outcome is tried again whose row somebody else had

@@ -36,7 +36,7 @@ func (l *Listener) park(e *event) {
 	if e.parked || e.left == 0 || e.begun.IsZero() || time.Since(e.begun) < slow {
 		return
 	}
-	e.parked = true
+	e.parked, e.parking = true, true
 	en := entry{event: e, rows: e.rows(l.store.lease)}
 	for _, j := range e.jobs {
 		if j.outcome == nil {
@@ -63,8 +63,16 @@ func (l *Listener) recorded(en entry, kept bool) {
 			l.noteDue(time.Duration(*r.dueIn * float64(time.Second)))
 		}
 	}
+	l.queue.unload(e)
 	if len(en.open) > 0 {
 		e.lease.park(e, en.open)
+		e.mu.Lock()
+		finished := e.after
+		e.parking, e.after = false, nil
+		e.mu.Unlock()
+		for _, j := range finished {
+			l.recorder.add(entry{job: j})
+		}
 		return
 	}
 	if e.lease.dropEvent(e) {
@@ -98,13 +106,26 @@ func (l *Listener) recordedJob(j *job, kept bool) {
 
 // settle counts what is over.
 func (l *Listener) settle(t *tally, jobs []*job, begun time.Time, kept bool) {
+	worked := kept && !allNotBegun(jobs)
 	if kept {
 		c := classify(jobs)
-		l.batch.add(c, begun)
+		if worked {
+			l.batch.add(c, begun)
+		}
 		t.done(c)
 	} else {
 		t.lost()
 	}
-	l.queue.settled(1)
+	l.queue.settled(1, worked)
 	l.batch.flush(l.queue.holds() == 0)
+}
+
+// allNotBegun reports whether nothing was attempted of any of jobs.
+func allNotBegun(jobs []*job) bool {
+	for _, j := range jobs {
+		if j.outcome == nil || j.outcome.State != dispatch.Ready && j.outcome.State != dispatch.Sending {
+			return false
+		}
+	}
+	return len(jobs) > 0
 }

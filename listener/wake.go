@@ -234,6 +234,15 @@ func (w *waker) beatAlong() string {
 	return w.own
 }
 
+// beatAlone has the heartbeat sent by itself, since what it was to go along
+// with has failed.
+func (w *waker) beatAlone() {
+	w.mu.Lock()
+	w.sent = time.Time{}
+	w.mu.Unlock()
+	signal(w.beatNow)
+}
+
 func (w *waker) notify(ctx context.Context, what string) error {
 	ctx, cancel := context.WithTimeout(ctx, beatEvery)
 	defer cancel()
