@@ -17,13 +17,15 @@ type destination struct {
 	name    string
 	limit   int // most attempts at once, whatever is free
 	window  int
-	flying  map[*job]time.Time // attempts under way, and since when
+	flying  int  // attempts under way
+	oldest  *job // the first of them; the others follow by job.later
+	newest  *job
 	waiting []*job
 	place   int // in queue.open; -1 while it is not there
 
 	putOff   time.Duration // the last wait of what was put off; 0 while it answers
 	relieved time.Time     // when something was last put off
-	used     time.Time     // when an attempt last began or ended
+	used     time.Time     // when an attempt last began
 }
 
 const (
@@ -39,20 +41,45 @@ const (
 func mostOf(workers int) int { return workers - workers/8 }
 
 func newDestination(name string, limit int) *destination {
-	return &destination{name: name, limit: limit, window: min(firstWindow, limit), flying: map[*job]time.Time{}, place: -1}
+	return &destination{name: name, limit: limit, window: min(firstWindow, limit), place: -1}
 }
 
 // free reports whether one more attempt may begin.
-func (d *destination) free() bool { return len(d.flying) < d.window }
+func (d *destination) free() bool { return d.flying < d.window }
 
 // slow reports whether an attempt there has been under way for too long.
 func (d *destination) slow(now time.Time) bool {
-	for _, since := range d.flying {
-		if now.Sub(since) >= overdue {
-			return true
-		}
+	return d.oldest != nil && now.Sub(d.oldest.flyingSince) >= overdue
+}
+
+// begin notes that the attempt at j is under way.
+func (d *destination) begin(j *job, now time.Time) {
+	d.used = now
+	d.flying++
+	j.flying, j.flyingSince = true, now
+	if j.earlier = d.newest; j.earlier != nil {
+		j.earlier.later = j
+	} else {
+		d.oldest = j
 	}
-	return false
+	d.newest = j
+}
+
+// end notes that it is over.
+func (d *destination) end(j *job) {
+	d.flying--
+	j.flying = false
+	if j.earlier != nil {
+		j.earlier.later = j.later
+	} else {
+		d.oldest = j.later
+	}
+	if j.later != nil {
+		j.later.earlier = j.earlier
+	} else {
+		d.newest = j.earlier
+	}
+	j.earlier, j.later = nil, nil
 }
 
 // answered and failed are what an attempt says about its destination.
@@ -81,7 +108,7 @@ func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 type openHeap []*destination
 
 func (h openHeap) Len() int           { return len(h) }
-func (h openHeap) Less(i, j int) bool { return len(h[i].flying) < len(h[j].flying) }
+func (h openHeap) Less(i, j int) bool { return h[i].flying < h[j].flying }
 func (h openHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].place, h[j].place = i, j

@@ -15,6 +15,8 @@ const (
 	rescanEvery = 100 * time.Millisecond
 	crowdOf     = 12 // events of one look that are too many to be asleep between
 	helpEvery   = 100 * time.Millisecond
+	calmWithin  = 100 * time.Millisecond
+	calmOf      = 100 // events within calmWithin that are few enough to be woken for
 )
 
 // looker claims events step by step, from where it last looked.
@@ -163,6 +165,7 @@ func (l *Listener) nextSweep() time.Time {
 func (l *Listener) drive(ctx context.Context) error {
 	k := &looker{l: l}
 	var nextSweep, lastRow, nextCall time.Time
+	var stream stream
 	fails := 0
 	for ctx.Err() == nil {
 		leader, epoch := l.waker.gate()
@@ -189,9 +192,10 @@ func (l *Listener) drive(ctx context.Context) error {
 				l.waker.callForHelp(ctx)
 			}
 		}
+		calm := leader && epoch == 0 && stream.calm(now, n)
 		switch {
 		case !exact:
-		case leader && epoch == 0 && now.Sub(lastRow) < linger:
+		case leader && epoch == 0 && now.Sub(lastRow) < linger && !calm:
 			// Events that come while we look would be had one by one, at
 			// the price of a claim each: let some gather.
 			l.sleep(ctx, begun.Add(restless))
@@ -206,6 +210,26 @@ func (l *Listener) drive(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// stream watches how many events come while the listener is awake.
+type stream struct {
+	since time.Time
+	n     int
+}
+
+// calm notes n more events and reports, from time to time, whether so few came
+// lately that it is better to sleep and be woken for each. Whether that makes
+// commits wait shows when it is tried.
+func (s *stream) calm(now time.Time, n int) bool {
+	s.n += n
+	d := now.Sub(s.since)
+	if d < calmWithin {
+		return false
+	}
+	few := d < 2*calmWithin && s.n < calmOf
+	s.since, s.n = now, 0
+	return few
 }
 
 // round looks once, sweeping first where it is time to.

@@ -50,6 +50,11 @@ type job struct {
 	destination string // where it goes; "" where there is nothing to send
 	concurrency int    // most attempts at once there; 0: as many as there are workers for
 
+	// Its place among the attempts under way there, guarded by the queue.
+	flying         bool
+	flyingSince    time.Time
+	earlier, later *job
+
 	lost atomic.Bool // the lease was taken over
 
 	// Guarded by event.mu where there is an event.

@@ -66,6 +66,9 @@ func (w *waker) crowd() {
 const sqlCommitsWait = `select exists (select from pg_catalog.pg_locks
 	where locktype = 'object' and database = 0 and classid = 'pg_catalog.pg_database'::regclass and objid = 0 and not granted)`
 
+// waitsOf looks in a row that find a commit waiting are no accident.
+const waitsOf = 2
+
 // suspect shuts the gate at the next notification if commits wait for each
 // other because of them.
 func (w *waker) suspect(ctx context.Context) {
@@ -78,8 +81,12 @@ func (w *waker) suspect(ctx context.Context) {
 		}
 		return
 	}
-	if wait {
-		w.crowd()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !wait {
+		w.waits = 0
+	} else if w.waits++; w.waits >= waitsOf {
+		w.crowded = w.epoch > 0
 	}
 }
 

@@ -129,22 +129,38 @@ type columns struct {
 	claims                  uuids
 	contents                []*string
 	attemptRows             attemptColumns
+
+	fresh bool // for record_fresh.sql: without what the event's row has
+}
+
+// freshColumns has room for n rows.
+func freshColumns(n int) columns {
+	return columns{
+		fresh: true,
+		seqs:  make([]int64, 0, n), claims: make(uuids, 0, n), ids: make(uuids, 0, n),
+		routes: make([]string, 0, n), steps: make([]string, 0, n), channels: make([]string, 0, n),
+		recipients: make([]string, 0, n), states: make([]string, 0, n), attempts: make([]int, 0, n),
+		providers: make([]*string, 0, n), lastErrors: make([]*string, 0, n), due: make([]*float64, 0, n),
+		contents: make([]*string, 0, n),
+	}
 }
 
 func (c *columns) add(r row) {
 	j := r.job
 	c.seqs = append(c.seqs, j.seq)
 	c.ids.add(j.ID)
-	c.events.add(j.EventID)
-	c.types = append(c.types, j.Type)
-	c.created = append(c.created, j.Date)
+	if !c.fresh {
+		c.events.add(j.EventID)
+		c.types = append(c.types, j.Type)
+		c.created = append(c.created, j.Date)
+		c.generations = append(c.generations, j.generation)
+	}
 	c.routes = append(c.routes, clean(j.Route))
 	c.steps = append(c.steps, clean(j.Step))
 	c.channels = append(c.channels, clean(string(j.Channel)))
 	c.recipients = append(c.recipients, clean(dispatch.Mask(j.Channel, j.Recipient)))
 	c.states = append(c.states, string(r.state))
 	c.attempts = append(c.attempts, r.attempts)
-	c.generations = append(c.generations, j.generation)
 	c.providers = append(c.providers, r.providerID)
 	c.lastErrors = append(c.lastErrors, r.lastError)
 	c.due = append(c.due, r.dueIn)
@@ -164,8 +180,7 @@ func (c *columns) args() []any {
 		c.states, c.attempts, c.generations, c.providers, c.lastErrors, c.due, c.claims, c.contents}
 }
 
-// freshArgs are the arguments of record_fresh.sql: without what the event's row
-// has.
+// freshArgs are the arguments of record_fresh.sql.
 func (c *columns) freshArgs(parked []bool) []any {
 	return []any{c.seqs, c.claims, c.ids, c.routes, c.steps, c.channels, c.recipients,
 		c.states, c.attempts, c.providers, c.lastErrors, c.due, c.contents, parked}

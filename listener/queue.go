@@ -143,8 +143,7 @@ func (q *queue) begin(j *job) bool {
 	if !d.free() || len(d.waiting) > 0 {
 		return false
 	}
-	d.used = time.Now()
-	d.flying[j] = d.used
+	d.begin(j, time.Now())
 	return true
 }
 
@@ -157,7 +156,7 @@ func (q *queue) at(j *job) *destination {
 	if d == nil {
 		if len(q.places) >= most {
 			for name, old := range q.places {
-				if len(old.flying)+len(old.waiting) == 0 {
+				if old.flying+len(old.waiting) == 0 {
 					delete(q.places, name)
 				}
 			}
@@ -242,9 +241,8 @@ func (q *queue) left(j *job, v verdict) {
 	}
 	q.mu.Lock()
 	d := q.at(j)
-	if _, ok := d.flying[j]; ok {
-		delete(d.flying, j)
-		d.used = time.Now()
+	if j.flying {
+		d.end(j)
 		switch v {
 		case answered:
 			d.answered()
@@ -413,8 +411,7 @@ func (q *queue) next() (work, bool) {
 	j := d.waiting[0]
 	d.waiting[0] = nil
 	d.waiting = d.waiting[1:]
-	d.used = time.Now()
-	d.flying[j] = d.used
+	d.begin(j, time.Now())
 	q.rank(d)
 	return work{job: j}, true
 }

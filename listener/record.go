@@ -374,11 +374,16 @@ func (s *store) recordEvents(ctx context.Context, entries []entry) (map[int64]bo
 // ours.
 func (s *store) recordFresh(ctx context.Context, entries []entry) (map[int64]bool, error) {
 	kept := make(map[int64]bool, len(entries))
-	var c columns
-	parked := make([]bool, 0, len(entries))
+	c := freshColumns(len(entries))
+	var parked []bool // nil where none is
 	sortBySeq(entries)
-	for _, en := range entries {
-		parked = append(parked, anyOpen(en.rows))
+	for i, en := range entries {
+		if anyOpen(en.rows) {
+			if parked == nil {
+				parked = make([]bool, len(entries))
+			}
+			parked[i] = true
+		}
 		c.add(en.rows[0])
 	}
 	err := s.txWith(ctx, durable, hashes, func(b *pgx.Batch) {

@@ -55,6 +55,7 @@ type waker struct {
 	burst     []time.Time // the last notifications while the gate was open
 	crowded   bool        // more came than a sleeper should be woken for
 	suspected time.Time   // when it was last looked into whether commits wait
+	waits     int         // how often in a row they did
 	looking   sync.WaitGroup
 	answer    chan bool // for the asker of the gate
 	tries     int       // to connect, in a row
@@ -302,14 +303,15 @@ func (h wakeHandler) HandleBacklog(context.Context, string, *pgx.Conn) error {
 }
 
 // The pace of notifications while the gate is open. A few at a time are the
-// fastest way to hear of events; from suspectOf within burstWithin on it is
+// fastest way to hear of events; from suspectOf within suspectWithin on it is
 // looked into whether commits wait for each other because of them, and burstOf
-// are more than a sleeper should be woken for.
+// within burstWithin are more than a sleeper should be woken for.
 const (
-	burstWithin  = 10 * time.Millisecond
-	suspectOf    = 3
-	burstOf      = 16
-	suspectEvery = 20 * time.Millisecond
+	suspectOf     = 3
+	suspectWithin = 50 * time.Millisecond // a slow disk lets no more than these through
+	suspectEvery  = 20 * time.Millisecond
+	burstOf       = 16
+	burstWithin   = 10 * time.Millisecond
 )
 
 func (h wakeHandler) HandleNotification(ctx context.Context, _ *pgconn.Notification, conn *pgx.Conn) error {
@@ -318,14 +320,15 @@ func (h wakeHandler) HandleNotification(ctx context.Context, _ *pgconn.Notificat
 	w.mu.Lock()
 	shut, suspect := false, false
 	if w.epoch > 0 {
-		w.burst = append(slices.DeleteFunc(w.burst, func(t time.Time) bool { return now.Sub(t) > burstWithin }), now)
-		shut = w.crowded || len(w.burst) >= burstOf
-		suspect = len(w.burst) >= suspectOf && now.Sub(w.suspected) >= suspectEvery
+		w.burst = append(slices.DeleteFunc(w.burst, func(t time.Time) bool { return now.Sub(t) > suspectWithin }), now)
+		n := len(w.burst)
+		shut = w.crowded || n >= burstOf && now.Sub(w.burst[n-burstOf]) <= burstWithin
+		suspect = n >= suspectOf && now.Sub(w.suspected) >= suspectEvery
 		if suspect {
 			w.suspected = now
 		}
 		if shut {
-			w.epoch, w.burst, w.crowded = 0, nil, false
+			w.epoch, w.burst, w.crowded, w.waits = 0, nil, false, 0
 		}
 	}
 	w.mu.Unlock()

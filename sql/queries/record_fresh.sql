@@ -1,6 +1,6 @@
 -- Record: the outcome of events that have one delivery each, of which the
 -- ledger cannot know anything: the event was never claimed before and nothing
--- was announced. $14 says which events are parked. What record_events.sql asks
+-- was announced. $14 says which events are parked, null that none is. What record_events.sql asks
 -- the ledger first, this one leaves to its primary key: where a delivery is
 -- there all the same (the answer to this very statement was lost, say), it
 -- fails as a whole and record_events.sql takes over.
@@ -18,9 +18,11 @@
 -- row has anyway comes from there, as claim_events.sql gave it.
 with fenced as (
     update public.outbox_events as e
-    set processed_at = case when ($14::boolean[])[width_bucket(e.seq, $1::bigint[])] then e.processed_at
+    set processed_at = case when $14::boolean[] is not null and ($14::boolean[])[width_bucket(e.seq, $1::bigint[])]
+                            then e.processed_at
                             else coalesce(e.processed_at, clock_timestamp()) end,
-        lease_until  = case when ($14::boolean[])[width_bucket(e.seq, $1::bigint[])] then timestamptz 'infinity' end
+        lease_until  = case when $14::boolean[] is not null and ($14::boolean[])[width_bucket(e.seq, $1::bigint[])]
+                            then timestamptz 'infinity' end
     where e.seq = any ($1::bigint[])
       and e.claim = ($2::uuid[])[width_bucket(e.seq, $1::bigint[])]
     returning e.seq, e.claim, clock_timestamp() as at, e.id as event_id, left(coalesce(e.type, ''), 200) as event_type,
