@@ -241,10 +241,10 @@ func (r *run) latencyLoaded(ctx context.Context, rate, count int) ([]float64, er
 		work.Go(func() {
 			errs[w] = withConn(ctx, db.url, func(conn *pgx.Conn) error {
 				for n := range turns {
-					if _, err := conn.Exec(ctx, insertOne, to.url(), n); err != nil {
+					var err error
+					if committed[n], err = commitWebhook(ctx, conn, to.url(), n, 0); err != nil {
 						return err
 					}
-					committed[n] = time.Now()
 				}
 				return nil
 			})

@@ -106,6 +106,10 @@ func (p *peer) build(ctx context.Context, temp string) error {
 	}
 	out, err := p.do(ctx, "", "version")
 	p.version = strings.TrimSpace(string(out))
+	if p.command[0] == "node" && err == nil {
+		out, err = exec.CommandContext(ctx, "node", "--version").Output()
+		p.version += " on Node " + strings.TrimSpace(string(out))
+	}
 	return err
 }
 
@@ -123,7 +127,7 @@ func (p *peer) do(ctx context.Context, database string, args ...string) ([]byte,
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.command[0], append(slices.Clone(p.command[1:]), args...)...)
 	cmd.Dir = p.dir
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+database)
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+database, "GOGC=300") // as the listener has it
 	var stderr ending
 	cmd.Stderr = &stderr
 	cmd.WaitDelay = time.Second

@@ -89,6 +89,15 @@ func (res *result) atMost(what, unit string, target float64, values []float64) {
 	res.checks = append(res.checks, &check{what, unit, values, false, target})
 }
 
+// never adds a check that none of values is above 0: all of them count, not
+// their median.
+func (res *result) never(what string, values []float64) {
+	if len(values) > 0 {
+		values = []float64{percentile(values, 100)}
+	}
+	res.atMost(what, "", 0, values)
+}
+
 // measured reports whether there is anything to judge.
 func (c *check) measured() bool { return len(c.values) > 0 }
 

@@ -18,7 +18,7 @@ func tableSize(ctx context.Context, r *run, res *result) error {
 	}
 	const few = 10_000
 	slice := pending / max(r.Rounds, 5)
-	res.note("Large: %s processed events, with their deliveries in the ledger, and %s that wait; small: %s that wait and nothing else. Payloads of %d bytes, batch 10. In each round a listener is started on the large one until %s events are done, and on a small one of its own. Rate: the middle 80 %% of what was done, by processed_at. Claims: those of the first %s events after the start, on both, since later ones are larger.", number(float64(done)), number(float64(pending)), number(few), sizePayload, number(float64(slice)), number(few))
+	res.note("Large: %s processed events, with their deliveries in the ledger, and %s that wait; small: %s that wait and nothing else. Payloads of %d bytes, batch 10. In each round a listener is started on the large one until %s events are done, and on a small one of its own. Rate and claims are those of the first %s events after the start, on both, since later claims are larger; rate: the middle 80 %% of them, by processed_at.", number(float64(done)), number(float64(pending)), number(few), sizePayload, number(float64(slice)), number(few))
 	res.note("%s", claimMethod(r.server))
 	large, err := r.server.migrated(ctx)
 	if err != nil {
@@ -98,6 +98,11 @@ func (r *run) sizeRound(ctx context.Context, res *result, which string, db *data
 		return err
 	}
 	defer w.stop()
+	// The round before may have gone beyond its share.
+	first, err := value[int64](ctx, db, fmt.Sprintf(`select seq from public.outbox_events where seq > %d and processed_at is null order by seq limit 1`, after))
+	if err != nil {
+		return err
+	}
 	begun, err := value[time.Time](ctx, db, `select clock_timestamp()`)
 	if err != nil {
 		return err
@@ -106,7 +111,7 @@ func (r *run) sizeRound(ctx context.Context, res *result, which string, db *data
 	if err != nil {
 		return err
 	}
-	err = db.processed(ctx, d, after+int64(few))
+	err = db.processed(ctx, d, first+int64(few)-1)
 	until := time.Now()
 	if err == nil {
 		err = db.processed(ctx, d, after+int64(n))
@@ -115,11 +120,10 @@ func (r *run) sizeRound(ctx context.Context, res *result, which string, db *data
 	if err != nil {
 		return err
 	}
-	// What the round before did beyond its share does not count.
 	var rate float64
 	err = db.pool.QueryRow(ctx, `
 		select 0.8 * count(*) / extract(epoch from percentile_disc(0.9) within group (order by processed_at) - percentile_disc(0.1) within group (order by processed_at))
-		from public.outbox_events where seq > $1 and seq <= $2 and processed_at >= $3`, after, after+int64(n), begun).Scan(&rate)
+		from public.outbox_events where seq > $1 and seq <= $2 and processed_at >= $3`, first-1, first+int64(few)-1, begun).Scan(&rate)
 	if err != nil {
 		return err
 	}

@@ -177,12 +177,12 @@ func TestReadContentFollowsTheContent(t *testing.T) {
 	t.Parallel()
 	d := New()
 	d.Register(ChannelSMS, nil, Policy{})
-	m := d.Plan(t.Context(), Event{Type: "sms.send", Payload: []byte(`{"to": "+15550100123", "body": "new"}`)})[0]
+	m := d.Plan(t.Context(), Event{Type: "sms.send", Payload: []byte(`{"to": "+15550100123", "from": "new", "body": "new"}`)})[0]
 	if sms, err := ReadContent[SMS](&m); err != nil || sms.Body != "new" {
 		t.Errorf("as planned: %+v, %v", sms, err)
 	}
 	m.Content = []byte(`{"to": "+15550100123", "body": "old"}`)
-	if sms, err := ReadContent[SMS](&m); err != nil || sms.Body != "old" {
+	if sms, err := ReadContent[SMS](&m); err != nil || sms.Body != "old" || sms.From != "" {
 		t.Errorf("with other content: %+v, %v", sms, err)
 	}
 	m.Content = []byte(`x`)

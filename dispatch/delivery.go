@@ -42,8 +42,11 @@ func (m *Message) known() bool {
 // ReadContent decodes the content of m, which is T's where the channel is: SMS,
 // Email, Webhook. Its error repeats nothing of the content.
 func ReadContent[T SMS | Email | Webhook](m *Message) (T, error) {
-	v, ok := m.made.from.(T)
-	if !(ok && m.known()) && json.Unmarshal(m.Content, &v) != nil {
+	if v, ok := m.made.from.(T); ok && m.known() {
+		return v, nil
+	}
+	var v T
+	if json.Unmarshal(m.Content, &v) != nil {
 		return v, fmt.Errorf("the content is not that of the channel %s", m.Channel)
 	}
 	return v, nil

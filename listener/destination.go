@@ -23,9 +23,10 @@ type destination struct {
 	waiting []*job
 	place   int // in queue.open; -1 while it is not there
 
-	putOff   time.Duration // the last wait of what was put off; 0 while it answers
+	putOff   time.Duration // the last wait of what was put off; 0 while it keeps up
 	relieved time.Time     // when something was last put off
 	used     time.Time     // when an attempt last began
+	heard    time.Time     // when one was last answered
 }
 
 const (
@@ -34,6 +35,9 @@ const (
 	firstPutOff = time.Second      // the wait of what a slow destination is put off for; it doubles
 	lastPutOff  = 30 * time.Second // up to here
 	longPutOff  = 5 * time.Minute  // or to here, where nothing else is known to wait
+
+	relieveEvery = time.Second
+	silence      = 5 * time.Second // without any answer, where nothing else is known to wait
 )
 
 // mostOf is how many of the workers one destination may have: never the last
@@ -83,10 +87,12 @@ func (d *destination) end(j *job) {
 }
 
 // answered and failed are what an attempt says about its destination.
-func (d *destination) answered() {
-	d.putOff = 0
+func (d *destination) answered(now time.Time) {
+	d.heard = now
 	if len(d.waiting) > 0 {
 		d.window = min(d.window+1, d.limit)
+	} else {
+		d.putOff = 0 // it keeps up
 	}
 }
 
@@ -95,7 +101,7 @@ func (d *destination) failed() { d.window = max(d.window/2, 1) }
 // nextPutOff returns how long what waits is put off for at most: it doubles, up
 // to limit.
 func (d *destination) nextPutOff(limit time.Duration) time.Duration {
-	d.putOff = min(max(2*d.putOff, firstPutOff), max(limit, d.putOff))
+	d.putOff = min(max(2*d.putOff, firstPutOff), limit)
 	return d.putOff
 }
 

@@ -24,6 +24,7 @@ type looker struct {
 	l        *Listener
 	sweeping bool // look from the floor: leases may have run out anywhere
 	full     bool // the last look brought as many as it asked for
+	dueLast  bool // the last single place went to a delivery that was due
 	rescan   time.Time
 	session  int // of the waker, when the marks were last taken from the database
 }
@@ -251,12 +252,19 @@ func (l *Listener) round(ctx context.Context, k *looker, nextSweep *time.Time) (
 		return 0, false, ctx.Err()
 	}
 	if due := l.nextDueAt(); !due.IsZero() && !time.Now().Before(due) {
-		d, err := l.takeDue(ctx, min(l.cfg.BatchSize, room), nil)
+		// At most half of the room, and of a single place every other one:
+		// deliveries that come back again and again must not keep out what
+		// is new.
+		most := min(l.cfg.BatchSize, (room+1)/2)
+		if k.dueLast = !k.dueLast; room == 1 && !k.dueLast {
+			return l.lookOnce(ctx, k, room)
+		}
+		d, err := l.takeDue(ctx, most, nil)
 		if err != nil {
 			return 0, false, err
 		}
 		n += d
-		if d < min(l.cfg.BatchSize, room) {
+		if d < most {
 			if err := l.sweep(ctx, false); err != nil {
 				return n, false, err
 			}
@@ -268,8 +276,12 @@ func (l *Listener) round(ctx context.Context, k *looker, nextSweep *time.Time) (
 			return n, false, ctx.Err()
 		}
 	}
-	m, exact, err := k.look(ctx, min(l.cfg.BatchSize, room), room, nil)
+	m, exact, err := l.lookOnce(ctx, k, room)
 	return n + m, exact, err
+}
+
+func (l *Listener) lookOnce(ctx context.Context, k *looker, room int) (n int, exact bool, err error) {
+	return k.look(ctx, min(l.cfg.BatchSize, room), room, nil)
 }
 
 // awaitRoom waits until there is room for a batch and returns how much there

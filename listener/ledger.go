@@ -42,9 +42,12 @@ func (j *job) ledgerRow(ttl time.Duration) row {
 	}
 	if j.outcome == nil {
 		r.state = dispatch.Ready
-		if j.begun || j.announced {
+		switch {
+		case j.begun || j.announced:
 			r.state = dispatch.Sending
 			r.attempts++
+		case j.state == dispatch.Sending: // by somebody before us; not settled yet
+			r.state = dispatch.Sending
 		}
 		r.dueIn = seconds(ttl)
 		r.content = text(j.Content)

@@ -93,12 +93,13 @@ func (q *queue) claimed(events []*event) {
 	q.mu.Lock()
 	q.held += len(events)
 	for _, e := range events {
-		q.size += (float64(len(e.Payload)) - q.size) / 64
 		if e.Payload == nil {
 			e.giant = true
 			q.giants.push(e)
+			q.weigh(inlinePayload)
 		} else {
 			q.events.push(e)
+			q.weigh(len(e.Payload))
 		}
 	}
 	q.mu.Unlock()
@@ -111,10 +112,14 @@ func (q *queue) claimedJobs(jobs []*job) {
 	q.held += len(jobs)
 	for _, j := range jobs {
 		q.await(j)
+		q.weigh(len(j.Content))
 	}
 	q.mu.Unlock()
 	signal(q.ready)
 }
+
+// weigh notes the size of one payload.
+func (q *queue) weigh(bytes int) { q.size += (float64(bytes) - q.size) / 64 }
 
 // planned adds the deliveries of an event that is counted already. It returns
 // the first of them where that may begin at once; its worker then does it.
@@ -245,7 +250,7 @@ func (q *queue) left(j *job, v verdict) {
 		d.end(j)
 		switch v {
 		case answered:
-			d.answered()
+			d.answered(time.Now())
 		case unanswered:
 			d.failed()
 		}
@@ -260,10 +265,10 @@ const recently = 5 * time.Second
 
 // overflow takes out what waits for slow destinations where it would keep
 // others waiting: when a destination that does not answer has a good part of
-// everything that may be held. Where no other destination was used of late,
-// but more events wait in the table, it may be that all of them go there too;
-// so this is done once a second then, and for longer. It returns nothing that
-// somebody waits for.
+// everything that may be held; once a second at most. Where no other destination
+// was used of late it may be that all events go there: then it is done only while
+// there is no answer at all and more may wait than there is room for, and for
+// longer. It returns nothing that somebody waits for.
 func (q *queue) overflow() (out []putOff) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -272,15 +277,15 @@ func (q *queue) overflow() (out []putOff) {
 	}
 	now := time.Now()
 	for d := range q.blocked {
+		if len(d.waiting) <= q.capacity()/8 || !d.slow(now) || now.Sub(d.relieved) < relieveEvery {
+			continue
+		}
 		limit := lastPutOff
 		if !q.others(d, now) {
 			limit = longPutOff
-			if !q.more || now.Sub(d.relieved) < time.Second {
+			if now.Sub(d.heard) < silence || !q.more && q.held < q.capacity() {
 				continue
 			}
-		}
-		if len(d.waiting) <= q.capacity()/8 || !d.slow(now) {
-			continue
 		}
 		kept := d.waiting[:0:0]
 		for _, j := range d.waiting {
@@ -397,14 +402,14 @@ func (q *queue) next() (work, bool) {
 	if j, ok := q.plain.pop(); ok {
 		return work{job: j}, true
 	}
-	if len(q.open) == 0 {
-		if q.loaded < q.workers {
-			if e, ok := q.giants.pop(); ok {
-				q.loaded++
-				e.giantInHand = true
-				return work{event: e}, true
-			}
+	if q.loaded < q.workers {
+		if e, ok := q.giants.pop(); ok {
+			q.loaded++
+			e.giantInHand = true
+			return work{event: e}, true
 		}
+	}
+	if len(q.open) == 0 {
 		return work{}, false
 	}
 	d := q.open[0]
