@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/outbox-listener/outbox-listener/bench"
 )
 
@@ -47,8 +49,8 @@ func (c benchCmd) Validate() error {
 	return nil
 }
 
-// benchNames are the values of --only, for its help.
-func benchNames() string { return strings.Join(bench.Names(), ", ") }
+// helpVars are what the help texts name: the values of bench --only.
+func helpVars() kong.Vars { return kong.Vars{"benches": strings.Join(bench.Names(), ", ")} }
 
 // runBench measures and returns the exit code: 0 also where targets are not
 // met. args is the command line, for the report.

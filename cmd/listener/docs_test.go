@@ -151,7 +151,7 @@ func TestPagesLink(t *testing.T) {
 // TestPagesRunCommands: every command line of the listener in a page has
 // commands and flags that there are.
 func TestPagesRunCommands(t *testing.T) {
-	parser, err := kong.New(&cli{}, kong.Writers(io.Discard, io.Discard))
+	parser, err := kong.New(&cli{}, helpVars(), kong.Writers(io.Discard, io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}
