@@ -265,10 +265,10 @@ const recently = 5 * time.Second
 
 // overflow takes out what waits for slow destinations where it would keep
 // others waiting: when a destination that does not answer has a good part of
-// everything that may be held; once a second at most. Where no other destination
-// was used of late it may be that all events go there: then it is done only while
-// there is no answer at all and more may wait than there is room for, and for
-// longer. It returns nothing that somebody waits for.
+// everything that may be held. Where no other destination was used of late it may
+// be that all events go there: then it is done only while there is no answer at
+// all and more may wait than there is room for, once a second, and for longer. It
+// returns nothing that somebody waits for.
 func (q *queue) overflow() (out []putOff) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -277,13 +277,13 @@ func (q *queue) overflow() (out []putOff) {
 	}
 	now := time.Now()
 	for d := range q.blocked {
-		if len(d.waiting) <= q.capacity()/8 || !d.slow(now) || now.Sub(d.relieved) < relieveEvery {
+		if len(d.waiting) <= q.capacity()/8 || !d.slow(now) {
 			continue
 		}
 		limit := lastPutOff
 		if !q.others(d, now) {
 			limit = longPutOff
-			if now.Sub(d.heard) < silence || !q.more && q.held < q.capacity() {
+			if now.Sub(d.heard) < silence || now.Sub(d.relieved) < relieveEvery || !q.more && q.held < q.capacity() {
 				continue
 			}
 		}

@@ -278,6 +278,17 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 // server that crashed forgot a claim of ours: one of the two is fenced off.
 func unique(entries []entry) (first, again []entry) {
 	seen := make(map[int64]bool, len(entries))
+	twice := false
+	for _, en := range entries {
+		if en.event != nil {
+			twice = twice || seen[en.event.seq]
+			seen[en.event.seq] = true
+		}
+	}
+	if !twice {
+		return entries, nil
+	}
+	clear(seen)
 	for _, en := range entries {
 		if en.event != nil && seen[en.event.seq] {
 			again = append(again, en)
