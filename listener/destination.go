@@ -14,7 +14,6 @@ import (
 //
 // Guarded by the mutex of its queue.
 type destination struct {
-	name    string
 	limit   int // most attempts at once, whatever is free
 	window  int
 	flying  int  // attempts under way
@@ -44,8 +43,8 @@ const (
 // eighth of them, so that there are hands for the others.
 func mostOf(workers int) int { return workers - workers/8 }
 
-func newDestination(name string, limit int) *destination {
-	return &destination{name: name, limit: limit, window: min(firstWindow, limit), place: -1}
+func newDestination(limit int) *destination {
+	return &destination{limit: limit, window: min(firstWindow, limit), place: -1}
 }
 
 // free reports whether one more attempt may begin.

@@ -31,7 +31,7 @@ type event struct {
 	parking bool      // the record of its parking is under way
 	after   []*job    // finished meanwhile; recorded once it is
 
-	giant, giantInHand bool // its payload is read when it is planned, and was; guarded by the queue
+	giantInHand bool // its payload stayed behind and is being read; guarded by the queue
 }
 
 // job is one delivery on its way to an outcome.

@@ -94,7 +94,6 @@ func (q *queue) claimed(events []*event) {
 	q.held += len(events)
 	for _, e := range events {
 		if e.Payload == nil {
-			e.giant = true
 			q.giants.push(e)
 			q.weigh(inlinePayload)
 		} else {
@@ -170,7 +169,7 @@ func (q *queue) at(j *job) *destination {
 		if j.concurrency > 0 {
 			limit = min(limit, j.concurrency)
 		}
-		d = newDestination(j.destination, limit)
+		d = newDestination(limit)
 		q.places[j.destination] = d
 	}
 	return d
@@ -332,7 +331,7 @@ func (q *queue) others(d *destination, now time.Time) bool {
 func (q *queue) unload(e *event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if e.giant && e.giantInHand {
+	if e.giantInHand {
 		e.giantInHand = false
 		q.loaded--
 		signal(q.ready)
