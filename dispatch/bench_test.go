@@ -29,7 +29,7 @@ func BenchmarkPlan(b *testing.B) {
 			ev := dispatch.Event{ID: uuid.New(), Type: typ, Payload: json.RawMessage(payload)}
 			b.ReportAllocs()
 			for b.Loop() {
-				if msgs := d.Plan(context.Background(), ev); len(msgs) != 1 || msgs[0].Refused+msgs[0].Skip != "" {
+				if msgs, _ := d.Plan(context.Background(), ev); len(msgs) != 1 || msgs[0].Refused+msgs[0].Skip != "" {
 					b.Fatal(msgs)
 				}
 			}

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -17,12 +18,19 @@ const (
 	ChannelLog     Channel = "log"
 	ChannelDiscard Channel = "discard"
 	ChannelHandler Channel = "handler" // a Go function registered with Handle
+	ChannelHTTP    Channel = "http"
+	ChannelOpenAI  Channel = "openai"
+	ChannelSQL     Channel = "sql" // has no Sender: the listener runs it with the record
 )
 
 // Receipt is what a provider answered when it took a delivery.
 type Receipt struct {
 	ProviderID string // the provider's own name for it, such as a Twilio SID; "" when it gave none
 	Status     int    // HTTP or SMTP reply code; 0 when the channel has none
+
+	// Answer is a JSON object that later steps of the route may use; nil when
+	// there is none.
+	Answer json.RawMessage
 }
 
 // Sender hands one delivery to a provider and waits for the answer.

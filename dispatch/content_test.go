@@ -177,7 +177,8 @@ func TestReadContentFollowsTheContent(t *testing.T) {
 	t.Parallel()
 	d := New()
 	d.Register(ChannelSMS, nil, Policy{})
-	m := d.Plan(t.Context(), Event{Type: "sms.send", Payload: []byte(`{"to": "+15550100123", "from": "new", "body": "new"}`)})[0]
+	msgs, _ := d.Plan(t.Context(), Event{Type: "sms.send", Payload: []byte(`{"to": "+15550100123", "from": "new", "body": "new"}`)})
+	m := msgs[0]
 	if sms, err := ReadContent[SMS](&m); err != nil || sms.Body != "new" {
 		t.Errorf("as planned: %+v, %v", sms, err)
 	}

@@ -22,7 +22,48 @@ type Message struct {
 	Skip    string // why there is nothing to send, for people; "" otherwise
 	Refused string // why it can never be sent, for people; "" otherwise
 
+	Terms *Terms // what its route says beside; nil: nothing
+
 	made made
+}
+
+// Terms are what a route says about a delivery beside what is sent. The zero
+// value holds nothing back: it is sent at once, and what its channel says holds.
+type Terms struct {
+	// Freeze commits the delivery with its content before anything is sent, so
+	// that whoever goes on after a crash sends the same bytes. Plans that may
+	// turn out differently the next time have to set it.
+	Freeze bool
+
+	At       time.Time // not before; zero: at once
+	Deadline time.Time // not after: then it is expired; zero: none
+	Late     string    // why it is expired already when it is planned, for people; "" otherwise
+	Optional bool      // its event is processed without it
+	Retry    Retries
+
+	// Supersedes is a business key, such as an appointment's id: of all
+	// deliveries of one step with the same key only those of the newest event
+	// are sent. What is left of older ones is canceled. "" means none.
+	Supersedes string
+
+	// After names the steps of the same route that have to be delivered first.
+	// Until then the message has no content but Scope, from which its router
+	// renders it. It is skipped when one of them ends in another way.
+	After []string
+	Scope json.RawMessage
+
+	// Copy says, for people, where words came from that a model was asked for:
+	// "sms: ai, subject: fallback (too long)". "" where none was.
+	Copy string
+}
+
+// Retries say how often and how soon a delivery is tried again. Zero values
+// mean what holds for all.
+type Retries struct {
+	Attempts  int           `json:"attempts,omitempty"`     // at most, the first included
+	First     time.Duration `json:"first,omitempty"`        // the longest wait after the first attempt; it triples with each
+	Longest   time.Duration `json:"longest,omitempty"`      // the longest wait of all
+	OnUnknown OnUnknown     `json:"on_uncertain,omitempty"` // instead of what the channel's policy says
 }
 
 // made is what the content of a message was encoded from, as long as it is

@@ -15,6 +15,7 @@ import (
 type Dispatcher struct {
 	senders map[Channel]registration
 	routes  map[string]PlanFunc
+	router  Router // nil: none
 }
 
 type registration struct {
@@ -51,10 +52,10 @@ func (d *Dispatcher) Register(ch Channel, s Sender, p Policy) {
 	d.senders[ch] = registration{s, p}
 }
 
-// Configured reports whether ch has a sender.
+// Configured reports whether ch has a sender, or needs none.
 func (d *Dispatcher) Configured(ch Channel) bool {
 	_, ok := d.senders[ch]
-	return ok
+	return ok || ch == ChannelSQL
 }
 
 // Policy returns the policy of ch, or the zero Policy where it has no sender.
@@ -75,20 +76,31 @@ func (d *Dispatcher) Destination(del *Delivery) (name string) {
 }
 
 // Plan says what ev becomes: at least one message, sendable or with the
-// reason why not. A panic in a plan function refuses the event, nothing more.
-func (d *Dispatcher) Plan(ctx context.Context, ev Event) (msgs []Message) {
-	plan, ok := d.routes[ev.Type]
-	if !ok {
-		return []Message{{Skip: fmt.Sprintf("no route for event type %q", ev.Type)}}
-	}
+// reason why not. An error means that it cannot be said now. A panic in a plan
+// refuses the event, nothing more.
+func (d *Dispatcher) Plan(ctx context.Context, ev Event) (msgs []Message, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			msgs = []Message{{Refused: MaskText(fmt.Sprintf("planning panicked: %v", r))}}
+			msgs, err = []Message{{Refused: panicked("planning", r)}}, nil
 		}
 	}()
-	msgs = plan(ctx, ev)
-	if len(msgs) == 0 {
-		return []Message{{Skip: "the route has nothing to deliver for this event"}}
+	plan, known := d.routes[ev.Type]
+	if known {
+		msgs = plan(ctx, ev)
+	}
+	if d.router != nil {
+		more, err := d.router.Plan(ctx, ev)
+		if err != nil {
+			return nil, err
+		}
+		known = known || len(more) > 0
+		msgs = append(msgs, more...)
+	}
+	switch {
+	case !known:
+		return []Message{{Skip: fmt.Sprintf("no route for event type %q", ev.Type)}}, nil
+	case len(msgs) == 0:
+		return []Message{{Skip: "the route has nothing to deliver for this event"}}, nil
 	}
 	for i := range msgs {
 		m := &msgs[i]
@@ -96,14 +108,23 @@ func (d *Dispatcher) Plan(ctx context.Context, ev Event) (msgs []Message) {
 			m.Refused = fmt.Sprintf("the route has two messages for step %q to one recipient; give them different steps", m.Step)
 			m.Step += fmt.Sprintf("#%d", i+1)
 		}
-		if m.Content != nil && !m.known() && !(utf8.Valid(m.Content) && json.Valid(m.Content)) {
-			m.Refused, m.Content = "the content is not JSON", nil
-		}
-		if m.Refused == "" && m.Skip == "" && !d.Configured(m.Channel) {
-			m.Skip = fmt.Sprintf("%s not configured", m.Channel)
-		}
+		d.check(m)
 	}
-	return msgs
+	return msgs, nil
+}
+
+// check marks what cannot be sent as it is.
+func (d *Dispatcher) check(m *Message) {
+	if m.Content != nil && !m.known() && !(utf8.Valid(m.Content) && json.Valid(m.Content)) {
+		m.Refused, m.Content = "the content is not JSON", nil
+	}
+	if m.Refused == "" && m.Skip == "" && !d.Configured(m.Channel) {
+		m.Skip = fmt.Sprintf("%s not configured", m.Channel)
+	}
+}
+
+func panicked(doing string, r any) string {
+	return MaskText(fmt.Sprintf("%s panicked: %v", doing, r))
 }
 
 // sameAs reports whether m and o would be one delivery.

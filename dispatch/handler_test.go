@@ -15,7 +15,7 @@ import (
 
 func handled(t *testing.T, d *Dispatcher, ev Event) (Receipt, *Error) {
 	t.Helper()
-	msgs := d.Plan(t.Context(), ev)
+	msgs, _ := d.Plan(t.Context(), ev)
 	if len(msgs) != 1 || msgs[0].Refused != "" || msgs[0].Skip != "" {
 		t.Fatalf("planned %+v", msgs)
 	}
@@ -31,7 +31,7 @@ func TestHandleGetsTheEvent(t *testing.T) {
 	d.Handle("user.deleted", HandlerFunc(func(_ context.Context, ev Event) error { other = ev; return nil }))
 	want := Event{ID: uuid.New(), Type: "user.created", Payload: json.RawMessage(`{"n": 9007199254740993}`), CreatedAt: time.Now()}
 
-	msgs := d.Plan(t.Context(), want)
+	msgs, _ := d.Plan(t.Context(), want)
 	if m := msgs[0]; m.Route != "handler" || m.Step != "user.created" || m.Channel != ChannelHandler || m.Recipient != "" {
 		t.Errorf("planned %+v", m)
 	}
@@ -89,7 +89,7 @@ func TestHandleRefusesWhatCannotBeRead(t *testing.T) {
 	d := New()
 	d.Handle("x", HandlerFunc(func(context.Context, Event) error { return nil }))
 	deep := json.RawMessage(strings.Repeat("[", 10_500) + strings.Repeat("]", 10_500))
-	if m := d.Plan(t.Context(), Event{Type: "x", Payload: deep})[0]; !strings.Contains(m.Refused, "nested too deep") {
+	if m, _ := d.Plan(t.Context(), Event{Type: "x", Payload: deep}); !strings.Contains(m[0].Refused, "nested too deep") {
 		t.Errorf("planned %+v", m)
 	}
 }

@@ -58,7 +58,7 @@ func (l *Listener) messages(ctx context.Context, e *event) ([]dispatch.Message, 
 	} else if len(e.Payload) > l.store.maxPayload {
 		return refuse(fmt.Sprintf("payload of %d bytes is larger than OUTBOX_MAX_PAYLOAD_BYTES=%d", len(e.Payload), l.store.maxPayload)), nil
 	}
-	return l.cfg.Dispatcher.Plan(ctx, e.Event), nil
+	return l.cfg.Dispatcher.Plan(ctx, e.Event)
 }
 
 func refuse(why string) []dispatch.Message {

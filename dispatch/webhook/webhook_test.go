@@ -333,7 +333,7 @@ func TestThroughDispatcher(t *testing.T) {
 	d.Register(dispatch.ChannelWebhook, s, Policy)
 	payload, _ := json.Marshal(map[string]any{"url": receiver.URL() + "/x", "body": json.RawMessage(`[1, 2]`)})
 	ev := dispatch.Event{Type: "webhook.send", Payload: payload}
-	msgs := d.Plan(t.Context(), ev)
+	msgs, _ := d.Plan(t.Context(), ev)
 	if msgs[0].Refused != "" || msgs[0].Skip != "" {
 		t.Fatalf("planned %+v", msgs[0])
 	}
