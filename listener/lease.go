@@ -210,18 +210,24 @@ func (s *store) renew(ctx context.Context, events []*event, jobs []*job) (keptLe
 	return kept, err
 }
 
-// release gives back what was claimed and never begun.
-func (s *store) release(ctx context.Context, events []*event, jobs []*job) error {
-	return s.tx(ctx, durable, func(b *pgx.Batch) {
+// release gives back what was claimed and never begun. What somebody else has
+// locked it leaves to its lease, and returns how much that was.
+func (s *store) release(ctx context.Context, events []*event, jobs []*job) (locked int, err error) {
+	err = s.tx(ctx, durable, func(b *pgx.Batch) {
 		if len(events) > 0 {
 			seqs, claims := fences(events)
-			b.Queue(sqlReleaseEvents, seqs, claims)
+			b.Queue(sqlReleaseEvents, seqs, claims).Query(func(rows pgx.Rows) error {
+				return each(rows, func(int64) { locked++ })
+			})
 		}
 		if len(jobs) > 0 {
 			ids, claims := jobFences(jobs)
-			b.Queue(sqlReleaseDeliveries, ids, claims)
+			b.Queue(sqlReleaseDeliveries, ids, claims).Query(func(rows pgx.Rows) error {
+				return eachID(rows, func(uuid.UUID) { locked++ })
+			})
 		}
 	})
+	return locked, err
 }
 
 func fences(events []*event) (seqs []int64, claims uuids) {

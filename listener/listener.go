@@ -299,8 +299,17 @@ func (l *Listener) giveBackAll(ctx context.Context, events []*event, planned []*
 	if len(events)+len(jobs) == 0 {
 		return
 	}
-	if err := l.store.release(ctx, events, jobs); err != nil {
-		l.log.Warn("claims not given back; their leases will run out", "events", len(events), "deliveries", len(jobs), "error", err)
+	l.release(ctx, events, jobs)
+}
+
+// release gives back what was claimed and not begun, and forgets it.
+func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) {
+	locked, err := l.store.release(ctx, events, jobs)
+	switch {
+	case err != nil:
+		l.sparse.warn("claims not given back; their leases will run out", fmt.Errorf("%d events, %d deliveries: %w", len(events), len(jobs), err))
+	case locked > 0:
+		l.sparse.warn("claims not given back; their leases will run out", fmt.Errorf("%d of %d are locked by somebody else", locked, len(events)+len(jobs)))
 	}
 	for _, e := range events {
 		l.forget(e)

@@ -118,10 +118,7 @@ func (l *Listener) giveBack(ctx context.Context, e *event, why string) {
 	if why != "" {
 		l.log.Warn("event not begun", "event", e.ID, "reason", why)
 	}
-	if err := l.store.release(context.WithoutCancel(ctx), []*event{e}, nil); err != nil {
-		l.sparse.warn("event not given back; its lease will run out", err)
-	}
-	l.forget(e)
+	l.release(context.WithoutCancel(ctx), []*event{e}, nil)
 }
 
 // forget drops an event that is no longer ours, or no longer of interest.

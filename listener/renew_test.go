@@ -33,7 +33,7 @@ func TestRenewalDoesNotUndoARecord(t *testing.T) {
 	if _, err := s.recordEvents(t.Context(), []entry{{event: events[0], rows: []row{j.ledgerRow(s.lease)}}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.release(t.Context(), events[1:], nil); err != nil {
+	if _, err := s.release(t.Context(), events[1:], nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.renew(t.Context(), events, []*job{j}); err != nil {
@@ -44,6 +44,55 @@ func TestRenewalDoesNotUndoARecord(t *testing.T) {
 	}
 	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where lease_until > now() and lease_until <> 'infinity'`); n != 0 {
 		t.Errorf("%d events were given back and are leased by nobody", n)
+	}
+}
+
+// TestLockedRowIsNotGivenBack: of what is given back, that which somebody has
+// locked is left to its lease, and the rest is free.
+func TestLockedRowIsNotGivenBack(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s, events := claimTwo(t, db)
+	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, due_at)
+		select gen_random_uuid(), id, seq, type, created_at, 'r', 's', 'c', '', 'ready', 0, now() from outbox_events`)
+	l, jobs, err := s.claimDue(t.Context(), 10)
+	if err != nil || len(jobs) != 2 {
+		t.Fatalf("claimed %d deliveries of 2: %v", len(jobs), err)
+	}
+	for _, tt := range []struct {
+		name, lock, mine string
+		key              any
+		events           []*event
+		jobs             []*job
+	}{
+		{"event", `select from outbox_events where seq = $1 for update`,
+			`select count(*) filter (where lease_until > now()) from outbox_events where $1::uuid is not null`, events[0].seq, events, nil},
+		{"delivery", `select from outbox.deliveries where id = $1 for update`,
+			`select count(*) from outbox.deliveries where claim = $1`, jobs[0].ID, nil, jobs},
+	} {
+		tx, err := db.Pool.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), tt.lock, tt.key); err != nil {
+			t.Fatal(err)
+		}
+		locked, err := s.release(t.Context(), tt.events, tt.jobs)
+		if err != nil || locked != 1 {
+			t.Errorf("%s: %d locked, %v; want 1", tt.name, locked, err)
+		}
+		if n := pgtest.QueryVal[int](t, db, tt.mine, l.claim); n != 1 {
+			t.Errorf("%s: %d still ours, want the locked one", tt.name, n)
+		}
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if locked, err = s.release(t.Context(), tt.events, tt.jobs); err != nil || locked != 0 {
+			t.Errorf("%s: %d locked after the lock, %v; want 0", tt.name, locked, err)
+		}
+		if n := pgtest.QueryVal[int](t, db, tt.mine, l.claim); n != 0 {
+			t.Errorf("%s: %d still ours after the lock", tt.name, n)
+		}
 	}
 }
 
