@@ -42,7 +42,8 @@ func newAnnouncer(stop context.Context, s *store, log *slog.Logger) *announcer {
 	return a
 }
 
-func (an announcement) bytes() int { return 500 + len(an.job.Content) }
+func (an announcement) bytes() int    { return 500 + len(an.job.Content) }
+func (an announcement) id() uuid.UUID { return an.job.ID }
 
 // announce returns once j stands as "sending" in the ledger. Unless it answers
 // committed, j must not be sent.
@@ -60,6 +61,11 @@ func (a *announcer) announce(ctx context.Context, j *job) announced {
 }
 
 func (a *announcer) write(batch []announcement) {
+	if first, again := unique(batch, announcement.id); len(again) > 0 {
+		a.write(first)
+		a.write(again)
+		return
+	}
 	for try := 1; ; try++ {
 		kept, err := a.store.announce(a.stop, batch)
 		if err == nil {

@@ -64,7 +64,10 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 		k.rescan = time.Now().Add(max(rescanEvery, 20*time.Since(begun)))
 	}
 	k.full = full
-	k.l.queue.looked(full)
+	if t == nil {
+		// What a caller of Drain asked for says nothing of what is left.
+		k.l.queue.looked(full)
+	}
 	if k.sweeping && (!full || lowest > cursor) {
 		k.sweeping = false
 	}

@@ -209,7 +209,7 @@ func (r *recorder) writeJobs(ctx context.Context, entries []entry) error {
 // steps around rows that somebody else has locked, and takes a batch apart
 // that has something in it which the database refuses.
 func (r *recorder) insist(entries []entry, write func(context.Context, []entry) error) {
-	if first, again := unique(entries); len(again) > 0 {
+	if first, again := unique(entries, entry.key); len(again) > 0 {
 		r.insist(first, write)
 		r.insist(again, write)
 		return
@@ -274,32 +274,43 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 	}
 }
 
-// unique takes apart what has one event more than once. That happens where a
-// server that crashed forgot a claim of ours: one of the two is fenced off.
-func unique(entries []entry) (first, again []entry) {
-	seen := make(map[int64]bool, len(entries))
-	twice := false
-	for _, en := range entries {
-		if en.event != nil {
-			twice = twice || seen[en.event.seq]
-			seen[en.event.seq] = true
+// unique takes apart what has one event, or one delivery, more than once. That
+// happens where a server that crashed forgot a claim of ours, or where a lease
+// of ours ran out and we claimed again: one of the two is fenced off, and the
+// answer to a batch does not say which.
+func unique[T any, K comparable](items []T, key func(T) K) (first, again []T) {
+	seen := make(map[K]bool, len(items))
+	for i, item := range items {
+		k := key(item)
+		switch {
+		case seen[k]:
+			if again == nil {
+				first = slices.Clone(items[:i])
+			}
+			again = append(again, item)
+		case again != nil:
+			first = append(first, item)
 		}
+		seen[k] = true
 	}
-	if !twice {
-		return entries, nil
-	}
-	clear(seen)
-	for _, en := range entries {
-		if en.event != nil && seen[en.event.seq] {
-			again = append(again, en)
-			continue
-		}
-		if en.event != nil {
-			seen[en.event.seq] = true
-		}
-		first = append(first, en)
+	if again == nil {
+		return items, nil
 	}
 	return first, again
+}
+
+// entryKey is what an entry is about: an event, or a delivery.
+type entryKey struct {
+	seq int64
+	id  uuid.UUID // zero for an event
+}
+
+func (en entry) key() entryKey {
+	k := entryKey{seq: en.seq()}
+	if en.job != nil {
+		k.id = en.job.ID
+	}
+	return k
 }
 
 // busyAgain is when an outcome is tried again whose row somebody else had

@@ -117,6 +117,79 @@ func TestParkingKeepsTheAnnouncement(t *testing.T) {
 	}
 }
 
+// TestOneDeliveryUnderTwoClaims: of a delivery that we hold under a claim that
+// ran out and under its successor, only the latter may leave, and only its
+// outcome counts, also where both are in one batch.
+func TestOneDeliveryUnderTwoClaims(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s, events := claimTwo(t, db)
+	message := dispatch.Message{Route: "r", Step: "s", Channel: "c", Content: []byte(`{}`)}
+	old := events[0].newJob(message, 0)
+	pgtest.Exec(t, db, `update outbox_events set lease_until = now() - interval '1 second'`)
+	claims, _, err := s.claimEvents(t.Context(), 0, 10, 1)
+	if err != nil || len(claims) != 1 {
+		t.Fatalf("claimed again: %v, %v", claims, err)
+	}
+	e := claims[0].events[0]
+	j := e.newJob(message, 0)
+	if j.ID != old.ID {
+		t.Fatalf("one delivery has two ids: %s and %s", old.ID, j.ID)
+	}
+
+	answers := map[*job]announced{}
+	batch := []announcement{{old, make(chan announced, 1)}, {j, make(chan announced, 1)}}
+	newAnnouncer(t.Context(), s, quietLog()).write(batch)
+	for _, an := range batch {
+		answers[an.job] = <-an.ok
+	}
+	if answers[old] != refused || answers[j] != committed {
+		t.Errorf("announced: old %d, new %d; want %d and %d", answers[old], answers[j], refused, committed)
+	}
+
+	if _, err := s.recordEvents(t.Context(), []entry{{event: e, rows: []row{j.ledgerRow(s.lease)}}}); err != nil {
+		t.Fatal(err)
+	}
+	kept := map[*job]bool{}
+	r := newRecorder(t.Context(), s, quietLog(), func(en entry, ok bool) { kept[en.job] = ok })
+	for _, j := range []*job{old, j} {
+		j.outcome = &dispatch.Outcome{State: dispatch.Delivered, Attempts: 1}
+	}
+	r.write([]entry{{job: old}, {job: j}})
+	if kept[old] || !kept[j] || len(kept) != 2 {
+		t.Errorf("outcome kept: old %t, new %t; want the new one alone", kept[old], kept[j])
+	}
+}
+
+// TestDrainSaysNothingOfWhatIsLeft: whether the claim of a caller of Drain was
+// full does not make the listener believe that more may wait.
+func TestDrainSaysNothingOfWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	l, err := New(Config{Pool: db.Pool, Dispatcher: dispatch.New(), Log: quietLog()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'x', '{}' from generate_series(1, 4)`)
+	for _, tt := range []struct {
+		limit int
+		tally *tally
+		more  bool
+	}{
+		{1, newTally(), false},
+		{1, nil, true},
+		{10, newTally(), true},
+		{10, nil, false},
+	} {
+		if _, _, err := (&looker{l: l}).look(t.Context(), tt.limit, tt.limit, tt.tally); err != nil {
+			t.Fatal(err)
+		}
+		if l.queue.more != tt.more {
+			t.Errorf("a look for %d, for a caller: %t: more may wait: %t", tt.limit, tt.tally != nil, l.queue.more)
+		}
+	}
+}
+
 // TestLargeRecordsAreWrittenInParts: a batch ends where it would be more than
 // the database can take in time, and one that is larger still goes alone.
 func TestLargeRecordsAreWrittenInParts(t *testing.T) {
