@@ -154,13 +154,13 @@ func (ls *leases) renew(ctx context.Context) {
 	}
 	lost := 0
 	for _, e := range events {
-		if !kept.events[e.seq] && e.stillHeld() {
+		if !kept.events[heldEvent{e.seq, e.lease.claim}] && e.stillHeld() {
 			e.lost.Store(true)
 			lost++
 		}
 	}
 	for _, j := range jobs {
-		if !kept.jobs[j.ID] && j.lease.holdsJob(j) {
+		if !kept.jobs[heldJob{j.ID, j.lease.claim}] && j.lease.holdsJob(j) {
 			j.lost.Store(true)
 			lost++
 		}
@@ -187,23 +187,36 @@ func (l *lease) holdsJob(j *job) bool {
 
 // keptLeases says which leases the database extended.
 type keptLeases struct {
-	events map[int64]bool
-	jobs   map[uuid.UUID]bool
+	events map[heldEvent]bool
+	jobs   map[heldJob]bool
 }
 
+// heldEvent and heldJob are what is held under one claim: we may hold the same
+// under a claim that ran out and under its successor.
+type heldEvent struct {
+	seq   int64
+	claim [16]byte
+}
+
+type heldJob struct{ id, claim [16]byte }
+
 func (s *store) renew(ctx context.Context, events []*event, jobs []*job) (keptLeases, error) {
-	kept := keptLeases{map[int64]bool{}, map[uuid.UUID]bool{}}
+	kept := keptLeases{map[heldEvent]bool{}, map[heldJob]bool{}}
 	err := s.tx(ctx, forgetable, func(b *pgx.Batch) {
 		if len(events) > 0 {
 			seqs, claims := fences(events)
 			b.Queue(sqlRenewEvents, seqs, claims, s.lease.Seconds()).Query(func(rows pgx.Rows) error {
-				return each(rows, func(seq int64) { kept.events[seq] = true })
+				var e heldEvent
+				_, err := pgx.ForEachRow(rows, []any{&e.seq, &e.claim}, func() error { kept.events[e] = true; return nil })
+				return err
 			})
 		}
 		if len(jobs) > 0 {
 			ids, claims := jobFences(jobs)
 			b.Queue(sqlRenewDeliveries, ids, claims, s.lease.Seconds()).Query(func(rows pgx.Rows) error {
-				return eachID(rows, func(id uuid.UUID) { kept.jobs[id] = true })
+				var j heldJob
+				_, err := pgx.ForEachRow(rows, []any{&j.id, &j.claim}, func() error { kept.jobs[j] = true; return nil })
+				return err
 			})
 		}
 	})

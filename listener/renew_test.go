@@ -147,8 +147,17 @@ func TestOneDeliveryUnderTwoClaims(t *testing.T) {
 		t.Errorf("announced: old %d, new %d; want %d and %d", answers[old], answers[j], refused, committed)
 	}
 
+	renewed, err := s.renew(t.Context(), []*event{events[0], e}, nil)
+	if err != nil || len(renewed.events) != 1 || !renewed.events[heldEvent{e.seq, e.lease.claim}] {
+		t.Errorf("renewed %v, %v; want the new claim alone", renewed.events, err)
+	}
+
 	if _, err := s.recordEvents(t.Context(), []entry{{event: e, rows: []row{j.ledgerRow(s.lease)}}}); err != nil {
 		t.Fatal(err)
+	}
+	renewed, err = s.renew(t.Context(), nil, []*job{old, j})
+	if err != nil || len(renewed.jobs) != 1 || !renewed.jobs[heldJob{j.ID, j.lease.claim}] {
+		t.Errorf("renewed %v, %v; want the delivery under the new claim alone", renewed.jobs, err)
 	}
 	kept := map[*job]bool{}
 	r := newRecorder(t.Context(), s, quietLog(), func(en entry, ok bool) { kept[en.job] = ok })

@@ -6,4 +6,4 @@ set due_at = clock_timestamp() + $3::float8 * interval '1 second'
 from unnest($1::uuid[], $2::uuid[]) as t (id, claim)
 where d.id = t.id and d.claim = t.claim and d.finished_at is null
   and d.due_at < clock_timestamp() + $3::float8 * interval '1 second'
-returning d.id
+returning d.id, d.claim

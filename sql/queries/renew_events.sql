@@ -5,4 +5,4 @@ set lease_until = clock_timestamp() + $3::float8 * interval '1 second'
 from unnest($1::bigint[], $2::uuid[]) as t (seq, claim)
 where e.seq = t.seq and e.claim = t.claim and e.processed_at is null
   and e.lease_until is distinct from 'infinity'
-returning e.seq
+returning e.seq, e.claim
