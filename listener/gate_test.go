@@ -102,7 +102,7 @@ func TestNoWakeIsLost(t *testing.T) {
 				for i := range 2 {
 					late := a.wait(t, ids[i], 10*time.Second).Sub(committed[i])
 					worst = max(worst, late)
-					if late > time.Second {
+					if late > 5*time.Second { // the sweep is ten minutes away
 						t.Fatalf("round %d: an event came %s after its commit", round, late)
 					}
 				}
