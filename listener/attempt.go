@@ -140,8 +140,8 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 	e := j.event
 	if e == nil {
 		j.outcome = &o
+		defer l.recorder.add(entry{job: j}) // whatever becomes of the log
 		logAttempt(l.log, j)
-		l.recorder.add(entry{job: j})
 		return
 	}
 	e.mu.Lock()
@@ -155,18 +155,27 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 		e.after = append(e.after, j)
 	}
 	e.mu.Unlock()
-	logAttempt(l.log, j)
 	switch {
 	case wait:
 	case parked:
-		l.recorder.add(entry{job: j})
+		defer l.recorder.add(entry{job: j})
 	case last:
-		if e.untouched() {
-			l.giveBack(context.Background(), e, "")
-			return
-		}
-		l.recorder.add(entry{event: e, rows: e.rows(l.store.lease)})
+		defer l.handOver(e)
 	}
+	logAttempt(l.log, j)
+}
+
+// handOver has the outcomes of e recorded, which are complete.
+func (l *Listener) handOver(e *event) {
+	if e.untouched() {
+		l.giveBack(context.Background(), e, "")
+		return
+	}
+	en := entry{event: e, rows: e.rows(l.store.lease)}
+	e.mu.Lock()
+	e.handed = true
+	e.mu.Unlock()
+	l.recorder.add(en)
 }
 
 // untouched reports whether nothing at all came of e, so that the ledger need

@@ -22,6 +22,7 @@ type event struct {
 	tally *tally
 
 	lost atomic.Bool // the lease was taken over
+	over atomic.Bool // counted as done, or let go
 
 	mu      sync.Mutex
 	jobs    []*job
@@ -29,6 +30,7 @@ type event struct {
 	begun   time.Time // when a worker took it; zero before
 	parked  bool      // its jobs are recorded one by one
 	parking bool      // the record of its parking is under way
+	handed  bool      // all of it is with the recorder, or given back
 	after   []*job    // finished meanwhile; recorded once it is
 
 	giantInHand bool // its payload stayed behind and is being read; guarded by the queue
@@ -56,10 +58,12 @@ type job struct {
 	earlier, later *job
 
 	lost atomic.Bool // the lease was taken over
+	over atomic.Bool // counted as done, or let go, where it is on its own
 
 	// Guarded by event.mu where there is an event.
 	announced bool // the ledger was asked to have it as "sending"
 	begun     bool // an attempt was started
+	broken    bool // a panic left it without an outcome: it is left to its lease
 
 	outcome *dispatch.Outcome // nil until it is over
 	took    time.Duration

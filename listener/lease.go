@@ -71,13 +71,14 @@ func (l *lease) dropJob(j *job) (empty bool) {
 }
 
 // park turns an event that is held into deliveries that are held.
-func (l *lease) park(e *event, open []*job) {
+func (l *lease) park(e *event, open []*job) (empty bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.events, e.seq)
 	for _, j := range open {
 		l.jobs[j.ID] = j
 	}
+	return len(l.events)+len(l.jobs) == 0
 }
 
 // leases are all that this listener holds.

@@ -28,19 +28,59 @@ func (l *Listener) worker(ctx context.Context) error {
 func (l *Listener) work(ctx context.Context, w work) {
 	defer func() {
 		if r := recover(); r != nil {
-			l.log.Error("panic; the event is left to its lease", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			switch {
-			case w.event != nil && w.event.stillHeld():
-				l.forget(w.event)
-			case w.job != nil && w.job.event == nil && w.job.lease.holdsJob(w.job):
-				l.forgetJob(w.job)
-			}
+			l.log.Error("panic; what was worked on is left to its lease", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			l.letGo(w)
 		}
 	}()
 	if w.job != nil {
 		l.try(ctx, w.job)
 	} else {
 		l.begin(ctx, w.event)
+	}
+}
+
+// letGo ends the part of w that a panic has left without an outcome. It is
+// renewed no further: whoever comes upon it when its lease has run out has it
+// as the ledger does. The other deliveries of its event go on.
+func (l *Listener) letGo(w work) {
+	j, e := w.job, w.event
+	switch {
+	case j == nil: // its deliveries, if it has any, are nobody's yet
+		l.forget(e)
+		return
+	case j.event == nil:
+		if j.outcome == nil {
+			l.forgetJob(j)
+		}
+		return
+	}
+	e = j.event
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case j.outcome != nil:
+		if e.left == 0 && !e.parked && !e.handed {
+			l.forget(e) // there is none left who would hand it over
+		}
+	case len(e.jobs) == 1 && !e.parked:
+		l.forget(e)
+	default:
+		// What came of the others must be on record, and of this one whether
+		// it was begun.
+		j.broken = true
+		if !e.parked {
+			l.parkNow(e)
+		}
+		e.left--
+		if e.parking {
+			return // recorded sees to it
+		}
+		if j.lease.dropJob(j) {
+			l.leases.remove(j.lease)
+		}
+		if e.left == 0 {
+			l.settle(e, true)
+		}
 	}
 }
 
@@ -86,7 +126,7 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 		l.address(j)
 	}
 	if first := l.queue.planned(jobs); first != nil {
-		l.try(ctx, first)
+		l.work(ctx, work{job: first})
 	}
 }
 
@@ -123,6 +163,9 @@ func (l *Listener) giveBack(ctx context.Context, e *event, why string) {
 
 // forget drops an event that is no longer ours, or no longer of interest.
 func (l *Listener) forget(e *event) {
+	if !e.over.CompareAndSwap(false, true) {
+		return
+	}
 	if e.lease.dropEvent(e) {
 		l.leases.remove(e.lease)
 	}
@@ -133,6 +176,9 @@ func (l *Listener) forget(e *event) {
 
 // forgetJob drops a delivery that is on its own and no longer ours.
 func (l *Listener) forgetJob(j *job) {
+	if !j.over.CompareAndSwap(false, true) {
+		return
+	}
 	if j.lease.dropJob(j) {
 		l.leases.remove(j.lease)
 	}

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
@@ -36,6 +37,12 @@ func (l *Listener) park(e *event) {
 	if e.parked || e.left == 0 || e.begun.IsZero() || time.Since(e.begun) < slow {
 		return
 	}
+	l.parkNow(e)
+}
+
+// parkNow parks e, which has deliveries without an outcome. The caller holds
+// e.mu.
+func (l *Listener) parkNow(e *event) {
 	e.parked, e.parking = true, true
 	en := entry{event: e, rows: e.rows(l.store.lease)}
 	for _, j := range e.jobs {
@@ -65,20 +72,33 @@ func (l *Listener) recorded(en entry, kept bool) {
 	}
 	l.queue.unload(e)
 	if len(en.open) > 0 {
-		e.lease.park(e, en.open)
-		e.mu.Lock()
-		finished := e.after
-		e.parking, e.after = false, nil
-		e.mu.Unlock()
-		for _, j := range finished {
-			l.recorder.add(entry{job: j})
-		}
+		l.parkedNow(e, en.open, kept)
 		return
 	}
 	if e.lease.dropEvent(e) {
 		l.leases.remove(e.lease)
 	}
-	l.settle(e.tally, e.jobs, e.begun, kept)
+	l.settle(e, kept)
+}
+
+// parkedNow notes that e is parked with open, its deliveries without an outcome
+// at the time. From here on they are recorded one by one.
+func (l *Listener) parkedNow(e *event, open []*job, kept bool) {
+	e.mu.Lock()
+	open = slices.DeleteFunc(slices.Clone(open), func(j *job) bool { return j.broken })
+	finished, last := e.after, e.left == 0
+	e.parking, e.after = false, nil
+	empty := e.lease.park(e, open)
+	e.mu.Unlock()
+	if empty {
+		l.leases.remove(e.lease)
+	}
+	for _, j := range finished {
+		l.recorder.add(entry{job: j})
+	}
+	if last {
+		l.settle(e, kept)
+	}
 }
 
 // recordedJob is recorded for a delivery that is on its own. The last one of
@@ -92,7 +112,9 @@ func (l *Listener) recordedJob(j *job, kept bool) {
 	}
 	e := j.event
 	if e == nil {
-		l.settle(j.tally, []*job{j}, time.Now().Add(-j.took), kept)
+		if j.over.CompareAndSwap(false, true) {
+			l.count(j.tally, []*job{j}, time.Now().Add(-j.took), kept)
+		}
 		return
 	}
 	e.mu.Lock()
@@ -100,12 +122,19 @@ func (l *Listener) recordedJob(j *job, kept bool) {
 	last := e.left == 0
 	e.mu.Unlock()
 	if last {
-		l.settle(e.tally, e.jobs, e.begun, kept)
+		l.settle(e, kept)
 	}
 }
 
-// settle counts what is over.
-func (l *Listener) settle(t *tally, jobs []*job, begun time.Time, kept bool) {
+// settle counts e, which is over, once.
+func (l *Listener) settle(e *event, kept bool) {
+	if e.over.CompareAndSwap(false, true) {
+		l.count(e.tally, e.jobs, e.begun, kept)
+	}
+}
+
+// count counts what is over: the deliveries of one event, or one on its own.
+func (l *Listener) count(t *tally, jobs []*job, begun time.Time, kept bool) {
 	worked := kept && !allNotBegun(jobs)
 	if kept {
 		c := classify(jobs)
