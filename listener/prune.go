@@ -5,19 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Pace of the pruner: it looks once a minute, and while there is something to
-// delete it works for at most a twentieth of the time.
+// Pace of the pruner: it looks once a minute while there is something to
+// delete, and works for at most a twentieth of the time. Where there was nothing
+// it comes back after a thousandth of the retention, at the latest when it would
+// begin anew: a database where nothing happens is left alone.
 const (
 	pruneEvery = time.Minute
-	pruneBatch = 500       // rows looked at by one statement
-	pruneShare = 20        // pauses are this many times as long as the batch before
-	pruneAnew  = time.Hour // how often what was passed over is looked at again
+	pruneFirst = 3 * time.Second // the first look is within it
+	pruneLate  = 1000            // what is over may stay so much longer, as a share of its retention
+	pruneBatch = 500             // rows looked at by one statement
+	pruneShare = 20              // pauses are this many times as long as the batch before
+	pruneAnew  = time.Hour       // how often what was passed over is looked at again
 	pruneOnce  = time.Second
 )
 
@@ -35,6 +40,16 @@ type pruner struct {
 
 	from  int64     // everything up to here was looked at
 	begun time.Time // when it last began at the bottom; zero: never
+	next  time.Time // when it looks again
+}
+
+// rest says how long p need not look, after a round that deleted so many rows
+// or ended with an error.
+func (p *pruner) rest(gone int, err error) time.Duration {
+	if gone > 0 || err != nil {
+		return pruneEvery
+	}
+	return min(max(p.keep/pruneLate, pruneEvery), pruneAnew)
 }
 
 // pruned is what one batch came to.
@@ -111,17 +126,14 @@ func (l *Listener) prune(ctx context.Context) {
 		return
 	}
 	// Listeners that were started together do not look in step.
-	next := pruneEvery/60 + rand.N(pruneEvery/12)
-	for {
-		wait(ctx, next)
-		if ctx.Err() != nil {
-			return
-		}
-		next = pruneEvery
+	wait(ctx, pruneFirst/3+rand.N(pruneFirst*2/3))
+	for ctx.Err() == nil {
 		l.pruneRound(all, func(took time.Duration) bool {
 			wait(ctx, pruneShare*took)
 			return ctx.Err() == nil
 		})
+		next := slices.MinFunc(all, func(a, b *pruner) int { return a.next.Compare(b.next) }).next
+		wait(ctx, time.Until(next))
 	}
 }
 
@@ -134,10 +146,15 @@ func (l *Listener) pruneBriefly(ctx context.Context) {
 	})
 }
 
+// pruneRound lets each of all look whose time has come.
 func (l *Listener) pruneRound(all []*pruner, rest func(time.Duration) bool) {
 	for _, p := range all {
 		begun := time.Now()
+		if begun.Before(p.next) {
+			continue
+		}
 		gone, err := p.round(l.store, rest)
+		p.next = time.Now().Add(p.rest(gone, err))
 		if gone > 0 {
 			l.log.Info("deleted what is older than its retention", "table", p.table, "rows", gone, "took", time.Since(begun))
 		}

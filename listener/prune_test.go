@@ -55,6 +55,31 @@ func addDelivery(t *testing.T, db *pgtest.DB, typ, step, state, finished string)
 		from outbox_events where type = $1`, typ, step, state)
 }
 
+// TestPruneRests: a pruner that found nothing does not come back each minute, and
+// keeps nothing for much longer than it was told to.
+func TestPruneRests(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		keep time.Duration
+		gone int
+		err  error
+		want time.Duration
+	}{
+		{"something was deleted", month, 1, nil, time.Minute},
+		{"it did not work", month, 0, context.DeadlineExceeded, time.Minute},
+		{"nothing to delete", month, 0, nil, month / 1000},
+		{"nothing of a long retention", 12 * month, 0, nil, time.Hour},
+		{"nothing of a short one", time.Hour, 0, nil, time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := (&pruner{keep: tt.keep}).rest(tt.gone, tt.err); got != tt.want {
+				t.Errorf("rests for %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
 // TestPruneEvents: what was processed long ago goes, and nothing else.
 func TestPruneEvents(t *testing.T) {
 	t.Parallel()
