@@ -33,7 +33,7 @@ type event struct {
 	handed  bool      // all of it is with the recorder, or given back
 	after   []*job    // finished meanwhile; recorded once it is
 
-	giantInHand bool // its payload stayed behind and is being read; guarded by the queue
+	load load
 }
 
 // job is one delivery on its way to an outcome.
@@ -52,6 +52,8 @@ type job struct {
 	destination string // where it goes; "" where there is nothing to send
 	concurrency int    // most attempts at once there; 0: as many as there are workers for
 
+	load load // where it is on its own
+
 	// Its place among the attempts under way there, guarded by the queue.
 	flying         bool
 	flyingSince    time.Time
@@ -68,6 +70,13 @@ type job struct {
 	outcome *dispatch.Outcome // nil until it is over
 	took    time.Duration
 	wait    time.Duration // until it is due again, where it is not finished
+}
+
+// load is what an event, or a delivery on its own, keeps in memory while it is
+// held. Guarded by the queue.
+type load struct {
+	bytes int  // of its payload, and once it is planned of its contents
+	giant bool // its payload stayed behind in the claim and was read since
 }
 
 // awaited reports whether a caller of Drain or Once waits for j.

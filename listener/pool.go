@@ -115,6 +115,7 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 		l.forget(e)
 		return
 	}
+	e.Payload = nil // the deliveries have what they need of it
 	e.mu.Lock()
 	e.jobs, e.left, e.begun = jobs, len(jobs), time.Now()
 	e.mu.Unlock()
@@ -125,7 +126,7 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 	for _, j := range jobs {
 		l.address(j)
 	}
-	if first := l.queue.planned(jobs); first != nil {
+	if first := l.queue.planned(e, jobs); first != nil {
 		l.work(ctx, work{job: first})
 	}
 }
@@ -170,8 +171,7 @@ func (l *Listener) forget(e *event) {
 		l.leases.remove(e.lease)
 	}
 	e.tally.lost()
-	l.queue.unload(e)
-	l.queue.settled(1, false)
+	l.queue.settled(&e.load, false)
 }
 
 // forgetJob drops a delivery that is on its own and no longer ours.
@@ -183,5 +183,5 @@ func (l *Listener) forgetJob(j *job) {
 		l.leases.remove(j.lease)
 	}
 	j.tally.lost()
-	l.queue.settled(1, false)
+	l.queue.settled(&j.load, false)
 }

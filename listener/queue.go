@@ -3,6 +3,8 @@ package listener
 import (
 	"container/heap"
 	"context"
+	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 )
@@ -25,8 +27,9 @@ type queue struct {
 	mu      sync.Mutex
 	events  fifo[*event]
 	giants  fifo[*event] // those whose payload stayed behind, to be read one by one
-	loaded  int          // giants in hand
-	size    float64      // of a payload, in bytes, of late
+	loaded  int          // giants in memory: no more than there are workers
+	bytes   int          // of payloads and contents that are held
+	size    float64      // of what one keeps, in bytes, of late
 	more    bool         // the last claim was full
 	places  map[string]*destination
 	open    openHeap                  // those that an attempt may begin at
@@ -58,9 +61,10 @@ func newQueue(workers, batch int) *queue {
 func (q *queue) capacity() int { return q.workers + 2*q.batch + q.ahead() }
 
 // ahead is what will be done while claims are on their way, as far as the
-// memory for it goes.
+// memory for it goes: by what one kept of late, or keeps now if that is more.
 func (q *queue) ahead() int {
-	return min(q.pace.ahead(), int(aheadBytes/max(q.size, 1)))
+	now := float64(q.bytes) / float64(max(q.held, 1))
+	return min(q.pace.ahead(), int(aheadBytes/max(q.size, now, 1)))
 }
 
 const aheadBytes = 16 << 20
@@ -95,10 +99,9 @@ func (q *queue) claimed(events []*event) {
 	for _, e := range events {
 		if e.Payload == nil {
 			q.giants.push(e)
-			q.weigh(inlinePayload)
 		} else {
 			q.events.push(e)
-			q.weigh(len(e.Payload))
+			q.keep(&e.load, len(e.Payload))
 		}
 	}
 	q.mu.Unlock()
@@ -111,19 +114,42 @@ func (q *queue) claimedJobs(jobs []*job) {
 	q.held += len(jobs)
 	for _, j := range jobs {
 		q.await(j)
+		q.keep(&j.load, len(j.Content))
 		q.weigh(len(j.Content))
 	}
 	q.mu.Unlock()
 	signal(q.ready)
 }
 
-// weigh notes the size of one payload.
+// weigh notes what one keeps.
 func (q *queue) weigh(bytes int) { q.size += (float64(bytes) - q.size) / 64 }
 
-// planned adds the deliveries of an event that is counted already. It returns
+// keep notes how much l is from here on.
+func (q *queue) keep(l *load, bytes int) {
+	q.bytes += bytes - l.bytes
+	l.bytes = bytes
+}
+
+// contents is how many bytes of content jobs keep; such as have the same text
+// in common keep it once.
+func contents(jobs []*job) (n int) {
+	var last json.RawMessage
+	for _, j := range jobs {
+		if c := j.Content; len(c) > 0 && (len(last) == 0 || &c[0] != &last[0]) {
+			n += len(c)
+			last = c
+		}
+	}
+	return n
+}
+
+// planned adds jobs, the deliveries of e, which is counted already. It returns
 // the first of them where that may begin at once; its worker then does it.
-func (q *queue) planned(jobs []*job) *job {
+func (q *queue) planned(e *event, jobs []*job) *job {
+	n := contents(jobs)
 	q.mu.Lock()
+	q.keep(&e.load, n)
+	q.weigh(n)
 	var first *job
 	if j := jobs[0]; len(q.open) == 0 && q.begin(j) {
 		first, jobs = j, jobs[1:]
@@ -264,7 +290,7 @@ const recently = 5 * time.Second
 
 // overflow takes out what waits for slow destinations where it would keep
 // others waiting: when a destination that does not answer has a good part of
-// everything that may be held. Where no other destination was used of late it may
+// everything that may be held, or the memory that giants wait for. Where no other destination was used of late it may
 // be that all events go there: then it is done only while there is no answer at
 // all and more may wait than there is room for, once a second, and for longer. It
 // returns nothing that somebody waits for.
@@ -276,13 +302,15 @@ func (q *queue) overflow() (out []putOff) {
 	}
 	now := time.Now()
 	for d := range q.blocked {
-		if len(d.waiting) <= q.capacity()/8 || !d.slow(now) {
+		crowds := len(d.waiting) > q.capacity()/8
+		stuck := q.giants.len() > 0 && q.loaded >= q.workers && slices.ContainsFunc(d.waiting, ofGiant)
+		if !crowds && !stuck || !d.slow(now) {
 			continue
 		}
 		limit := lastPutOff
 		if !q.others(d, now) {
 			limit = longPutOff
-			if now.Sub(d.heard) < silence || now.Sub(d.relieved) < relieveEvery || !q.more && q.held < q.capacity() {
+			if now.Sub(d.heard) < silence || now.Sub(d.relieved) < relieveEvery || !q.more && q.held < q.capacity() && !stuck {
 				continue
 			}
 		}
@@ -327,24 +355,22 @@ func (q *queue) others(d *destination, now time.Time) bool {
 	return false
 }
 
-// unload notes that e is not in hand any more.
-func (q *queue) unload(e *event) {
+// ofGiant reports whether j keeps a giant in memory.
+func ofGiant(j *job) bool { return j.event != nil && j.event.load.giant }
+
+// settled notes that one of what was claimed is on record or given back, what
+// it kept, and whether anything was done for it.
+func (q *queue) settled(l *load, worked bool) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if e.giantInHand {
-		e.giantInHand = false
+	q.held--
+	q.keep(l, 0)
+	if l.giant {
+		l.giant = false
 		q.loaded--
 		signal(q.ready)
 	}
-}
-
-// settled notes that n of what was claimed are on record or given back, and
-// whether anything was done for them.
-func (q *queue) settled(n int, worked bool) {
-	q.mu.Lock()
-	q.held -= n
 	if worked {
-		q.pace.done(n)
+		q.pace.done(1)
 	}
 	q.mu.Unlock()
 	signal(q.freed)
@@ -404,7 +430,7 @@ func (q *queue) next() (work, bool) {
 	if q.loaded < q.workers {
 		if e, ok := q.giants.pop(); ok {
 			q.loaded++
-			e.giantInHand = true
+			e.load.giant = true
 			return work{event: e}, true
 		}
 	}

@@ -70,7 +70,6 @@ func (l *Listener) recorded(en entry, kept bool) {
 			l.noteDue(time.Duration(*r.dueIn * float64(time.Second)))
 		}
 	}
-	l.queue.unload(e)
 	if len(en.open) > 0 {
 		l.parkedNow(e, en.open, kept)
 		return
@@ -113,7 +112,7 @@ func (l *Listener) recordedJob(j *job, kept bool) {
 	e := j.event
 	if e == nil {
 		if j.over.CompareAndSwap(false, true) {
-			l.count(j.tally, []*job{j}, time.Now().Add(-j.took), kept)
+			l.count(j.tally, []*job{j}, &j.load, time.Now().Add(-j.took), kept)
 		}
 		return
 	}
@@ -129,12 +128,12 @@ func (l *Listener) recordedJob(j *job, kept bool) {
 // settle counts e, which is over, once.
 func (l *Listener) settle(e *event, kept bool) {
 	if e.over.CompareAndSwap(false, true) {
-		l.count(e.tally, e.jobs, e.begun, kept)
+		l.count(e.tally, e.jobs, &e.load, e.begun, kept)
 	}
 }
 
 // count counts what is over: the deliveries of one event, or one on its own.
-func (l *Listener) count(t *tally, jobs []*job, begun time.Time, kept bool) {
+func (l *Listener) count(t *tally, jobs []*job, size *load, begun time.Time, kept bool) {
 	worked := kept && !allNotBegun(jobs)
 	if kept {
 		c := classify(jobs)
@@ -145,7 +144,7 @@ func (l *Listener) count(t *tally, jobs []*job, begun time.Time, kept bool) {
 	} else {
 		t.lost()
 	}
-	l.queue.settled(1, worked)
+	l.queue.settled(size, worked)
 	l.batch.flush(l.queue.holds() == 0)
 }
 
