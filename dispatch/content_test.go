@@ -34,6 +34,32 @@ func TestSMSValidate(t *testing.T) {
 	}
 }
 
+func TestPromptValidate(t *testing.T) {
+	many := map[string]int{}
+	for i := range MaxPromptFields + 1 {
+		many[fmt.Sprint("field", i)] = 0
+	}
+	for _, tt := range []struct {
+		name   string
+		prompt Prompt
+		want   string // a part of the sentence; "" means valid
+	}{
+		{"the least", Prompt{Instructions: "Say something."}, ""},
+		{"everything", Prompt{Model: "gpt-5-mini", Instructions: "Sum it up.", Input: "a\x00b", Fields: map[string]int{"summary": 200, "mood_1": 0}}, ""},
+		{"no instructions", Prompt{Input: "x"}, `"instructions"`},
+		{"blank instructions", Prompt{Instructions: " \n"}, `"instructions"`},
+		{"half a character", Prompt{Instructions: "x", Input: "\xff"}, "UTF-8"},
+		{"too much", Prompt{Instructions: "x", Input: strings.Repeat("x", MaxPromptText+1)}, "262144"},
+		{"a sentence for a model", Prompt{Instructions: "x", Model: "the best one"}, `"model"`},
+		{"many fields", Prompt{Instructions: "x", Fields: many}, "21 fields"},
+		{"a name that is none", Prompt{Instructions: "x", Fields: map[string]int{"a.b": 1}}, "name"},
+		{"a name of nothing", Prompt{Instructions: "x", Fields: map[string]int{"": 1}}, "name"},
+		{"a limit below nothing", Prompt{Instructions: "x", Fields: map[string]int{"a": -1}}, "limit"},
+	} {
+		t.Run(tt.name, func(t *testing.T) { wantRefusal(t, tt.prompt.Validate(), tt.want) })
+	}
+}
+
 func TestEmailValidate(t *testing.T) {
 	to := []string{"ann@example.com"}
 	many := make([]string, 101)

@@ -52,6 +52,7 @@ var elsewhere = map[string][]string{
 	"github.com/goccy/go-yaml":      {"dispatch/routes"},
 	"github.com/expr-lang/expr":     {"dispatch/routes"},
 	"github.com/sashabaranov/":      {"dispatch/openai"},
+	"github.com/sony/":              {"dispatch/openai"},
 	"github.com/nyaruka/":           {"dispatch/render"},
 	"github.com/standard-webhooks/": nil,
 	"github.com/arran4/":            nil, // it writes line breaks through
