@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/httpsend"
 	"github.com/outbox-listener/outbox-listener/dispatch/sink"
 	"github.com/outbox-listener/outbox-listener/dispatch/smtp"
 	"github.com/outbox-listener/outbox-listener/dispatch/twilio"
@@ -89,7 +90,7 @@ func newChannels(c *config, log *slog.Logger) (*channels, configError) {
 		add(dispatch.ChannelEmail, s, policy, err)
 	}
 	if len(c.missing(dispatch.ChannelWebhook)) == 0 {
-		s, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{c.Webhook.Secret}, AllowCIDRs: c.Webhook.Allow, AllowHTTP: c.Webhook.AllowHTTP, UserAgent: "outbox-listener/" + version()})
+		s, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{c.Webhook.Secret}, Reach: httpsend.Reach{AllowCIDRs: c.Webhook.Allow, AllowHTTP: c.Webhook.AllowHTTP}, UserAgent: "outbox-listener/" + version()})
 		add(dispatch.ChannelWebhook, s, webhook.Policy, err)
 	}
 	slices.Sort(out.names)

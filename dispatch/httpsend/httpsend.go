@@ -5,6 +5,7 @@ package httpsend
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,9 +49,10 @@ type Response struct {
 // anything that the other side wrote.
 //
 // Go's transport sends some requests a second time when a reused connection
-// dies. Do takes from it what it needs for that: GetBody and the idempotency
-// headers. Redirects are never followed. req itself is left as it was, but
-// for its body, which is consumed.
+// dies. Do takes from it what it needs for that: GetBody, and where there is no
+// body, the spelling of the idempotency headers that it looks for. What remains
+// is a GET, whose client has to be one from Reach. Redirects are never
+// followed. req itself is left as it was, but for its body, which is consumed.
 func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int64) (*Response, *dispatch.Error) {
 	if maxBody <= 0 {
 		maxBody = DefaultMaxBody
@@ -59,9 +61,10 @@ func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int
 	once := req.WithContext(httptrace.WithClientTrace(req.Context(), traceInto(&left)))
 	once.GetBody = nil
 	for _, name := range replayed {
-		if once.Header[name] != nil {
+		if v := once.Header[name]; v != nil {
 			once.Header = once.Header.Clone()
 			delete(once.Header, name)
+			once.Header[strings.ToLower(name)] = v
 		}
 	}
 
@@ -112,7 +115,10 @@ func failure(ch dispatch.Channel, req *http.Request, err error, left bool) *disp
 		// The address that a name has led to is not for the person who chose
 		// the name to learn.
 		e.Kind = dispatch.Rejected
-		text = "the address or port is not one that may be called"
+		text = "not called: the address or port is not one that may be called"
+		if c, ok := errors.AsType[*cause](err); ok {
+			text = c.text
+		}
 	case left:
 		e.Kind = dispatch.Unknown
 	}
@@ -153,4 +159,22 @@ func clip(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// Destination names the place that a URL leads to, for dispatch.Addressed: its
+// host and port in lower case, or "" where it cannot be read.
+func Destination(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Host)
+}
+
+// ContentType returns the media type of a body for which none is named.
+func ContentType(body string) string {
+	if json.Valid([]byte(body)) {
+		return "application/json"
+	}
+	return "text/plain; charset=utf-8"
 }

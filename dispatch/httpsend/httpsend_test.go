@@ -216,8 +216,8 @@ func TestDoFailures(t *testing.T) {
 	}
 }
 
-// The transport would send a POST with an idempotency header, or one whose
-// body it can get again, a second time.
+// The transport would send a POST with an idempotency header whose body it can
+// get again a second time.
 func TestDoSendsOnceOnDeadKeepAlive(t *testing.T) {
 	for _, end := range []string{"FIN", "RST"} {
 		t.Run(end, func(t *testing.T) {

@@ -3,14 +3,14 @@ package httpsend
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
-// KindOf says what an HTTP status means where the receiver tells repeated
-// deliveries apart by their id: "" for the 2xx, which are no failure. A
-// provider that cannot tell them apart needs a table of its own for the 5xx.
+// KindOf says what an HTTP status means where a second request does no harm:
+// "" for the 2xx, which are no failure. Elsewhere it is KindOfOnce.
 func KindOf(status int) dispatch.Kind {
 	if status >= 200 && status <= 299 {
 		return ""
@@ -29,7 +29,7 @@ func KindOf(status int) dispatch.Kind {
 		598, 599: // the same from other proxies
 		return dispatch.Unknown
 
-	case http.StatusNotImplemented, // 501: it does not take POST
+	case http.StatusNotImplemented, // 501: it does not know the method
 		http.StatusHTTPVersionNotSupported: // 505
 		return dispatch.Rejected
 	}
@@ -40,6 +40,36 @@ func KindOf(status int) dispatch.Kind {
 	// 4xx: the same request gets the same answer; 410 says so outright.
 	// Anything else is not an answer to a POST.
 	return dispatch.Rejected
+}
+
+// KindOfOnce says what an HTTP status means where a second request does harm.
+// It differs from KindOf in the 5xx: a server that failed (500) or a gateway
+// that could not read the answer (502) may have done the work before. Only 503,
+// which says that the request is not handled now (RFC 9110, 15.6.4), and what
+// Cloudflare answers when it did not get through to the server behind it
+// (521, 523, 525, 526) say that nothing happened.
+func KindOfOnce(status int) dispatch.Kind {
+	kind := KindOf(status)
+	if kind != dispatch.Down || status < 500 {
+		return kind
+	}
+	switch status {
+	case http.StatusServiceUnavailable, 521, 523, 525, 526:
+		return dispatch.Down
+	}
+	return dispatch.Unknown
+}
+
+// Meaning says a status that is no success in words.
+func Meaning(status int) string {
+	text := http.StatusText(status)
+	switch {
+	case status >= 300 && status <= 399:
+		return strings.TrimSpace(text + " (redirects are not followed)")
+	case text == "":
+		return "an unusual answer"
+	}
+	return text
 }
 
 // RetryAfter returns how long a reply asks to wait: Retry-After-Ms, or

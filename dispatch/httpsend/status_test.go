@@ -46,6 +46,28 @@ func TestKindOf(t *testing.T) {
 	}
 }
 
+func TestKindOfOnce(t *testing.T) {
+	for status := 100; status < 700; status++ {
+		want := KindOf(status)
+		switch status {
+		case 503, 521, 523, 525, 526: // nothing happened
+		default:
+			if want == dispatch.Down && status >= 500 {
+				want = dispatch.Unknown
+			}
+		}
+		if got := KindOfOnce(status); got != want {
+			t.Errorf("KindOfOnce(%d) = %q, want %q", status, got, want)
+		}
+	}
+	for status, want := range map[int]dispatch.Kind{200: "", 404: dispatch.Rejected, 408: dispatch.Down, 429: dispatch.Throttled,
+		500: dispatch.Unknown, 502: dispatch.Unknown, 503: dispatch.Down, 504: dispatch.Unknown, 522: dispatch.Unknown, 523: dispatch.Down} {
+		if got := KindOfOnce(status); got != want {
+			t.Errorf("KindOfOnce(%d) = %q, want %q", status, got, want)
+		}
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	in := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }

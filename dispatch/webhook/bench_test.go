@@ -4,7 +4,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +47,7 @@ func BenchmarkSend(b *testing.B) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	defer receiver.Close()
-	s, err := New(Config{Secrets: []dispatch.Secret{dispatch.Secret(secret('k', 32))}, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	s, err := New(Config{Secrets: []dispatch.Secret{dispatch.Secret(secret('k', 32))}, Reach: loopback})
 	if err != nil {
 		b.Fatal(err)
 	}

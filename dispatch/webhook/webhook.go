@@ -5,13 +5,9 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -31,16 +27,8 @@ type Config struct {
 	// needed.
 	Secrets []dispatch.Secret
 
-	// AllowCIDRs are networks that may be called although they are private,
-	// loopback or otherwise reserved. In them every port is open, and plain
-	// http. Networks with NAT64 need 64:ff9b::/96 here.
-	//
-	// Everywhere else only the ports 443 and 8443 are open, and 80 with
-	// AllowHTTP.
-	AllowCIDRs []netip.Prefix
-
-	// AllowHTTP allows plain http to public addresses too.
-	AllowHTTP bool
+	// Reach says where webhooks may go.
+	Reach httpsend.Reach
 
 	// UserAgent is sent where the webhook sets none of its own. "" means
 	// "outbox-listener".
@@ -48,8 +36,6 @@ type Config struct {
 
 	// Now gives the time of the signature. nil means time.Now.
 	Now func() time.Time
-
-	resolver *net.Resolver // for tests; nil means the system's
 }
 
 // Sender is the sender of dispatch.ChannelWebhook.
@@ -57,9 +43,7 @@ type Sender struct {
 	keys      [][]byte
 	userAgent string
 	now       func() time.Time
-	https     *http.Client
-	http      *http.Client // reaches less: see guard
-	plain     bool         // AllowHTTP
+	client    *http.Client
 }
 
 // New returns a Sender. Its error names the variable that has to be mended,
@@ -69,18 +53,11 @@ func New(cfg Config) (*Sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("OUTBOX_WEBHOOK_SECRET: %w", err)
 	}
-	overHTTPS := guard{allow: cfg.AllowCIDRs, public: publicHTTPS}
-	overHTTP := guard{allow: cfg.AllowCIDRs}
-	if cfg.AllowHTTP {
-		overHTTP.public = publicHTTP
-	}
 	s := &Sender{
 		keys:      keys,
 		userAgent: cfg.UserAgent,
 		now:       cfg.Now,
-		https:     client(overHTTPS, cfg.resolver),
-		http:      client(overHTTP, cfg.resolver),
-		plain:     cfg.AllowHTTP,
+		client:    cfg.Reach.Client(),
 	}
 	if s.userAgent == "" {
 		s.userAgent = "outbox-listener"
@@ -98,11 +75,7 @@ func (s *Sender) Destination(d *dispatch.Delivery) string {
 	if err != nil {
 		return ""
 	}
-	u, err := url.Parse(w.URL)
-	if err != nil {
-		return ""
-	}
-	return strings.ToLower(u.Host)
+	return httpsend.Destination(w.URL)
 }
 
 // Send implements dispatch.Sender. Any 2xx means that the webhook was taken.
@@ -118,13 +91,9 @@ func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Recei
 	if err != nil {
 		return dispatch.Receipt{}, rejected(err)
 	}
-	client := s.https
-	if req.URL.Scheme == "http" {
-		client = s.http
-	}
-	res, e := httpsend.Do(client, dispatch.ChannelWebhook, req, 0)
+	res, e := httpsend.Do(s.client, dispatch.ChannelWebhook, req, 0)
 	if e != nil {
-		return dispatch.Receipt{}, s.explain(e, req.URL)
+		return dispatch.Receipt{}, e
 	}
 	kind := httpsend.KindOf(res.Status)
 	if kind == "" {
@@ -134,7 +103,7 @@ func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Recei
 		Channel: dispatch.ChannelWebhook,
 		Kind:    kind,
 		Status:  res.Status,
-		Err:     fmt.Errorf("POST %s: %s", req.URL.Host, meaning(res.Status)),
+		Err:     fmt.Errorf("POST %s: %s", req.URL.Host, httpsend.Meaning(res.Status)),
 	}
 	if kind != dispatch.Rejected {
 		e.RetryAfter = httpsend.RetryAfter(res.Header, s.now())
@@ -149,7 +118,7 @@ func (s *Sender) request(ctx context.Context, d *dispatch.Delivery, w dispatch.W
 	if err != nil {
 		return nil, errors.New("the URL cannot be used") // err has all of it
 	}
-	req.Header.Set("Content-Type", contentType(w.Body))
+	req.Header.Set("Content-Type", httpsend.ContentType(w.Body))
 	req.Header.Set("User-Agent", s.userAgent)
 	for name, value := range w.Headers {
 		req.Header.Set(name, value)
@@ -159,38 +128,6 @@ func (s *Sender) request(ctx context.Context, d *dispatch.Delivery, w dispatch.W
 	req.Header.Set("Webhook-Timestamp", fmt.Sprint(now.Unix()))
 	req.Header.Set("Webhook-Signature", sign(s.keys, id, now, w.Body))
 	return req, nil
-}
-
-func contentType(body string) string {
-	if json.Valid([]byte(body)) {
-		return "application/json"
-	}
-	return "text/plain; charset=utf-8"
-}
-
-// explain adds to a refused address what would allow it.
-func (s *Sender) explain(e *dispatch.Error, u *url.URL) *dispatch.Error {
-	if e.Kind != dispatch.Rejected {
-		return e
-	}
-	text := "POST %s: not called: the address is private or reserved, or the port is none of those open to webhooks"
-	if u.Scheme == "http" && !s.plain {
-		text = "POST %s: not called: plain http is not allowed to this address"
-	}
-	e.Err = fmt.Errorf(text, u.Host)
-	return e
-}
-
-// meaning says a status in words.
-func meaning(status int) string {
-	text := http.StatusText(status)
-	switch {
-	case status >= 300 && status <= 399:
-		return strings.TrimSpace(text + " (redirects are not followed)")
-	case text == "":
-		return "an unusual answer"
-	}
-	return text
 }
 
 func rejected(err error) *dispatch.Error {

@@ -5,19 +5,22 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/httpsend"
 	"github.com/outbox-listener/outbox-listener/dispatch/sendertest"
 	"github.com/outbox-listener/outbox-listener/internal/standin"
 )
+
+var loopback = httpsend.Reach{AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 
 // setup returns a receiver and a sender that may call it.
 func setup(t *testing.T) (*standin.Webhook, *Sender) {
@@ -27,11 +30,11 @@ func setup(t *testing.T) (*standin.Webhook, *Sender) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { receiver.Close() })
-	s, err := New(Config{Secrets: []dispatch.Secret{dispatch.Secret(secret('a', 32))}, AllowCIDRs: prefixes("127.0.0.0/8")})
+	s, err := New(Config{Secrets: []dispatch.Secret{dispatch.Secret(secret('a', 32))}, Reach: loopback})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.http.CloseIdleConnections)
+	t.Cleanup(s.client.CloseIdleConnections)
 	return receiver, s
 }
 
@@ -61,11 +64,11 @@ func TestSuite(t *testing.T) {
 	sendertest.Run(t, sendertest.Suite{
 		Channel: dispatch.ChannelWebhook,
 		New: func(t *testing.T) dispatch.Sender {
-			s, err := New(Config{Secrets: []dispatch.Secret{dispatch.Secret(secret('a', 32))}, AllowCIDRs: prefixes("127.0.0.0/8")})
+			s, err := New(Config{Secrets: []dispatch.Secret{dispatch.Secret(secret('a', 32))}, Reach: loopback})
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(s.http.CloseIdleConnections)
+			t.Cleanup(s.client.CloseIdleConnections)
 			return s
 		},
 		Delivery: func() *dispatch.Delivery { return delivery(url) },
@@ -207,8 +210,8 @@ func TestSendWhileSecretsRotate(t *testing.T) {
 		}
 		defer receiver.Close()
 		s, err := New(Config{
-			Secrets:    []dispatch.Secret{dispatch.Secret(secret('a', 32) + " " + secret('b', 32))},
-			AllowCIDRs: prefixes("127.0.0.1/32"),
+			Secrets: []dispatch.Secret{dispatch.Secret(secret('a', 32) + " " + secret('b', 32))},
+			Reach:   loopback,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -216,13 +219,13 @@ func TestSendWhileSecretsRotate(t *testing.T) {
 		if _, err := s.Send(t.Context(), delivery(receiver.URL())); err != nil {
 			t.Errorf("receiver with key %c: %v", key, err)
 		}
-		s.http.CloseIdleConnections()
+		s.client.CloseIdleConnections()
 	}
 }
 
 func TestSendWithTheWrongSecret(t *testing.T) {
 	receiver, _ := setup(t)
-	s, err := New(Config{Secrets: []dispatch.Secret{dispatch.Secret(secret('b', 32))}, AllowCIDRs: prefixes("127.0.0.1/32")})
+	s, err := New(Config{Secrets: []dispatch.Secret{dispatch.Secret(secret('b', 32))}, Reach: loopback})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,34 +235,6 @@ func TestSendWithTheWrongSecret(t *testing.T) {
 	}
 	if _, refused := receiver.Requests(); refused != 1 || len(receiver.Received()) != 0 {
 		t.Errorf("refused %d, received %d", refused, len(receiver.Received()))
-	}
-}
-
-func TestSendOverTLS(t *testing.T) {
-	receiver, s := setup(t)
-	for _, h2 := range []bool{false, true} {
-		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if (r.ProtoMajor == 2) != h2 {
-				t.Errorf("came over %s", r.Proto)
-			}
-			receiver.ServeHTTP(w, r)
-		}))
-		srv.EnableHTTP2 = h2
-		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
-		srv.StartTLS()
-
-		_, err := s.Send(t.Context(), delivery(srv.URL))
-		if e, _ := errors.AsType[*dispatch.Error](err); e == nil || e.Kind != dispatch.Down {
-			t.Errorf("a certificate of nobody we know: %v, want down", err)
-		}
-		trusting := s.https.Transport.(*http.Transport)
-		trusting.TLSClientConfig.RootCAs = srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-		if _, err := s.Send(t.Context(), delivery(srv.URL)); err != nil {
-			t.Errorf("HTTP/2 %t: %v", h2, err)
-		}
-		trusting.CloseIdleConnections()
-		trusting.TLSClientConfig.RootCAs = nil
-		srv.Close()
 	}
 }
 

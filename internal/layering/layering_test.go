@@ -56,7 +56,7 @@ var elsewhere = map[string][]string{
 	"github.com/nyaruka/":           {"dispatch/render"},
 	"github.com/standard-webhooks/": nil,
 	"github.com/arran4/":            nil, // it writes line breaks through
-	"code.dny.dev/ssrf":             {"dispatch/webhook", "dispatch/httpsend"},
+	"code.dny.dev/ssrf":             {"dispatch/httpsend"},
 	"github.com/coreos/go-systemd/": {"cmd/listener"},
 }
 

@@ -1,11 +1,15 @@
-package webhook
+package httpsend
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
 	"io"
+	"log"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
@@ -16,11 +20,9 @@ import (
 	"code.dny.dev/ssrf"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
-	"github.com/outbox-listener/outbox-listener/dispatch/sendertest"
-	"github.com/outbox-listener/outbox-listener/internal/standin"
 )
 
-// Addresses that no webhook may reach unless it is told to.
+// Addresses that nothing may reach unless it is told to.
 var hostile = []string{
 	// this machine
 	"127.0.0.1", "127.0.0.2", "127.1.2.3", "127.255.255.254", "0.0.0.0", "0.1.2.3", "::1", "::",
@@ -166,13 +168,10 @@ func loopback(t *testing.T, addr string) (port string, came *atomic.Int32) {
 
 // Every way to write this machine into a URL, with a server there that must
 // never hear of it.
-func TestSendReachesNothingInside(t *testing.T) {
+func TestReachNothingInside(t *testing.T) {
 	port, came := loopback(t, "127.0.0.1:0")
 	dns := &fakeDNS{answer: func(string) []netip.Addr { return nil }}
-	s, err := New(Config{Secrets: []dispatch.Secret{dispatch.Secret(secret('a', 32))}, AllowHTTP: true, resolver: dns.resolver()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := Reach{AllowHTTP: true, resolver: dns.resolver()}.Client()
 	literals := map[string]bool{}
 	for _, a := range hostile {
 		if strings.Contains(a, "%") {
@@ -198,14 +197,20 @@ func TestSendReachesNothingInside(t *testing.T) {
 			wg.Go(func() {
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
-				_, err := s.Send(ctx, sendertest.NewDelivery(dispatch.ChannelWebhook, u, dispatch.Webhook{URL: u, Body: "{}"}))
-				e, ok := errors.AsType[*dispatch.Error](err)
-				switch {
-				case !ok:
-					t.Errorf("%s: %v", u, err)
-				case e.Kind == dispatch.Rejected, !literals[host] && e.Kind == dispatch.Down: // a name that does not resolve
-				default:
-					t.Errorf("%s: %v, want rejected", u, e)
+				for _, body := range []string{"{}", ""} {
+					req, err := http.NewRequestWithContext(ctx, http.MethodPost, u, strings.NewReader(body))
+					if err != nil {
+						t.Error(err)
+						continue
+					}
+					_, e := Do(c, dispatch.ChannelWebhook, req, 0)
+					switch {
+					case e == nil:
+						t.Errorf("%s: answered", u)
+					case e.Kind == dispatch.Rejected, !literals[host] && e.Kind == dispatch.Down: // a name that does not resolve
+					default:
+						t.Errorf("%s: %v, want rejected", u, e)
+					}
 				}
 			})
 		}
@@ -216,25 +221,15 @@ func TestSendReachesNothingInside(t *testing.T) {
 	}
 }
 
-func TestSendAgainstRebinding(t *testing.T) {
-	receiver, err := standin.NewWebhook(secret('a', 32))
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestReachAgainstRebinding(t *testing.T) {
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer receiver.Close()
-	_, port, _ := net.SplitHostPort(strings.TrimPrefix(receiver.URL(), "http://"))
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(receiver.URL, "http://"))
 	_, came := loopback(t, "127.0.0.2:"+port) // what a rebinding name is after
 
 	var answer []netip.Addr
 	dns := &fakeDNS{answer: func(string) []netip.Addr { return answer }}
-	s, err := New(Config{
-		Secrets:    []dispatch.Secret{dispatch.Secret(secret('a', 32))},
-		AllowCIDRs: prefixes("127.0.0.1/32"),
-		resolver:   dns.resolver(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := Reach{AllowCIDRs: prefixes("127.0.0.1/32"), resolver: dns.resolver()}.Client()
 	for _, tt := range []struct {
 		addrs []string
 		want  dispatch.Kind // "" means taken
@@ -250,19 +245,17 @@ func TestSendAgainstRebinding(t *testing.T) {
 		{[]string{"127.0.0.1", "127.0.0.2"}, ""},
 		{[]string{"127.0.0.2"}, dispatch.Rejected},
 	} {
-		s.http.CloseIdleConnections()
+		c.CloseIdleConnections()
 		answer = nil
 		for _, a := range tt.addrs {
 			answer = append(answer, netip.MustParseAddr(a))
 		}
-		u := "http://rebind.example:" + port + "/hook"
-		_, err := s.Send(t.Context(), sendertest.NewDelivery(dispatch.ChannelWebhook, u, dispatch.Webhook{URL: u, Body: "{}"}))
-		e, _ := errors.AsType[*dispatch.Error](err)
+		_, e := Do(c, dispatch.ChannelWebhook, post(t, t.Context(), "http://rebind.example:"+port+"/hook"), 0)
 		switch {
-		case tt.want == "" && err != nil:
-			t.Errorf("%s: %v", tt.addrs, err)
+		case tt.want == "" && e != nil:
+			t.Errorf("%s: %v", tt.addrs, e)
 		case tt.want != "" && (e == nil || e.Kind != tt.want):
-			t.Errorf("%s: %v, want %s", tt.addrs, err, tt.want)
+			t.Errorf("%s: %v, want %s", tt.addrs, e, tt.want)
 		case e != nil:
 			for _, a := range tt.addrs {
 				if strings.Contains(e.Error(), a) {
@@ -273,6 +266,106 @@ func TestSendAgainstRebinding(t *testing.T) {
 	}
 	if n := came.Load(); n != 0 {
 		t.Errorf("%d connections reached 127.0.0.2", n)
+	}
+}
+
+func TestReachOverTLS(t *testing.T) {
+	for _, tt := range []struct {
+		body  string
+		major int // of the version with a server that speaks both
+	}{{"{}", 2}, {"", 1}} {
+		for _, h2 := range []bool{false, true} {
+			want := 1
+			if h2 {
+				want = tt.major
+			}
+			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if got, _ := io.ReadAll(r.Body); r.ProtoMajor != want || string(got) != tt.body {
+					t.Errorf("body %q: %q came over %s, want version %d", tt.body, got, r.Proto, want)
+				}
+			}))
+			srv.EnableHTTP2 = h2
+			srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+			srv.StartTLS()
+			defer srv.Close()
+			local := prefixes("127.0.0.0/8")
+			request := func() *http.Request {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, srv.URL, strings.NewReader(tt.body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return req
+			}
+			if _, e := Do(Reach{AllowCIDRs: local}.Client(), dispatch.ChannelHTTP, request(), 0); e == nil || e.Kind != dispatch.Down {
+				t.Errorf("a certificate of nobody we know: %v, want down", e)
+			}
+			c := Reach{AllowCIDRs: local, roots: srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}.Client()
+			if _, e := Do(c, dispatch.ChannelHTTP, request(), 0); e != nil {
+				t.Errorf("HTTP/2 %t: %v", h2, e)
+			}
+			c.CloseIdleConnections()
+		}
+	}
+}
+
+// Whatever the method and headers, a server that takes a request and closes
+// the connection gets it once.
+func TestReachSendsOnceOnDeadKeepAlive(t *testing.T) {
+	for _, tt := range []struct {
+		method, body, header string
+	}{
+		{"GET", "", ""},
+		{"GET", "", "Idempotency-Key"},
+		{"DELETE", "", "Idempotency-Key"},
+		{"POST", "", "Idempotency-Key"},
+		{"POST", "", "X-Idempotency-Key"},
+		{"POST", "{}", "Idempotency-Key"},
+		{"PUT", "{}", "X-Idempotency-Key"},
+	} {
+		t.Run(tt.method+" "+tt.body+" "+tt.header, func(t *testing.T) {
+			var taken, keys atomic.Int32
+			url := raw(t, func(c net.Conn, r *bufio.Reader) {
+				for {
+					req, err := http.ReadRequest(r)
+					if err != nil {
+						return
+					}
+					io.Copy(io.Discard, req.Body)
+					if tt.header != "" && req.Header.Get(tt.header) == "k" {
+						keys.Add(1)
+					}
+					if taken.Add(1) > 3 { // three warm it up, whatever is kept
+						c.(*net.TCPConn).SetLinger(0)
+						return
+					}
+					io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				}
+			})
+			c := Reach{AllowCIDRs: prefixes("127.0.0.0/8")}.Client()
+			defer c.CloseIdleConnections()
+			for n := range 4 {
+				req, err := http.NewRequestWithContext(t.Context(), tt.method, url, strings.NewReader(tt.body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tt.header != "" {
+					req.Header.Set(tt.header, "k")
+				}
+				_, e := Do(c, dispatch.ChannelHTTP, req, 0)
+				if n < 3 && e != nil {
+					t.Fatal(e)
+				}
+				if n == 3 && (e == nil || e.Kind != dispatch.Unknown) {
+					t.Errorf("Do = %v, want unknown", e)
+				}
+			}
+			if taken.Load() != 4 {
+				t.Errorf("taken %d times, want 4", taken.Load())
+			}
+			if tt.header != "" && keys.Load() != 4 {
+				t.Errorf("%s came %d times, want 4", tt.header, keys.Load())
+			}
+		})
 	}
 }
 
