@@ -8,6 +8,7 @@ import (
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/dispatch/httpsend"
+	"github.com/outbox-listener/outbox-listener/dispatch/openai"
 	"github.com/outbox-listener/outbox-listener/dispatch/sink"
 	"github.com/outbox-listener/outbox-listener/dispatch/smtp"
 	"github.com/outbox-listener/outbox-listener/dispatch/twilio"
@@ -31,6 +32,8 @@ func (c *config) missing(ch dispatch.Channel) []string {
 			{"SMTP_USER", user || !pass}, {"SMTP_PASS", pass || !user}}
 	case dispatch.ChannelWebhook:
 		needs = []need{{"OUTBOX_WEBHOOK_SECRET", c.Webhook.Secret != ""}}
+	case dispatch.ChannelOpenAI:
+		needs = []need{{"OPENAI_API_KEY", c.OpenAI.Key != ""}}
 	}
 	var names []string
 	for _, n := range needs {
@@ -45,14 +48,16 @@ func (c *config) missing(ch dispatch.Channel) []string {
 // enough for the workers, and fewer than servers commonly allow one client.
 const mailConns = 8
 
-// providers are the channels that may be left unconfigured.
+// providers are the channels whose absence is warned about. That of a model is
+// not: routes then have their templates.
 var providers = []dispatch.Channel{dispatch.ChannelSMS, dispatch.ChannelEmail, dispatch.ChannelWebhook}
 
 // channels has the senders of everything that is configured.
 type channels struct {
 	*dispatch.Dispatcher
-	names []string
-	close []io.Closer
+	names  []string
+	close  []io.Closer
+	openai *openai.Client // writes the copy of routes; nil where none is configured
 }
 
 // newChannels makes the senders. What it finds wrong with the configuration
@@ -92,6 +97,11 @@ func newChannels(c *config, log *slog.Logger) (*channels, configError) {
 	if len(c.missing(dispatch.ChannelWebhook)) == 0 {
 		s, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{c.Webhook.Secret}, Reach: httpsend.Reach{AllowCIDRs: c.Webhook.Allow, AllowHTTP: c.Webhook.AllowHTTP}, UserAgent: "outbox-listener/" + version()})
 		add(dispatch.ChannelWebhook, s, webhook.Policy, err)
+	}
+	if len(c.missing(dispatch.ChannelOpenAI)) == 0 {
+		s, err := openai.New(openai.Config{Key: c.OpenAI.Key, Model: c.OpenAI.Model, BaseURL: c.OpenAI.BaseURL, UserAgent: "outbox-listener/" + version()})
+		add(dispatch.ChannelOpenAI, s, openai.Policy, err)
+		out.openai = s
 	}
 	slices.Sort(out.names)
 	return out, problems

@@ -142,6 +142,11 @@ func TestValues(t *testing.T) {
 		{"TWILIO_API_BASE_URL", "http://127.0.0.1:4010", func(c *config) any { return c.Twilio.BaseURL }, "http://127.0.0.1:4010"},
 		{"TWILIO_API_BASE_URL", "127.0.0.1:4010", nil, nil},
 		{"TWILIO_ACCOUNT_SID", "AC/../x", nil, nil},
+		{"OPENAI_API_KEY", "sk 1", nil, nil},
+		{"OPENAI_MODEL", "", func(c *config) any { return c.OpenAI.Model }, "gpt-5-mini"},
+		{"OPENAI_MODEL", "the best one", nil, nil},
+		{"OPENAI_BASE_URL", "http://127.0.0.1:11434/v1", func(c *config) any { return c.OpenAI.BaseURL }, "http://127.0.0.1:11434/v1"},
+		{"OPENAI_BASE_URL", "localhost:11434/v1", nil, nil},
 		{"OUTBOX_WEBHOOK_ALLOW_CIDRS", "10.0.0.0/8, 127.0.0.1", func(c *config) any { return len(c.Webhook.Allow) }, 2},
 		{"OUTBOX_WEBHOOK_ALLOW_CIDRS", "10.0.0.0/33", nil, nil},
 		{"OUTBOX_WEBHOOK_SECRET", "whsec_c2VjcmV0", nil, nil},
@@ -253,7 +258,7 @@ func TestSenderProblems(t *testing.T) {
 func TestSources(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := os.WriteFile(".env", []byte("\ufeff# the application's own\r\nOUTBOX_WORKERS=1\r\nOUTBOX_LEASE=1s # short\r\nexport OUTBOX_BATCH_SIZE='7'\r\n"+
-		"OPENAI_API_KEY=none of ours\r\nSMTP_PASS=\"a$b$LEASE c\"\r\nTWILIO_AUTH_TOKEN=$2a$10$x\r\nDATABASE_URL=postgres://u:p$1@h/db\r\nSMTP_TLS=\r\n"), 0o600); err != nil {
+		"SENTRY_DSN=none of ours\r\nSMTP_PASS=\"a$b$LEASE c\"\r\nTWILIO_AUTH_TOKEN=$2a$10$x\r\nDATABASE_URL=postgres://u:p$1@h/db\r\nSMTP_TLS=\r\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s, err := readSettings([]string{"OUTBOX_WORKERS=2", "OUTBOX_LEASE="}, "")
@@ -402,6 +407,8 @@ func TestMissing(t *testing.T) {
 		{"the other half", map[string]string{"SMTP_HOST": "h", "SMTP_FROM": "a@b.c", "SMTP_PASS": "p"}, dispatch.ChannelEmail, "SMTP_USER"},
 		{"an SMTP", map[string]string{"SMTP_HOST": "h", "SMTP_FROM": "a@b.c", "SMTP_USER": "u", "SMTP_PASS": "p"}, dispatch.ChannelEmail, ""},
 		{"no webhooks", map[string]string{"OUTBOX_WEBHOOK_ALLOW_CIDRS": "10.0.0.0/8"}, dispatch.ChannelWebhook, "OUTBOX_WEBHOOK_SECRET"},
+		{"no model", map[string]string{"OPENAI_MODEL": "gpt-5"}, dispatch.ChannelOpenAI, "OPENAI_API_KEY"},
+		{"a model", map[string]string{"OPENAI_API_KEY": "sk-1"}, dispatch.ChannelOpenAI, ""},
 		{"log needs nothing", nil, dispatch.ChannelLog, ""},
 	} {
 		c, _ := readConfig(environ(tt.env))
@@ -411,6 +418,9 @@ func TestMissing(t *testing.T) {
 		senders, problems := newChannels(c, nil)
 		if len(problems) > 0 || senders.Configured(tt.ch) != (tt.want == "") {
 			t.Errorf("%s: configured %t, problems %v", tt.name, senders.Configured(tt.ch), problems)
+		}
+		if (senders.openai != nil) != (c.OpenAI.Key != "") {
+			t.Errorf("%s: a client for the model: %t", tt.name, senders.openai != nil)
 		}
 		senders.Close()
 	}

@@ -39,9 +39,10 @@ type devCmd struct {
 
 // Help is the longer part of the command's help.
 func (devCmd) Help() string {
-	return `It starts a private Postgres, stand-ins for Twilio, an SMTP server and a
-receiver of webhooks, and the listener against them; inserts sample events; and
-shows what arrives until Ctrl-C. Configuration is neither needed nor read.
+	return `It starts a private Postgres, stand-ins for Twilio, an SMTP server, a
+receiver of webhooks and OpenAI, and the listener against them; inserts sample
+events; and shows what arrives until Ctrl-C. Configuration is neither needed nor
+read.
 
 Postgres is found along PATH or where packages put it, or else is downloaded
 once. OUTBOX_DEV_PG_BIN names the folder of initdb and postgres to use instead.`
@@ -351,8 +352,10 @@ type devStandins struct {
 	twilio  *standin.Twilio
 	smtp    *standin.SMTP
 	webhook *standin.Webhook
+	openai  *standin.OpenAI
 	account [2]string // SID and token at Twilio
 	secret  string    // that webhooks are signed with
+	key     string    // to OpenAI
 	arrivals
 }
 
@@ -360,6 +363,7 @@ func startStandins() (_ *devStandins, err error) {
 	s := &devStandins{
 		account:  [2]string{"ACdev", rand.Text()},
 		secret:   "whsec_" + base64.StdEncoding.EncodeToString([]byte(rand.Text()+rand.Text())),
+		key:      "sk-dev-" + rand.Text(),
 		arrivals: arrivals{more: make(chan struct{})},
 	}
 	defer func() {
@@ -374,6 +378,9 @@ func startStandins() (_ *devStandins, err error) {
 		return nil, err
 	}
 	if s.webhook, err = standin.NewWebhook(s.secret); err != nil {
+		return nil, err
+	}
+	if s.openai, err = standin.NewOpenAI(s.key); err != nil {
 		return nil, err
 	}
 	s.twilio.OnReceive(s.add)
@@ -392,6 +399,8 @@ func (s *devStandins) env() map[string]string {
 		"SMTP_HOST":                  s.smtp.Host(),
 		"SMTP_PORT":                  strconv.Itoa(s.smtp.Port()),
 		"SMTP_FROM":                  "Dev <dev@example.com>",
+		"OPENAI_API_KEY":             s.key,
+		"OPENAI_BASE_URL":            s.openai.URL(),
 		"OUTBOX_WEBHOOK_SECRET":      s.secret,
 		"OUTBOX_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8,::1/128",
 	}
@@ -407,6 +416,9 @@ func (s *devStandins) close() error {
 	}
 	if s.webhook != nil {
 		errs = append(errs, s.webhook.Close())
+	}
+	if s.openai != nil {
+		errs = append(errs, s.openai.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -78,6 +78,7 @@ func (s *screen) header(d *dev) {
 		{"Twilio", d.standins.twilio.URL() + " (stand-in)"},
 		{"SMTP", fmt.Sprintf("%s:%d (stand-in)", d.standins.smtp.Host(), d.standins.smtp.Port())},
 		{"webhooks", d.standins.webhook.URL() + " (stand-in)"},
+		{"OpenAI", d.standins.openai.URL() + " (stand-in)"},
 		{"admin", "http://" + d.admin + ", ADMIN_API_KEY " + d.key},
 	} {
 		s.printf("  %s  %s\n", s.dim(pad(line[0], 8)), line[1])

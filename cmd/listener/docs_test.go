@@ -62,7 +62,7 @@ var (
 	span    = regexp.MustCompile("`([^`\n]+)`")
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
-	ourName = regexp.MustCompile(`\b(?:OUTBOX|DATABASE|ADMIN|TWILIO|SMTP)(?:_[A-Z0-9]+)+`)
+	ourName = regexp.MustCompile(`\b(?:OUTBOX|DATABASE|ADMIN|TWILIO|SMTP|OPENAI)(?:_[A-Z0-9]+)+`)
 	command = regexp.MustCompile(`(?:^|[\s/\\])listener(?:\.exe)?((?:[ \t]+\S+)+)`)
 )
 

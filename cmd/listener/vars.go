@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/openai"
 	"github.com/outbox-listener/outbox-listener/dispatch/smtp"
 	"github.com/outbox-listener/outbox-listener/dispatch/webhook"
 	"github.com/outbox-listener/outbox-listener/listener/admin"
@@ -54,6 +55,11 @@ type config struct {
 		Secret    dispatch.Secret
 		Allow     []netip.Prefix
 		AllowHTTP bool
+	}
+	OpenAI struct {
+		Key     dispatch.Secret
+		Model   string
+		BaseURL string
 	}
 }
 
@@ -188,4 +194,29 @@ var variables = []variable{
 	{name: "OUTBOX_WEBHOOK_ALLOW_HTTP", def: "false",
 		meaning: "Let webhooks go to public addresses by plain http on port 80 too. What they carry can then be read on the way.",
 		kind:    yesNo(func(c *config) *bool { return &c.Webhook.AllowHTTP })},
+
+	{group: "Words by a model (OpenAI)",
+		name: "OPENAI_API_KEY", secret: true, unset: "no model is asked",
+		meaning: "The key to the API, for routes that ask a model. Without it their copy comes from their templates, and `openai` steps are skipped as not configured. For a server that needs no key any text will do.",
+		kind: checked(secret(func(c *config) *dispatch.Secret { return &c.OpenAI.Key }, "a key (`sk-…`): visible ASCII characters, without blanks"), func(v string) error {
+			_, err := openai.New(openai.Config{Key: dispatch.Secret(v)})
+			return unfit(err)
+		})},
+	{name: "OPENAI_MODEL", def: openai.DefaultModel,
+		meaning: "The model that is asked where a route names none.",
+		kind: checked(text(func(c *config) *string { return &c.OpenAI.Model }, "the name of a model, such as `gpt-5-mini`"), func(v string) error {
+			_, err := openai.New(openai.Config{Key: "none", Model: v})
+			return unfit(err)
+		})},
+	{name: "OPENAI_BASE_URL", def: openai.DefaultBaseURL,
+		meaning: "Where the API is, with its version; for servers that are compatible, tests and proxies.",
+		kind:    httpURL(func(c *config) *string { return &c.OpenAI.BaseURL }, openai.DefaultBaseURL)},
+}
+
+// unfit is errUnfit for any error: what is accepted says it all.
+func unfit(err error) error {
+	if err != nil {
+		return errUnfit
+	}
+	return nil
 }
