@@ -16,10 +16,8 @@ const (
 	UCS2 = "UCS-2"
 )
 
-// gsmUnits is how many septets a character takes; 0 means that it is not in the
-// alphabet.
-var gsmUnits = func() map[rune]int {
-	units := make(map[rune]int)
+// gsmTable has how many septets each character takes. All of them are below 0x20b0.
+var gsmTable = func() (units [0x20b0]uint8) {
 	for _, r := range gsmBasic {
 		units[r] = 1
 	}
@@ -28,6 +26,14 @@ var gsmUnits = func() map[rune]int {
 	}
 	return units
 }()
+
+// gsmUnits is how many septets r takes; 0 means that it is not in the alphabet.
+func gsmUnits(r rune) int {
+	if int(r) >= len(gsmTable) {
+		return 0
+	}
+	return int(gsmTable[r])
+}
 
 // Segments says how text goes out as an SMS: its encoding, its length in that
 // encoding's units (septets of GSM-7, 16-bit units of UCS-2), and in how many
@@ -40,14 +46,14 @@ var gsmUnits = func() map[rune]int {
 func Segments(text string) (encoding string, units, segments int) {
 	encoding, single, each := GSM7, 160, 153
 	for _, r := range text {
-		if gsmUnits[r] == 0 {
+		if gsmUnits(r) == 0 {
 			encoding, single, each = UCS2, 70, 67
 			break
 		}
 	}
 	var used int // in the last segment, as long as there are several
 	for _, r := range text {
-		n := gsmUnits[r]
+		n := gsmUnits(r)
 		if encoding == UCS2 {
 			n = max(1, utf16.RuneLen(r))
 		}

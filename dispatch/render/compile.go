@@ -8,8 +8,11 @@ import (
 	"text/template/parse"
 )
 
-// maxRanges is how deep ranges may be nested.
-const maxRanges = 2
+const (
+	maxRanges = 2  // within each other
+	maxKeys   = 50 // of a path
+	maxArgs   = 50 // of a function
+)
 
 // compiler checks a parsed template and rewrites it, so that
 //
@@ -22,7 +25,6 @@ const maxRanges = 2
 // follows which path of the scope each value is.
 type compiler struct {
 	t      *Template
-	source string
 	vars   []variable
 	seen   map[string]bool // paths
 	nodes  int             // commands so far
@@ -47,7 +49,7 @@ type literal struct {
 }
 
 // compile checks and rewrites tree.
-func (t *Template) compile(source string, tree *parse.Tree) (err *Error) {
+func (t *Template) compile(tree *parse.Tree) (err *Error) {
 	defer func() {
 		if r := recover(); r != nil {
 			e, ok := r.(*Error)
@@ -57,7 +59,7 @@ func (t *Template) compile(source string, tree *parse.Tree) (err *Error) {
 			err = e
 		}
 	}()
-	c := &compiler{t: t, source: source, seen: map[string]bool{}}
+	c := &compiler{t: t, seen: map[string]bool{}}
 	root := origin{path: []string{}, known: true}
 	c.vars = []variable{{"$", root}}
 	c.list(tree.Root, root)
@@ -65,7 +67,7 @@ func (t *Template) compile(source string, tree *parse.Tree) (err *Error) {
 }
 
 func (c *compiler) fail(pos parse.Pos, format string, args ...any) {
-	panic(c.t.at(c.source, int(pos), fmt.Sprintf(format, args...)))
+	panic(c.t.at(int(pos), fmt.Sprintf(format, args...)))
 }
 
 func (c *compiler) list(list *parse.ListNode, dot origin) {
@@ -91,8 +93,10 @@ func (c *compiler) list(list *parse.ListNode, dot origin) {
 			c.loop(n, dot)
 		case *parse.TextNode, *parse.CommentNode, *parse.BreakNode, *parse.ContinueNode:
 			c.nodes++
+		case *parse.TemplateNode:
+			c.fail(n.Pos, "%s", alone)
 		default:
-			c.fail(n.Position(), "%s is not accepted", n)
+			c.fail(n.Position(), "%s is not accepted", short(n.String()))
 		}
 	}
 }
@@ -151,8 +155,8 @@ func (c *compiler) listed(p *parse.PipeNode) {
 
 // key is where the value under a key comes from.
 func (o origin) key(name string) origin {
-	if !o.known {
-		return o
+	if !o.known || len(o.path) == maxKeys {
+		return origin{}
 	}
 	return origin{path: append(slices.Clone(o.path), name), known: true}
 }
@@ -201,8 +205,7 @@ func (c *compiler) variable(pos parse.Pos, name string) *variable {
 
 // site makes a new site and returns its number.
 func (c *compiler) site(pos parse.Pos, source string) int {
-	line, column := place(c.source, int(pos))
-	c.t.sites = append(c.t.sites, site{line: line, column: column, source: source})
+	c.t.sites = append(c.t.sites, site{offset: int(pos), source: source})
 	return len(c.t.sites) - 1
 }
 
@@ -315,6 +318,9 @@ func (c *compiler) value(n parse.Node, pos parse.Pos, dot origin) (parse.Node, o
 
 // path makes the steps from a value to the one that fields lead to.
 func (c *compiler) path(pos parse.Pos, source string, from parse.Node, o origin, fields []string) (parse.Node, origin) {
+	if len(fields) > maxKeys {
+		c.fail(pos, "a path may have at most %d keys", maxKeys)
+	}
 	for _, f := range fields {
 		o = o.key(f)
 	}
@@ -346,6 +352,10 @@ func (c *compiler) call(cmd *parse.CommandNode, ident *parse.IdentifierNode, dot
 	if f == nil {
 		c.fail(ident.Pos, "%s", unknown(ident.Ident))
 	}
+	if len(cmd.Args)-1 > maxArgs {
+		c.fail(ident.Pos, "%s is given %s; at most %d are accepted", f.Name, count(len(cmd.Args)-1, "value"), maxArgs)
+	}
+	c.nodes += len(cmd.Args)
 	var args []literal
 	var first origin
 	for i, n := range cmd.Args[1:] {

@@ -216,11 +216,11 @@ func formatTime(c call, args []any, layout string, dates bool) (any, error) {
 	}
 	s = strings.TrimSpace(s)
 	if t, ok := moment(s); ok {
-		return format(t.In(in), layout)
+		return written(t.In(in), layout)
 	}
 	if t, err := time.Parse(time.DateOnly, s); err == nil {
 		if dates {
-			return format(t, layout)
+			return written(t, layout)
 		}
 		return nil, errors.New("it is given a date without a time; use date for it")
 	}
@@ -228,6 +228,16 @@ func formatTime(c call, args []any, layout string, dates bool) (any, error) {
 		return nil, errors.New("it is given a time without a zone; have the lookup say which, as in: start_at at time zone 'UTC' as start_at")
 	}
 	return nil, errors.New("it is given text that is not a time such as 2026-01-05T15:04:05Z")
+}
+
+// written formats t. A layout that is wrong only now comes from the data, which
+// no error repeats.
+func written(t time.Time, layout string) (any, error) {
+	s, err := format(t, layout)
+	if err != nil {
+		return nil, errors.New("the layout has something in it that layouts do not have; there are " + allWords())
+	}
+	return s, nil
 }
 
 // locations keeps the zones that were found; there are a few hundred at most.

@@ -68,6 +68,15 @@ func short(name string) string {
 	return name
 }
 
+// clip keeps a message readable whatever stands in a template.
+func clip(message string) string {
+	const longest = 1000
+	if len(message) <= longest {
+		return message
+	}
+	return strings.ToValidUTF8(message[:longest], "") + "…"
+}
+
 // distance counts the letters to change, add, drop or swap between a and b; case
 // does not count. It does not look at more than 40 letters.
 func distance(a, b string) int {

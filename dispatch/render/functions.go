@@ -28,6 +28,9 @@ type Function struct {
 	// run is nil for what text/template does itself. The values are normal.
 	run func(c call, args []any) (any, error)
 
+	cost int  // how much more work it is than most; 0 means 1
+	cuts bool // it does not look at more than maxText of a text
+
 	// check looks at the arguments at load. Its number says which one is wrong.
 	check func(s *Set, args []literal) (int, error)
 
@@ -68,21 +71,25 @@ func names() []string {
 func (f *Function) bind() func(r *run, i any, args ...any) (any, error) {
 	return func(r *run, i any, args ...any) (any, error) {
 		s := r.site(i)
-		work := workPerNode
-		if f.Name == "phone" {
-			work *= 32 // it is that much slower
-		}
+		work := workPerNode * (1 + len(args))
 		for n := range args {
 			v, err := normal(args[n])
 			if err != nil {
 				return nil, r.fail(s, f.Name+": "+err.Error())
 			}
-			if text, ok := v.(string); ok {
-				work += len(text)
+			switch v := v.(type) {
+			case string:
+				if f.cuts {
+					work += min(len(v), maxText)
+				} else {
+					work += len(v)
+				}
+			case Number:
+				work += 8 * workPerNode
 			}
 			args[n] = v
 		}
-		if err := r.spendAt(s, work); err != nil {
+		if err := r.spendAt(s, work*max(1, f.cost)); err != nil {
 			return nil, err
 		}
 		if s.piped && !f.inOrder {

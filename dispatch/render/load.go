@@ -7,7 +7,6 @@ import (
 	"io"
 	"regexp"
 	"sort"
-	"strconv"
 	"strings"
 	texttemplate "text/template"
 	"text/template/parse"
@@ -17,18 +16,21 @@ import (
 // with it.
 const inner = "t"
 
-func (s *Set) load(t *Template, source string) (_ *Template, err error) {
-	if len(source) > t.limit {
+func (s *Set) load(t *Template) (*Template, error) {
+	if len(t.source) > t.limit {
 		return nil, t.whole(fmt.Sprintf("the template is longer than %d KiB", t.limit>>10))
 	}
-	if e := t.refuseDefinitions(source); e != nil {
-		return nil, e
-	}
-	tree, err := parseTree(source)
+	trees := map[string]*parse.Tree{}
+	tree, err := parseTree(t.source, trees)
 	if err != nil {
-		return nil, t.syntax(source, err)
+		return nil, t.syntax(err)
 	}
-	if e := t.compile(source, tree); e != nil {
+	for _, other := range trees {
+		if other != tree {
+			return nil, t.defines()
+		}
+	}
+	if e := t.compile(tree); e != nil {
 		return nil, e
 	}
 	if !t.html {
@@ -50,7 +52,7 @@ func (s *Set) load(t *Template, source string) (_ *Template, err error) {
 	// Escaping happens with the first execution. This one does nothing else.
 	err = p.Execute(io.Discard, &run{t: t, probe: true})
 	if bad, ok := errors.AsType[*htmltemplate.Error](err); ok {
-		return nil, t.misplaced(source, bad)
+		return nil, t.misplaced(bad)
 	}
 	t.execute = p.Execute
 	return t, nil
@@ -68,10 +70,10 @@ func onlyText(list *parse.ListNode) (string, bool) {
 	return b.String(), true
 }
 
-func parseTree(source string) (*parse.Tree, error) {
+func parseTree(source string, trees map[string]*parse.Tree) (*parse.Tree, error) {
 	tree := parse.New(inner)
 	tree.Mode = parse.SkipFuncCheck // compile knows better where and what
-	return tree.Parse(source, "", "", map[string]*parse.Tree{})
+	return tree.Parse(source, "", "", trees)
 }
 
 // action is an action of a template that was not parsed.
@@ -81,64 +83,59 @@ type action struct {
 }
 
 var (
-	opening   = regexp.MustCompile(`\{\{(?:- )?\s*(\w*)`)
+	opening   = regexp.MustCompile(`\{\{(?:-\s)?\s*(\w*)`)
 	lineError = regexp.MustCompile(`^template: ` + inner + `:(\d+): `)
 )
 
-// actions finds the actions of source, and perhaps more: it does not look for
-// strings and comments.
-func actions(source string) []action {
+// actions finds the actions of the source, and perhaps more: it does not look for
+// strings and comments. It only serves to put errors in their places.
+func (t *Template) actions() []action {
 	var found []action
-	for _, m := range opening.FindAllStringSubmatchIndex(source, -1) {
-		found = append(found, action{start: m[0], word: source[m[2]:m[3]]})
+	for _, m := range opening.FindAllStringSubmatchIndex(t.source, -1) {
+		found = append(found, action{start: m[0], word: t.source[m[2]:m[3]]})
 	}
 	return found
 }
 
-// refuseDefinitions refuses what text/template would take out of the tree.
-func (t *Template) refuseDefinitions(source string) *Error {
-	for _, a := range actions(source) {
-		switch a.word {
-		case "define", "template", "block":
-			return t.at(source, a.start, fmt.Sprintf("{{%s}} is not accepted: a template stands alone; repeat the text, or make it a value under let", a.word))
+const alone = "{{define}}, {{template}} and {{block}} are not accepted, since a template stands alone; repeat the text, or make it a value under let"
+
+// defines refuses a definition, which text/template takes out of the tree.
+func (t *Template) defines() *Error {
+	for _, a := range t.actions() {
+		if a.word == "define" || a.word == "block" {
+			return t.at(a.start, alone)
 		}
 	}
-	return nil
-}
-
-func (t *Template) at(source string, offset int, message string) *Error {
-	line, column := place(source, offset)
-	return &Error{Name: t.name, Line: line, Column: column, Message: message}
+	return t.whole(alone)
 }
 
 // syntax puts text/template's words about source in their place. They have a
 // line only; the action in question is the first one with which the source up to
 // its end is wrong for another reason than that it ends.
-func (t *Template) syntax(source string, err error) *Error {
+func (t *Template) syntax(err error) *Error {
 	message := lineError.ReplaceAllString(err.Error(), "")
-	found := actions(source)
+	found := t.actions()
 	if message == "unexpected EOF" {
-		return t.unclosed(source, found)
+		return t.unclosed(found)
 	}
 	end := func(i int) int {
 		if i+1 < len(found) {
 			return found[i+1].start
 		}
-		return len(source)
+		return len(t.source)
 	}
 	i := sort.Search(len(found), func(i int) bool {
-		_, err := parseTree(source[:end(i)])
+		_, err := parseTree(t.source[:end(i)], map[string]*parse.Tree{})
 		return err != nil && lineError.ReplaceAllString(err.Error(), "") != "unexpected EOF"
 	})
 	if i == len(found) {
-		line, _ := strconv.Atoi(lineError.FindStringSubmatch(err.Error() + " ")[1])
-		return &Error{Name: t.name, Line: line, Message: words(message)}
+		return t.whole(clip(words(message)))
 	}
-	return t.at(source, found[i].start, words(message))
+	return t.at(found[i].start, words(message))
 }
 
 // unclosed finds what no {{end}} closes.
-func (t *Template) unclosed(source string, found []action) *Error {
+func (t *Template) unclosed(found []action) *Error {
 	var open []action
 	for _, a := range found {
 		switch a.word {
@@ -152,13 +149,15 @@ func (t *Template) unclosed(source string, found []action) *Error {
 		return t.whole("an {{end}} is missing")
 	}
 	last := open[len(open)-1]
-	return t.at(source, last.start, fmt.Sprintf("{{%s}} is not closed; its {{end}} is missing", last.word))
+	return t.at(last.start, fmt.Sprintf("{{%s}} is not closed; its {{end}} is missing", last.word))
 }
 
 // words says some of text/template's messages plainer.
 func words(message string) string {
 	message, _, _ = strings.Cut(message, " in action started at ")
 	switch {
+	case strings.HasPrefix(message, "template: multiple definition"):
+		return alone
 	case strings.HasPrefix(message, "unclosed action"):
 		return "the action is not closed; its }} is missing"
 	case strings.HasPrefix(message, "unclosed comment"):
@@ -173,6 +172,8 @@ func words(message string) string {
 		return "the action is empty; it has to be a value such as .payload.name, or a function"
 	case strings.HasPrefix(message, "unterminated quoted string"):
 		return `a text is not closed; its " is missing`
+	case strings.HasPrefix(message, "bad character"):
+		return message + `; a key with such characters is read with index, as in index .payload "first-name"`
 	case strings.HasPrefix(message, "undefined variable"):
 		return message + "; it has to be set before, as in {{$name := .payload.name}}, and not within another block"
 	}
@@ -180,7 +181,7 @@ func words(message string) string {
 }
 
 // misplaced says why html/template cannot tell how values are to be escaped.
-func (t *Template) misplaced(source string, err *htmltemplate.Error) *Error {
+func (t *Template) misplaced(err *htmltemplate.Error) *Error {
 	var message string
 	switch err.ErrorCode {
 	case htmltemplate.ErrEndContext:
@@ -197,7 +198,7 @@ func (t *Template) misplaced(source string, err *htmltemplate.Error) *Error {
 		message = "no value can be written at this place of the HTML"
 	}
 	if err.Node != nil {
-		return t.at(source, int(err.Node.Position()), message)
+		return t.at(int(err.Node.Position()), message)
 	}
 	return &Error{Name: t.name, Line: err.Line, Message: message}
 }

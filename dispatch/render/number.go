@@ -37,12 +37,12 @@ func (n Number) String() string {
 // MarshalJSON returns the number as it stood in the JSON.
 func (n Number) MarshalJSON() ([]byte, error) { return []byte(n.String()), nil }
 
-var errUnwieldy = errors.New("a number of more than 1,000 digits can only be printed")
+var errUnwieldy = errors.New("a number of more than 200 digits can only be printed")
 
 // rat returns the exact value of a number as it is written in JSON. Numbers that
 // would take much memory are refused.
 func rat(text string) (*big.Rat, error) {
-	const digits = 1000
+	const digits = 200
 	if len(text) > digits {
 		return nil, errUnwieldy
 	}

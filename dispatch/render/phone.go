@@ -64,11 +64,12 @@ func checkRegion(region string) error {
 	return nil
 }
 
-func checkPhone(_ *Set, args []literal) (int, error) {
-	if len(args) > 1 {
-		if region, ok := args[1].value.(string); ok {
-			return 1, checkRegion(region)
-		}
+func checkPhone(s *Set, args []literal) (int, error) {
+	if len(args) == 1 {
+		return 0, checkRegion(s.Region)
+	}
+	if region, ok := args[1].value.(string); ok {
+		return 1, checkRegion(region)
 	}
 	return 0, nil
 }

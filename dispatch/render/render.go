@@ -21,7 +21,7 @@ const (
 	maxText       = 64 << 10  // bytes of a text, of its source, and of what any function makes
 	maxHTML       = 256 << 10 // bytes of an HTML body, and of its source
 	maxIterations = 10_000    // of all ranges together
-	maxWork       = 32 << 20
+	maxWork       = 16 << 20
 	workPerNode   = 32 // evaluating a command
 )
 
@@ -36,11 +36,12 @@ type Set struct {
 // Template is a template that was found good. Many goroutines may execute it at
 // once.
 type Template struct {
-	name  string
-	set   *Set
-	html  bool
-	limit int
-	fixed *string // the whole text, when nothing in it is computed
+	name   string
+	source string
+	set    *Set
+	html   bool
+	limit  int
+	fixed  *string // the whole text, when nothing in it is computed
 
 	sites []site
 	paths [][]string
@@ -50,13 +51,13 @@ type Template struct {
 
 // Text makes a template for plain text. Any error is an *Error.
 func (s *Set) Text(name, source string) (*Template, error) {
-	return s.load(&Template{name: name, set: s, limit: maxText}, source)
+	return s.load(&Template{name: name, source: source, set: s, limit: maxText})
 }
 
 // HTML makes a template for an HTML document or a part of one, in which values
 // are escaped by the place where they stand. Any error is an *Error.
 func (s *Set) HTML(name, source string) (*Template, error) {
-	return s.load(&Template{name: name, set: s, limit: maxHTML, html: true}, source)
+	return s.load(&Template{name: name, source: source, set: s, limit: maxHTML, html: true})
 }
 
 // Execute returns the text that t makes of scope, which has to consist of the
@@ -68,7 +69,7 @@ func (t *Template) Execute(scope map[string]any) (text string, err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			text, err = "", t.whole("it cannot be rendered with these values")
+			text, err = "", t.whole(unforeseen)
 		}
 	}()
 	out := writer{limit: t.limit}
@@ -87,7 +88,16 @@ func (t *Template) Paths() [][]string { return t.paths }
 // whole returns an error about t without a place.
 func (t *Template) whole(message string) *Error { return &Error{Name: t.name, Message: message} }
 
+// at returns an error about what stands at a byte offset of the source.
+func (t *Template) at(offset int, message string) *Error {
+	line, column := place(t.source, offset)
+	return &Error{Name: t.name, Line: line, Column: column, Message: clip(message)}
+}
+
 var errTooLong = errors.New("too long")
+
+// unforeseen is said of what is none of our own errors.
+const unforeseen = "it cannot be rendered with these values"
 
 // explain returns what stopped an execution. The words of text/template are not
 // used, since they may have values in them.
@@ -98,7 +108,7 @@ func (t *Template) explain(err error) *Error {
 	if errors.Is(err, errTooLong) {
 		return t.whole("the result is longer than " + strconv.Itoa(t.limit>>10) + " KiB; shorten it, with slice or truncate")
 	}
-	return t.whole("it cannot be rendered with these values")
+	return t.whole(unforeseen)
 }
 
 // writer gathers the output up to a limit.

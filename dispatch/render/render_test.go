@@ -148,7 +148,7 @@ func TestExecutionErrors(t *testing.T) {
 		{"a date", `{{datetime "2026-01-05"}}`, `use date for it`},
 		{"a zone of the data", `{{datetime "2026-01-05T10:00:00Z" "" .quote.name}}`, `there is no time zone of that name`},
 		{"a path out of the zones", `{{datetime "2026-01-05T10:00:00Z" "" (print "../" "x")}}`, `there is no time zone of that name`},
-		{"a layout of the data", `{{datetime "2026-01-05T10:00:00Z" .quote.name}}`, `there is no word SECRET in layouts`},
+		{"a layout of the data", `{{datetime "2026-01-05T10:00:00Z" .quote.name}}`, `the layout has something in it that layouts do not have`},
 		{"a phone number that is none", `{{phone .quote.name}}`, `phone: this cannot be a phone number, neither one of US nor`},
 		{"one without its area code", `{{phone "555-0123"}}`, `this cannot be a phone number`},
 		{"a join of objects", `{{join .list}}`, `the list has an object in it`},
@@ -167,7 +167,7 @@ func TestExecutionErrors(t *testing.T) {
 			if !errors.As(err, &e) || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("%s\n is %v\nnot %s", tt.source, err, tt.want)
 			}
-			if strings.Contains(err.Error(), "SECRET") && tt.name != "a layout of the data" {
+			if strings.Contains(err.Error(), "SECRET") {
 				t.Errorf("a value in: %v", err)
 			}
 		})
@@ -184,9 +184,11 @@ func TestLoadErrors(t *testing.T) {
 		{"urlquery", "{{urlquery .f}}", `the function urlquery is not accepted`},
 		{"one of our own inside", "{{_path . 1}}", `there is no function _path`},
 		{"now", "{{now}}", `there is no function now, since`},
-		{"define", `a{{define "x"}}{{end}}`, `x:1:2: {{define}} is not accepted`},
-		{"template", `{{- template "x"}}`, `x:1:1: {{template}} is not accepted`},
-		{"block", `{{block "x" .}}{{end}}`, `{{block}} is not accepted`},
+		{"define", `a{{define "x"}}{{end}}`, `x:1:2: {{define}}, {{template}} and {{block}} are not accepted`},
+		{"define under the name that is ours", `{{- define "t"}}x{{end}}`, `{{define}}, {{template}} and {{block}} are not accepted`},
+		{"define beside a text", `a{{define "t"}}x{{end}}`, `{{define}}, {{template}} and {{block}} are not accepted`},
+		{"template", `{{- template "x"}}`, `x:1:14: {{define}}, {{template}} and {{block}} are not accepted`},
+		{"block", `{{block "x" .}}{{end}}`, `{{define}}, {{template}} and {{block}} are not accepted`},
 		{"range over a number", "{{range 200000000}}{{end}}", `x:1:9: range takes a list of the data`},
 		{"in parentheses", "{{range (5)}}{{end}}", `range takes a list of the data`},
 		{"range over len", "{{range len .a}}{{end}}", `x:1:9: range takes a list of the data, such as .payload.items, and len does not give one`},
@@ -234,6 +236,38 @@ func TestLoadErrors(t *testing.T) {
 			var e *Error
 			if !errors.As(err, &e) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s\n is %v\nnot %s", tt.source[:min(len(tt.source), 100)], err, tt.want)
+			}
+		})
+	}
+}
+
+// Each of these would take seconds, or a gigabyte, if it were not bounded.
+func TestNothingRunsOn(t *testing.T) {
+	data := scope(t, fmt.Sprintf(`{"b": true, "list": [%s1], "s": %q}`, strings.Repeat("1,", 9999), strings.Repeat("x y", 20000)))
+	rep := func(s string, size int) string { return strings.Repeat(s, size/len(s)) }
+	for _, tt := range []struct{ name, source, want string }{
+		{"the longest range", `{{range .list}}{{end}}ok`, "ok"},
+		{"a longer one", `{{range .list}}{{end}}{{range slice .list 0 1}}{{end}}`, "the ranges of a template go over at most 10000 elements together"},
+		{"nested ones", `{{range .list}}{{range $.list}}{{end}}{{end}}`, "the ranges of a template go over at most 10000 elements together"},
+		{"much within a range", `{{range .list}}` + rep("{{if 1}}{{end}}", 60000) + `{{end}}`, "it works on too much text"},
+		{"long texts within a range", `{{$x := 1}}{{range .list}}{{$x = title $.s}}{{end}}`, "it works on too much text"},
+		{"many values", `{{print` + rep(` ""`, 60000) + `}}`, "print is given 20000 values; at most 50 are accepted"},
+		{"a long path", `{{` + rep(`.b`, 60000) + `}}`, "a path may have at most 50 keys"},
+		{"a long path in pieces", rep(`{{with .b}}`, 30000) + rep(`{{end}}`, 19089), "x:1:19: .b: the value is true or false, which has no key"},
+		{"many mistakes", rep(`{{.b}}`, 60000) + `{{!}}`, "unexpected"},
+		{"parentheses", `{{` + rep(`(`, 60000), "max expression depth exceeded"},
+		{"a long text to cut", `{{truncate (slice .s 0) 10}}`, "x yx yx..."},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, load := range []func(string, string) (*Template, error){testSet(t).Text, testSet(t).HTML} {
+				tmpl, err := load("x", tt.source)
+				var s string
+				if err == nil {
+					s, err = tmpl.Execute(data)
+				}
+				if got := result(s, err); !strings.Contains(got, tt.want) {
+					t.Errorf("it is %.300s\nnot %s", got, tt.want)
+				}
 			}
 		})
 	}

@@ -30,17 +30,17 @@ type run struct {
 
 // site is a place in the template that something is computed at.
 type site struct {
-	line, column int
-	source       string   // as it was written, or the function's name
-	path         []string // of fnPath: the keys to follow
-	piped        bool     // of a function: its value comes through a pipe
-	weight       int      // of fnRange: the work of one iteration
+	offset int      // in the template's source
+	source string   // as it was written, or the function's name
+	path   []string // of fnPath: the keys to follow
+	piped  bool     // of a function: its value comes through a pipe
+	weight int      // of fnRange: the work of one iteration
 }
 
 func (r *run) site(i any) *site { return &r.t.sites[i.(int)] }
 
 func (r *run) fail(s *site, message string) *Error {
-	return &Error{Name: r.t.name, Line: s.line, Column: s.column, Message: message}
+	return r.t.at(s.offset, message)
 }
 
 var (
@@ -121,7 +121,7 @@ func missing(s *site, n int, object map[string]any) string {
 	if base := s.before(n); base != "the value" {
 		in = " in " + base
 	}
-	return fmt.Sprintf("%s: there is no key %q%s; %s", s.source, short(s.path[n]), in, has)
+	return fmt.Sprintf("%s: there is no key %q%s; %s; for a key that may be missing use index", s.source, short(s.path[n]), in, has)
 }
 
 // show is called for every value that is written, unless it is known to be text.

@@ -65,12 +65,12 @@ func init() {
 		{Name: "truncate", Signature: `truncate TEXT NUMBER ["segments"]`,
 			Meaning: "Cut to that many characters, or to that many segments of an SMS, the dots at its end included. The dots are ... where all of the text is in the alphabet of SMS (GSM-7), or else the one character ….",
 			Example: `{{truncate .notes 12}}`, Data: `{"notes": "Please ring twice"}`, Result: "Please ri...",
-			min: 2, max: 3, text: true, run: truncate, check: checkTruncate},
+			min: 2, max: 3, text: true, cost: 16, cuts: true, run: truncate, check: checkTruncate},
 		{Name: "phone", Signature: `phone NUMBER ["REGION"]`,
 			Meaning: "A phone number in the form +15550100123; one without a country code is read as one of the file's region, or of the one given. A number that cannot exist is an error; \"\" stays.",
 			Example: `{{phone .phone}}, {{phone .office "GB"}}`, Data: `{"phone": "(555) 010-0123", "office": "020 7946 0018"}`,
 			Result: "+15550100123, +442079460018",
-			min:    1, max: 2, text: true, run: phone, check: checkPhone},
+			min:    1, max: 2, text: true, cost: 32, run: phone, check: checkPhone},
 
 		// URLs and JSON.
 		{Name: "url", Signature: "url TEXT", Meaning: "Escaped for one part of a URL's path.",

@@ -28,10 +28,14 @@ func checkDefault(_ *Set, args []literal) (int, error) {
 	return 0, nil
 }
 
-func join(_ call, args []any) (any, error) {
-	between, err := option(args, 1, ", ")
-	if err != nil {
-		return nil, err
+func join(c call, args []any) (any, error) {
+	between := ", "
+	if len(args) > 1 {
+		s, err := plain(args[1])
+		if err != nil {
+			return nil, err
+		}
+		between = s
 	}
 	before, err := option(args, 2, between)
 	if err != nil {
@@ -44,6 +48,9 @@ func join(_ call, args []any) (any, error) {
 	case Null:
 	default:
 		return nil, errors.New("it is given " + kind(v) + ", and takes a list")
+	}
+	if err := c.run.spend(len(list) * workPerNode); err != nil {
+		return nil, err
 	}
 	var b strings.Builder
 	for i, e := range list {
@@ -105,9 +112,9 @@ func checkUnit(unit string) error {
 }
 
 func truncate(_ call, args []any) (any, error) {
-	s, err := plain(args[0])
-	if err != nil {
-		return nil, err
+	s, ok := text(args[0])
+	if !ok {
+		return nil, errors.New("it is given " + kind(args[0]) + ", and takes text")
 	}
 	n, err := whole(args[1])
 	if err != nil {
@@ -130,7 +137,9 @@ func truncate(_ call, args []any) (any, error) {
 			return int64(segments) <= n
 		}
 	}
-	if fits(s) {
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "")
+	} else if fits(s) {
 		return s, nil
 	}
 	dots := "…"
