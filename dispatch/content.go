@@ -57,7 +57,7 @@ type HTTP struct {
 	// that no secret is in the ledger. "" means none.
 	Credential string `json:"credential,omitempty"`
 
-	Success        []int             `json:"success,omitempty"`         // status codes; none means 200 to 299
+	Success        []int             `json:"success,omitempty"`         // status codes that mean it was taken; none means 200 to 299
 	Idempotent     bool              `json:"idempotent,omitempty"`      // a second request does no harm
 	IdempotencyKey string            `json:"idempotency_key,omitempty"` // the header that gets the delivery's id; "" means none
 	Save           map[string]string `json:"save,omitempty"`            // name -> path into the JSON answer, such as "data.id"

@@ -29,7 +29,7 @@ func Mask(ch Channel, recipient string) string {
 			first, _ := utf8.DecodeRuneInString(recipient)
 			return string(first) + "***@" + recipient[at+1:]
 		}
-	case ChannelWebhook:
+	case ChannelWebhook, ChannelHTTP:
 		if u, err := url.Parse(recipient); err == nil && u.Host != "" && headerSafe(u.Host) &&
 			(u.Scheme == "http" || u.Scheme == "https") {
 			return u.Scheme + "://" + u.Host

@@ -27,6 +27,7 @@ func TestMask(t *testing.T) {
 		{"a name with it", ChannelEmail, "Ann <ann@example.com>", "***"},
 		{"a line break", ChannelEmail, "a\nb@example.com", "***"},
 		{"a URL", ChannelWebhook, "https://user:pass@example.com:8443/secret?token=1#x", "https://example.com:8443"},
+		{"the URL of a request", ChannelHTTP, "https://example.com/secret?api_secret=1", "https://example.com"},
 		{"another scheme", ChannelWebhook, "ftp://example.com/x", "***"},
 		{"no URL", ChannelWebhook, "example.com/x", "***"},
 		{"an unreadable URL", ChannelWebhook, "https://exa mple.com/x", "***"},

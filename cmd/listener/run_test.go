@@ -243,7 +243,7 @@ func hanging(t *testing.T, db *pgtest.DB) (env map[string]string, sending func()
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.Close() })
-	w.Script(func(int, *http.Request) standin.WebhookReply { return standin.WebhookReply{Hang: true} })
+	w.Script(func(int, *http.Request) standin.HTTPReply { return standin.HTTPReply{Hang: true} })
 	insert(t, db, 1, "webhook.send", `{"url": "`+w.URL()+`/hook", "body": {}}`)
 	return map[string]string{
 			"DATABASE_URL": db.URL, "OUTBOX_WEBHOOK_SECRET": webhookSecret, "OUTBOX_WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8", "OUTBOX_SHUTDOWN_GRACE": "200ms",
@@ -492,12 +492,12 @@ func TestStopDuringDispatch(t *testing.T) {
 	}
 	t.Cleanup(func() { w.Close() })
 	begun, release := make(chan struct{}), make(chan struct{})
-	w.Script(func(n int, r *http.Request) standin.WebhookReply {
+	w.Script(func(n int, r *http.Request) standin.HTTPReply {
 		if n == 1 {
 			close(begun)
 		}
 		<-release
-		return standin.WebhookReply{}
+		return standin.HTTPReply{}
 	})
 	env := daemonEnv(db)
 	env["OUTBOX_WEBHOOK_SECRET"], env["OUTBOX_WEBHOOK_ALLOW_CIDRS"] = webhookSecret, "127.0.0.0/8"

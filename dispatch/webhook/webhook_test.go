@@ -48,9 +48,9 @@ func delivery(url string) *dispatch.Delivery {
 func TestSuite(t *testing.T) {
 	receiver, _ := setup(t)
 	url := receiver.URL() + "/hooks/path-canary?token=query-canary"
-	answer := func(r standin.WebhookReply) func() {
+	answer := func(r standin.HTTPReply) func() {
 		return func() {
-			receiver.Script(func(int, *http.Request) standin.WebhookReply { return r })
+			receiver.Script(func(int, *http.Request) standin.HTTPReply { return r })
 		}
 	}
 	status := func(code int, header ...string) func() {
@@ -58,7 +58,7 @@ func TestSuite(t *testing.T) {
 		for i := 0; i < len(header); i += 2 {
 			h.Set(header[i], header[i+1])
 		}
-		return answer(standin.WebhookReply{Status: code, Header: h, Body: "Bearer token-canary path-canary"})
+		return answer(standin.HTTPReply{Status: code, Header: h, Body: "Bearer token-canary path-canary"})
 	}
 	flood := strings.Repeat("x", 64<<20)
 	sendertest.Run(t, sendertest.Suite{
@@ -73,8 +73,8 @@ func TestSuite(t *testing.T) {
 		},
 		Delivery: func() *dispatch.Delivery { return delivery(url) },
 		Accept:   func() { receiver.Script(nil) },
-		Hang:     answer(standin.WebhookReply{Hang: true}),
-		Flood:    answer(standin.WebhookReply{Status: 200, Body: flood}),
+		Hang:     answer(standin.HTTPReply{Hang: true}),
+		Flood:    answer(standin.HTTPReply{Status: 200, Body: flood}),
 		Secrets:  []string{secret('a', 32), strings.Repeat("a", 32), "token-canary", "path-canary", "query-canary"},
 		Cases: []sendertest.Case{
 			{Name: "200", Prepare: status(200), Status: 200},
@@ -97,14 +97,14 @@ func TestSuite(t *testing.T) {
 			{Name: "429 in the past", Prepare: status(429, "Retry-After", "-5"), Kind: dispatch.Throttled, Status: 429},
 			{Name: "429 for 30 years", Prepare: status(429, "Retry-After", "1000000000"), Kind: dispatch.Throttled, Status: 429, RetryAfter: dispatch.MaxRetryAfter},
 			{Name: "500", Prepare: status(500), Kind: dispatch.Down, Status: 500},
-			{Name: "500 although it was taken", Prepare: answer(standin.WebhookReply{Status: 500, Taken: true}), Kind: dispatch.Down, Status: 500},
+			{Name: "500 although it was taken", Prepare: answer(standin.HTTPReply{Status: 500, Taken: true}), Kind: dispatch.Down, Status: 500},
 			{Name: "502", Prepare: status(502), Kind: dispatch.Down, Status: 502},
 			{Name: "503 with a wish", Prepare: status(503, "Retry-After", "7"), Kind: dispatch.Down, Status: 503, RetryAfter: 7 * time.Second},
 			{Name: "503 with garbage", Prepare: status(503, "Retry-After", "soon"), Kind: dispatch.Down, Status: 503},
 			{Name: "504", Prepare: status(504), Kind: dispatch.Unknown, Status: 504},
 			{Name: "599", Prepare: status(599), Kind: dispatch.Unknown, Status: 599},
-			{Name: "cut before it was taken", Prepare: answer(standin.WebhookReply{CutBefore: true}), Kind: dispatch.Unknown},
-			{Name: "cut after it was taken", Prepare: answer(standin.WebhookReply{CutAfter: true}), Kind: dispatch.Unknown},
+			{Name: "cut before it was taken", Prepare: answer(standin.HTTPReply{CutBefore: true}), Kind: dispatch.Unknown},
+			{Name: "cut after it was taken", Prepare: answer(standin.HTTPReply{CutAfter: true}), Kind: dispatch.Unknown},
 			{
 				Name: "nobody there", Prepare: func() {}, Kind: dispatch.Down,
 				Delivery: delivery("http://127.0.0.1:1/path-canary"),
@@ -187,8 +187,8 @@ func TestSendFollowsNoRedirect(t *testing.T) {
 	inside := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { came.Add(1) }))
 	defer inside.Close()
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		receiver.Script(func(int, *http.Request) standin.WebhookReply {
-			return standin.WebhookReply{Status: status, Header: http.Header{"Location": {inside.URL}}}
+		receiver.Script(func(int, *http.Request) standin.HTTPReply {
+			return standin.HTTPReply{Status: status, Header: http.Header{"Location": {inside.URL}}}
 		})
 		_, err := s.Send(t.Context(), delivery(receiver.URL()))
 		if e, _ := errors.AsType[*dispatch.Error](err); e == nil || e.Kind != dispatch.Rejected || e.Status != status {
@@ -240,9 +240,9 @@ func TestSendWithTheWrongSecret(t *testing.T) {
 
 func TestSendReadsNoMoreThanItMust(t *testing.T) {
 	receiver, s := setup(t)
-	receiver.Script(func(int, *http.Request) standin.WebhookReply {
+	receiver.Script(func(int, *http.Request) standin.HTTPReply {
 		// Were it decompressed, this would be an error.
-		return standin.WebhookReply{Status: 200, Header: http.Header{"Content-Encoding": {"gzip"}}, Body: "no gzip at all"}
+		return standin.HTTPReply{Status: 200, Header: http.Header{"Content-Encoding": {"gzip"}}, Body: "no gzip at all"}
 	})
 	if _, err := s.Send(t.Context(), delivery(receiver.URL())); err != nil {
 		t.Errorf("a reply that says it is compressed: %v", err)

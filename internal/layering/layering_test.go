@@ -54,6 +54,8 @@ var elsewhere = map[string][]string{
 	"github.com/sashabaranov/":      {"dispatch/openai"},
 	"github.com/sony/":              {"dispatch/openai"},
 	"github.com/nyaruka/":           {"dispatch/render"},
+	"golang.org/x/oauth2":           {"dispatch/httpcall"},
+	"golang.org/x/oauth2/":          {"dispatch/httpcall"},
 	"github.com/standard-webhooks/": nil,
 	"github.com/arran4/":            nil, // it writes line breaks through
 	"code.dny.dev/ssrf":             {"dispatch/httpsend"},

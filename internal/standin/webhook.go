@@ -25,10 +25,10 @@ const (
 	webhookTolerance = 5 * time.Minute
 )
 
-// WebhookReply is what a scripted Webhook does with one request whose
-// signature is right. The zero value takes it and answers 204.
-type WebhookReply struct {
-	Status int // 0 means 204
+// HTTPReply is what a scripted Webhook or API does with one request that it would
+// take. The zero value takes it and answers as it would without a script.
+type HTTPReply struct {
+	Status int // 0 means what it would answer
 	Header http.Header
 	Body   string
 
@@ -40,7 +40,7 @@ type WebhookReply struct {
 
 // takes reports whether the receiver has the webhook, whatever the client
 // gets to know of it.
-func (r WebhookReply) takes() bool {
+func (r HTTPReply) takes() bool {
 	switch {
 	case r.CutBefore:
 		return false
@@ -60,7 +60,7 @@ type Webhook struct {
 	served   chan struct{}
 
 	mu       sync.Mutex
-	script   func(n int, r *http.Request) WebhookReply
+	script   func(n int, r *http.Request) HTTPReply
 	callback func(Received)
 	received []Received
 	requests int
@@ -108,7 +108,7 @@ func (w *Webhook) Requests() (all, refused int) {
 // Script replaces what it does with well-signed requests, from the next one
 // on; n counts all requests, from 1. nil takes everything again. The body of r
 // may be read.
-func (w *Webhook) Script(f func(n int, r *http.Request) WebhookReply) {
+func (w *Webhook) Script(f func(n int, r *http.Request) HTTPReply) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.script = f
@@ -152,7 +152,7 @@ func (w *Webhook) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		http.Error(rw, "the signature or its time is wrong", http.StatusUnauthorized)
 		return
 	}
-	reply := WebhookReply{}
+	reply := HTTPReply{}
 	if script != nil {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		reply = script(n, r)
@@ -176,10 +176,11 @@ func (w *Webhook) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			callback(m)
 		}
 	}
-	w.answer(rw, r, reply)
+	reply.answer(rw, r)
 }
 
-func (w *Webhook) answer(rw http.ResponseWriter, r *http.Request, reply WebhookReply) {
+// answer does what reply says of the client's side.
+func (reply HTTPReply) answer(rw http.ResponseWriter, r *http.Request) {
 	switch {
 	case reply.Hang:
 		<-r.Context().Done()

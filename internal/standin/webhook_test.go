@@ -116,21 +116,21 @@ func TestWebhookScript(t *testing.T) {
 	})
 	for _, tt := range []struct {
 		name   string
-		reply  WebhookReply
+		reply  HTTPReply
 		status int // 0 means that no answer comes
 		taken  bool
 	}{
-		{"nothing special", WebhookReply{}, 204, true},
-		{"another success", WebhookReply{Status: 201, Body: "thanks"}, 201, true},
-		{"a refusal", WebhookReply{Status: 410}, 410, false},
-		{"a failure after it was taken", WebhookReply{Status: 500, Taken: true}, 500, true},
-		{"cut before", WebhookReply{CutBefore: true}, 0, false},
-		{"cut after", WebhookReply{CutAfter: true}, 0, true},
-		{"silence", WebhookReply{Hang: true}, 0, true},
+		{"nothing special", HTTPReply{}, 204, true},
+		{"another success", HTTPReply{Status: 201, Body: "thanks"}, 201, true},
+		{"a refusal", HTTPReply{Status: 410}, 410, false},
+		{"a failure after it was taken", HTTPReply{Status: 500, Taken: true}, 500, true},
+		{"cut before", HTTPReply{CutBefore: true}, 0, false},
+		{"cut after", HTTPReply{CutAfter: true}, 0, true},
+		{"silence", HTTPReply{Hang: true}, 0, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := len(w.Received())
-			w.Script(func(n int, r *http.Request) WebhookReply {
+			w.Script(func(n int, r *http.Request) HTTPReply {
 				if body, _ := io.ReadAll(r.Body); string(body) != "{}" || n == 0 {
 					t.Errorf("script got request %d with body %q", n, body)
 				}
@@ -160,7 +160,7 @@ func TestWebhookCloseEndsSilence(t *testing.T) {
 	}
 	taken := make(chan struct{})
 	w.OnReceive(func(Received) { close(taken) })
-	w.Script(func(int, *http.Request) WebhookReply { return WebhookReply{Hang: true} })
+	w.Script(func(int, *http.Request) HTTPReply { return HTTPReply{Hang: true} })
 	done := make(chan int)
 	req := signedPost(t, t.Context(), w.URL(), "x", "{}", webhookSecret, time.Now())
 	go func() { done <- do(t, req) }()
