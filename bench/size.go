@@ -68,7 +68,6 @@ func (db *database) fillPast(ctx context.Context, n int) error {
 	for _, sql := range []string{
 		`alter table public.outbox_events drop constraint outbox_events_pkey`,
 		`drop index public.outbox_events_seq`,
-		`drop index outbox.deliveries_event`,
 		`alter table outbox.deliveries drop constraint deliveries_pkey`,
 		fmt.Sprintf(`insert into public.outbox_events (type, payload, processed_at, claim)
 			select 'discard.send', jsonb_build_object('n', n, 'text', repeat('x', %d)), now(), gen_random_uuid()
@@ -80,7 +79,6 @@ func (db *database) fillPast(ctx context.Context, n int) error {
 		`alter table public.outbox_events add primary key (id)`,
 		`create unique index outbox_events_seq on public.outbox_events (seq)`,
 		`alter table outbox.deliveries add primary key (id)`,
-		`create index deliveries_event on outbox.deliveries (event_seq)`,
 		fmt.Sprintf(`update outbox.state set floor = %d`, n),
 	} {
 		if err := db.exec(ctx, sql); err != nil {

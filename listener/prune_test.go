@@ -51,7 +51,8 @@ func addDelivery(t *testing.T, db *pgtest.DB, typ, step, state, finished string)
 	t.Helper()
 	pgtest.Exec(t, db, `insert into outbox.deliveries
 		(id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, created_at, finished_at)
-		select gen_random_uuid(), id, seq, type, created_at, '', $2, '', '', $3, 1, created_at, `+finished+`
+		select overlay(md5(id::text || $2) placing encode(substr(int8send(seq), 3), 'hex') from 1 for 12)::uuid,
+			id, seq, type, created_at, '', $2, '', '', $3, 1, created_at, `+finished+`
 		from outbox_events where type = $1`, typ, step, state)
 }
 
@@ -168,6 +169,35 @@ func TestPruneLedger(t *testing.T) {
 	}
 }
 
+// TestPruneOpenedAgain: what an event brought along from its former place goes
+// and stays with what it got in the new one, whichever the walk comes to first.
+func TestPruneOpenedAgain(t *testing.T) {
+	t.Parallel()
+	for _, from := range []int64{0, 3} { // 3: above its former place
+		t.Run(strconv.FormatInt(from, 10), func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			s, ledger, events := pruners(t, db)
+			ledger.from, ledger.begun = from, time.Now()
+			pgtest.Exec(t, db, `insert into outbox_events (type, payload, created_at, processed_at) values
+				('again', '{}', `+old+`, `+old+`), ('held', '{}', `+old+`, `+old+`), ('other', '{}', `+old+`, `+old+`)`)
+			addDelivery(t, db, "again", "a", "dead", old)
+			addDelivery(t, db, "held", "a", "held", "null")
+			pgtest.Exec(t, db, `update outbox_events set processed_at = null where type in ('again', 'held')`)
+			addDelivery(t, db, "again", "b", "delivered", "now()")
+			round(t, s, ledger, 0) // the event is open
+			pgtest.Exec(t, db, `update outbox_events set processed_at = `+old)
+			round(t, s, ledger, 0) // a part of it is young
+			pgtest.Exec(t, db, `update outbox.deliveries set finished_at = `+old+` where state = 'delivered'`)
+			round(t, s, ledger, 2)
+			round(t, s, events, 2) // not the one that holds a delivery of its former place
+			if got := pgtest.QueryVal[string](t, db, `select string_agg(event_type || ' ' || event_seq, ', ') from outbox.deliveries`); got != "held 5" {
+				t.Errorf("left is %s", got)
+			}
+		})
+	}
+}
+
 // TestPruneGoesOn: neither more than a batch of rows that have to stay, nor an
 // event with more than a batch of deliveries, stops the walk.
 func TestPruneGoesOn(t *testing.T) {
@@ -183,7 +213,8 @@ func TestPruneGoesOn(t *testing.T) {
 	addDelivery(t, db, "arrived", "a", "delivered", old)
 	pgtest.Exec(t, db, `insert into outbox.deliveries
 		(id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, created_at, finished_at)
-		select gen_random_uuid(), id, seq, type, created_at, '', n::text, '', '', 'delivered', 1, created_at, created_at
+		select overlay(md5(id::text || n) placing encode(substr(int8send(seq), 3), 'hex') from 1 for 12)::uuid,
+			id, seq, type, created_at, '', n::text, '', '', 'delivered', 1, created_at, created_at
 		from outbox_events, generate_series(1, 700) as n where type = 'many'`)
 	round(t, s, ledger, 1900)
 	round(t, s, events, 1201)

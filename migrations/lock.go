@@ -173,7 +173,7 @@ func (s *session) retry(ctx context.Context, what string, fn func() error) error
 		if !busy(err) {
 			return err
 		}
-		now, herr := s.holders(ctx, false)
+		now, herr := s.holders(ctx, eventsTable, false)
 		if herr != nil {
 			return errors.Join(err, herr)
 		}
@@ -184,7 +184,7 @@ func (s *session) retry(ctx context.Context, what string, fn func() error) error
 			holders = now
 		}
 		if time.Since(begin)+pause > s.wait {
-			return &LockedError{What: what, Waited: time.Since(begin), Holders: holders, err: err}
+			return &LockedError{What: what, Table: eventsTable, Waited: time.Since(begin), Holders: holders, err: err}
 		}
 		if err := sleep(ctx, jitter(pause)); err != nil {
 			return err
@@ -248,6 +248,7 @@ func list(holders []Holder) string {
 // What was tried is undone; running it again goes on where it stopped.
 type LockedError struct {
 	What    string
+	Table   string // what was in use, with schema
 	Waited  time.Duration
 	Holders []Holder // oldest transaction first; those seen last
 	Rest    string   // what is left behind; "" when nothing is
@@ -264,23 +265,23 @@ func (e *LockedError) Error() string {
 	if rest == "" {
 		rest = "nothing was left half done"
 	}
-	return fmt.Sprintf("%s: public.outbox_events was in use for %s by %s; %s: run it again when they are done, or allow more with --wait and --lock-timeout",
-		e.What, e.Waited.Round(100*time.Millisecond), who, rest)
+	return fmt.Sprintf("%s: %s was in use for %s by %s; %s: run it again when they are done, or allow more with --wait and --lock-timeout",
+		e.What, e.Table, e.Waited.Round(100*time.Millisecond), who, rest)
 }
 
 // Unwrap returns what Postgres said.
 func (e *LockedError) Unwrap() error { return e.err }
 
-// holders returns who has a lock on the events table and, if snapshots is
-// set, everyone else in this database for whom an index build would wait.
-func (s *session) holders(ctx context.Context, snapshots bool) ([]Holder, error) {
+// holders returns who has a lock on table and, if snapshots is set, everyone
+// else in this database for whom an index build would wait.
+func (s *session) holders(ctx context.Context, table string, snapshots bool) ([]Holder, error) {
 	rows, err := s.conn.Query(ctx, `
 		with locks as (
 			select distinct pid, virtualtransaction
 			from pg_locks
 			where locktype = 'relation' and granted and pid is distinct from pg_backend_pid()
 			  and database = (select oid from pg_database where datname = current_database())
-			  and relation = to_regclass('public.outbox_events')
+			  and relation = to_regclass($2::text)
 		), sessions as (
 			select a.pid, ''::text as gid, a.usename, a.application_name, a.state, a.xact_start
 			from pg_stat_activity as a
@@ -297,7 +298,7 @@ func (s *session) holders(ctx context.Context, snapshots bool) ([]Holder, error)
 		)
 		select pid, gid, coalesce(usename::text, ''), coalesce(application_name, ''), coalesce(state, ''),
 		       coalesce(extract(epoch from clock_timestamp() - xact_start), 0)::float8
-		from sessions order by xact_start nulls last, pid`, snapshots)
+		from sessions order by xact_start nulls last, pid`, snapshots, table)
 	if err != nil {
 		return nil, err
 	}

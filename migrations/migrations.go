@@ -38,6 +38,12 @@ const (
 // columns. What must be known or asked beforehand is asked before any file.
 const adoption = 3
 
+// The tables that indexes are on, and that others may have locks on.
+const (
+	eventsTable     = "public.outbox_events"
+	deliveriesTable = "outbox.deliveries"
+)
+
 // file is one script, numbered or from sql/triggers/.
 type file struct {
 	kind     string
@@ -48,13 +54,26 @@ type file struct {
 	tx       bool   // runs inside a transaction
 
 	trigger string // the trigger that it makes; "" when it makes none
-	index   string // the index that it builds concurrently, without schema; "" when it builds none
+	index   index  // the index that it builds or drops concurrently; zero when it does neither
+}
+
+// index is one that a file is about which cannot run inside a transaction.
+type index struct {
+	table string // that it is on, with schema
+	name  string // without
+	drop  bool   // the file drops it
+}
+
+func (i index) String() string {
+	schema, _, _ := strings.Cut(i.table, ".")
+	return schema + "." + i.name
 }
 
 var (
 	fileName    = regexp.MustCompile(`^(\d{4})_[a-z0-9_]+\.sql$`)
 	createsLine = regexp.MustCompile(`^-- creates: trigger ([a-z_]+) on public\.outbox_events\n`)
-	createIndex = regexp.MustCompile(`(?m)^create (?:unique )?index concurrently if not exists ([a-z_]+) on public\.outbox_events `)
+	createIndex = regexp.MustCompile(`(?m)^create (?:unique )?index concurrently if not exists ([a-z_]+) on (public\.outbox_events|outbox\.deliveries) `)
+	dropIndex   = regexp.MustCompile(`(?m)^drop index concurrently if exists outbox\.(deliveries_[a-z_]+);`)
 )
 
 // noTransaction is the first line of a file that cannot run inside one.
@@ -69,7 +88,10 @@ func newFile(kind, name, text string) file {
 		f.trigger = m[1]
 	}
 	if m := createIndex.FindStringSubmatch(text); m != nil {
-		f.index = m[1]
+		f.index = index{table: m[2], name: m[1]}
+	}
+	if m := dropIndex.FindStringSubmatch(text); m != nil {
+		f.index = index{table: deliveriesTable, name: m[1], drop: true}
 	}
 	return f
 }
@@ -104,8 +126,8 @@ func numbered(fsys fs.FS) ([]file, error) {
 		if f.version != i+1 {
 			return nil, fmt.Errorf("migration %s stands where number %d belongs", name, i+1)
 		}
-		if !f.tx && f.index == "" {
-			return nil, fmt.Errorf("migration %s runs without a transaction but builds no index that could be found", name)
+		if !f.tx && f.index == (index{}) {
+			return nil, fmt.Errorf("migration %s runs without a transaction but neither builds nor drops an index that could be found", name)
 		}
 		files = append(files, f)
 	}

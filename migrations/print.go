@@ -109,12 +109,15 @@ func printFile(f file, b Backlog) []part {
 	record := fmt.Sprintf("insert into outbox.schema_history (name, kind, version, checksum)\nvalues ('%s', '%s', %s, '%s')",
 		f.name, f.kind, map[bool]string{true: "null", false: fmt.Sprint(f.version)}[f.version == 0], f.checksum)
 	if !f.tx {
+		done := fmt.Sprintf("from pg_catalog.pg_index where indexrelid = '%s'::regclass and indisvalid", f.index)
+		if f.index.drop {
+			done = fmt.Sprintf("where to_regclass('%s') is null", f.index)
+		}
 		return []part{
 			{title: f.name, body: f.sql},
 			{title: f.name + ", for the record", body: fmt.Sprintf(
-				"insert into outbox.schema_history (name, kind, version, checksum)\n"+
-					"select '%s', '%s', %d, '%s'\nfrom pg_catalog.pg_index where indexrelid = 'public.%s'::regclass and indisvalid;",
-				f.name, f.kind, f.version, f.checksum, f.index)},
+				"insert into outbox.schema_history (name, kind, version, checksum)\nselect '%s', '%s', %d, '%s'\n%s;",
+				f.name, f.kind, f.version, f.checksum, done)},
 		}
 	}
 	if f.kind == kindTrigger {

@@ -64,6 +64,7 @@ func TestInsertOnlyRole(t *testing.T) {
 		`select setval('outbox_events_seq_seq', 1)`,
 		`select from outbox.deliveries`,
 		`select outbox.gate_open(1)`,
+		`select outbox.deliveries_of(1)`,
 		`create table mine ()`,
 		`create temporary table mine ()`,
 		`alter table outbox_events disable trigger outbox_events_wake`,
@@ -162,6 +163,7 @@ func TestReaderRole(t *testing.T) {
 	conn := connect(t, db, reader)
 	exec(t, conn, `select state, count(*) from outbox.deliveries group by state`)
 	exec(t, conn, `select id, processed_at from public.outbox_events`)
+	exec(t, conn, `select state from outbox.deliveries where id in (select outbox.deliveries_of(seq) from public.outbox_events where id = gen_random_uuid())`)
 	if st, err := migrations.Status(t.Context(), conn); err != nil || !st.UpToDate {
 		t.Errorf("Status: %+v, %v", st, err)
 	}

@@ -218,7 +218,7 @@ func (s *shape) judgePartitions(ctx context.Context, conn *pgx.Conn, by string) 
 		s.problem("public.outbox_events is partitioned by %s; it may be partitioned by RANGE (seq) alone: see docs/retention.md", by)
 		return nil
 	}
-	state, err := indexState(ctx, conn, "outbox_events_seq")
+	state, err := indexState(ctx, conn, index{table: eventsTable, name: "outbox_events_seq"})
 	if err == nil && state != indexValid {
 		drop := ""
 		if state == indexInvalid {

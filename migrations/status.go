@@ -141,7 +141,7 @@ func (st *Installed) readState(ctx context.Context, conn *pgx.Conn, all scripts,
 		return err
 	}
 	for _, f := range all.migrations {
-		if f.index == "" || f.version > h.version() {
+		if f.tx || f.index.drop || f.version > h.version() {
 			continue
 		}
 		state, err := indexState(ctx, conn, f.index)
@@ -149,7 +149,7 @@ func (st *Installed) readState(ctx context.Context, conn *pgx.Conn, all scripts,
 			return err
 		}
 		if state != indexValid {
-			st.Problems = append(st.Problems, "index "+f.index+" is "+state+": run `listener migrate`")
+			st.Problems = append(st.Problems, "index "+f.index.name+" is "+state+": run `listener migrate`")
 		}
 	}
 	columns, err := readColumns(ctx, conn)

@@ -141,7 +141,7 @@ func (s *session) plan(ctx context.Context, all scripts, h history) ([]file, err
 			todo = append(todo, f)
 			continue
 		}
-		if f.index != "" {
+		if !f.tx && !f.index.drop {
 			state, err := indexState(ctx, s.conn, f.index)
 			if err != nil {
 				return nil, err
@@ -233,14 +233,14 @@ const (
 	indexValid   = "valid"
 )
 
-func indexState(ctx context.Context, conn *pgx.Conn, name string) (string, error) {
+func indexState(ctx context.Context, conn *pgx.Conn, i index) (string, error) {
 	var valid bool
 	err := conn.QueryRow(ctx, `
 		select i.indisvalid and i.indisready
 		from pg_catalog.pg_class as c
 		join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
 		join pg_catalog.pg_index as i on i.indexrelid = c.oid
-		where n.nspname = 'public' and c.relname = $1::text and i.indrelid = to_regclass('public.outbox_events')`, name).Scan(&valid)
+		where n.nspname || '.' || c.relname = $1::text and i.indrelid = to_regclass($2::text)`, i.String(), i.table).Scan(&valid)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return indexMissing, nil
@@ -252,29 +252,33 @@ func indexState(ctx context.Context, conn *pgx.Conn, name string) (string, error
 	return indexInvalid, nil
 }
 
-// applyIndex builds an index without keeping writers out. It waits for the
-// transactions that are older than itself, and holds up nobody meanwhile.
+// applyIndex builds or drops an index without keeping writers out. It waits
+// for the transactions that are older than itself, and holds up nobody
+// meanwhile.
 func (s *session) applyIndex(ctx context.Context, f file) error {
-	name := pgx.Identifier{"public", f.index}.Sanitize()
 	if _, err := s.conn.Exec(ctx, `set lock_timeout = '`+milliseconds(s.wait)+`'`); err != nil {
 		return err
 	}
 	begin := time.Now()
+	want, left := indexValid, "an unfinished index is left, which the next run drops and builds again"
+	if f.index.drop {
+		want, left = indexMissing, "the index is left, which the next run drops"
+	}
 	err := func() error {
 		state, err := indexState(ctx, s.conn, f.index)
 		if err != nil {
 			return err
 		}
-		if state == indexInvalid {
-			if _, err := s.conn.Exec(ctx, `drop index concurrently `+name); err != nil {
+		if state == indexInvalid && !f.index.drop {
+			if _, err := s.conn.Exec(ctx, `drop index concurrently `+f.index.String()); err != nil {
 				return err
 			}
 		}
 		if _, err = s.conn.Exec(ctx, f.sql); err != nil {
 			return err
 		}
-		if state, err = indexState(ctx, s.conn, f.index); err == nil && state != indexValid {
-			err = fmt.Errorf("index %s on public.outbox_events is %s after it was built; is there something else of that name?", name, state)
+		if state, err = indexState(ctx, s.conn, f.index); err == nil && state != want {
+			err = fmt.Errorf("index %s on %s is %s afterwards; is there something else of that name?", f.index, f.index.table, state)
 		}
 		return err
 	}()
@@ -282,12 +286,11 @@ func (s *session) applyIndex(ctx context.Context, f file) error {
 		err = rerr
 	}
 	if busy(err) {
-		holders, herr := s.holders(ctx, true)
+		holders, herr := s.holders(ctx, f.index.table, true)
 		if herr != nil {
 			return errors.Join(err, herr)
 		}
-		err = &LockedError{What: f.name, Waited: time.Since(begin), Holders: holders, err: err,
-			Rest: "an unfinished index is left, which the next run drops and builds again"}
+		err = &LockedError{What: f.name, Table: f.index.table, Waited: time.Since(begin), Holders: holders, err: err, Rest: left}
 	}
 	if err != nil {
 		return err

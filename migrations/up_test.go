@@ -169,12 +169,19 @@ func TestHistoryIsVerified(t *testing.T) {
 
 func TestIndexIsRepaired(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ name, sql string }{
+	const first, second, last = "0004_events_seq_index.sql", "0005_deliveries_moved.sql",
+		"0004_events_seq_index.sql 0005_deliveries_moved.sql 0006_drop_deliveries_event.sql"
+	for _, tt := range []struct{ name, sql, want string }{
 		{"invalid and not on record", `update pg_index set indisvalid = false where indexrelid = 'outbox_events_seq'::regclass;
-			delete from outbox.schema_history where version = 4`},
-		{"invalid although on record", `update pg_index set indisvalid = false where indexrelid = 'outbox_events_seq'::regclass`},
-		{"dropped", `drop index outbox_events_seq`},
-		{"built but not on record", `delete from outbox.schema_history where version = 4`},
+			delete from outbox.schema_history where version >= 4`, last},
+		{"invalid although on record", `update pg_index set indisvalid = false where indexrelid = 'outbox_events_seq'::regclass`, first},
+		{"dropped", `drop index outbox_events_seq`, first},
+		{"built but not on record", `delete from outbox.schema_history where version >= 4`, last},
+		{"the ledger's is invalid", `update pg_index set indisvalid = false where indexrelid = 'outbox.deliveries_moved'::regclass`, second},
+		{"the ledger's is dropped", `drop index outbox.deliveries_moved`, second},
+		{"half dropped", `create index deliveries_event on outbox.deliveries (event_seq);
+			update pg_index set indisvalid = false where indexrelid = 'outbox.deliveries_event'::regclass;
+			delete from outbox.schema_history where version = 6`, "0006_drop_deliveries_event.sql"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -182,11 +189,57 @@ func TestIndexIsRepaired(t *testing.T) {
 			want := catalog(t, db)
 			pgtest.Exec(t, db, tt.sql)
 			rep := up(t, db, migrations.Options{})
-			if fmt.Sprint(rep.Applied) != "[0004_events_seq_index.sql]" {
-				t.Errorf("applied %v", rep.Applied)
+			if got := strings.Join(rep.Applied, " "); got != tt.want {
+				t.Errorf("applied %s", got)
 			}
 			sameCatalog(t, catalog(t, db), want)
 		})
+	}
+}
+
+// TestFromVersion4: a ledger in use loses the index of all its rows and gets
+// one of those that need it.
+func TestFromVersion4(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	want := catalog(t, db)
+	pgtest.Exec(t, db, `drop index outbox.deliveries_moved; create index deliveries_event on outbox.deliveries (event_seq);
+		drop function outbox.reopen() cascade; drop function outbox.deliveries_of(bigint);
+		delete from outbox.schema_history where version > 4 or name = 'reopen.sql'`)
+	// What an event that was opened again looks like there.
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload, processed_at) select 'a', '{}', now() from generate_series(1, 1000)`)
+	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, finished_at)
+		select overlay(md5(id::text) placing encode(substr(int8send(seq), 3), 'hex') from 1 for 12)::uuid, id, seq, type, created_at, '', '', '', '', 'dead', 1, now()
+		from outbox_events`)
+	pgtest.Exec(t, db, `with moved as (update outbox_events set seq = nextval('outbox_events_seq_seq') where seq % 50 = 0 returning id, seq)
+		update outbox.deliveries set event_seq = seq from moved where event_id = moved.id`)
+
+	// Somebody who has looked at the ledger holds up the drop, and nobody else.
+	reader, writer := connect(t, db, ""), connect(t, db, "")
+	exec(t, reader, `begin; select count(*) from outbox.deliveries`)
+	_, err := migrations.Up(t.Context(), connect(t, db, ""), quick)
+	wantError(t, err, "0006_drop_deliveries_event.sql", "outbox.deliveries was in use", fmt.Sprintf("pid %d", reader.PgConn().PID()), "the next run drops")
+	exec(t, writer, `set lock_timeout = '1s'; update outbox.deliveries set attempts = 2 where event_seq = 7`)
+	exec(t, reader, `rollback`)
+
+	if rep := up(t, db, quick); fmt.Sprint(rep.Applied) != "[0006_drop_deliveries_event.sql reopen.sql]" || rep.From != 5 || rep.To != latest {
+		t.Errorf("report %+v", rep)
+	}
+	sameCatalog(t, catalog(t, db), want)
+	if n := pgtest.QueryVal[int](t, db, `select reltuples::integer from pg_class where oid = 'outbox.deliveries_moved'::regclass`); n != 20 {
+		t.Errorf("the index has %d entries, want 20", n)
+	}
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events as e
+		where (select count(*) from outbox.deliveries_of(e.seq)) <> 1
+		   or (select event_id from outbox.deliveries where id in (select outbox.deliveries_of(e.seq))) <> e.id`); n != 0 {
+		t.Errorf("%d of 1000 events have not their delivery", n)
+	}
+	pgtest.Exec(t, db, `update outbox_events set processed_at = null`)
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events as e join outbox.deliveries as d on d.event_id = e.id and d.event_seq = e.seq`); n != 1000 {
+		t.Errorf("%d of 1000 deliveries followed their events", n)
+	}
+	if _, err := migrations.Uninstall(t.Context(), connect(t, db, ""), migrations.UninstallOptions{}); err != nil {
+		t.Errorf("Uninstall: %v", err)
 	}
 }
 

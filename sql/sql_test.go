@@ -191,6 +191,89 @@ func TestPlansThatAreKept(t *testing.T) {
 	}
 }
 
+// TestDeliveriesByID: whatever asks for the deliveries of an event reads them
+// by their ids, or by the index of those that were made under another number,
+// and walks over no others.
+func TestDeliveriesByID(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload, processed_at) select 'a', '{}', now() from generate_series(1, 20000)`)
+	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, finished_at)
+		select overlay(md5(id::text) placing encode(substr(int8send(seq), 3), 'hex') from 1 for 12)::uuid, id, seq, type, created_at, '', '', '', '', 'delivered', 1, now()
+		from outbox_events`)
+	pgtest.Exec(t, db, `update outbox_events set processed_at = null where seq % 100 = 0`)
+	for _, table := range []string{"outbox_events", "outbox.deliveries"} {
+		pgtest.Exec(t, db, `vacuum analyze `+table)
+	}
+	for _, tt := range []struct {
+		query      string
+		ids, moved int // scans of the ledger by each index
+	}{
+		{"adopt_deliveries", 2, 1}, // the update of what was found
+		{"settle_events", 1, 1},
+		{"prune_events", 1, 1},
+		{"prune_deliveries", 4, 1}, // the walk, the rest of its events, the lock, the delete
+	} {
+		t.Run(tt.query, func(t *testing.T) {
+			t.Parallel()
+			conn := connect(t, db)
+			// As listener/store.go has it.
+			if _, err := conn.Exec(t.Context(), `set enable_seqscan = off; set enable_bitmapscan = off; set enable_mergejoin = off;
+				set enable_hashjoin = off; set jit = off; set plan_cache_mode = force_generic_plan`); err != nil {
+				t.Fatal(err)
+			}
+			plan := explain(t, conn, tt.query)
+			ids := regexp.MustCompile(`using deliveries_pkey on deliveries d(_\d+)?  .*\n +Index Cond: `).FindAllString(plan, -1)
+			moved := regexp.MustCompile(`using deliveries_moved on deliveries d(_\d+)?  .*\n +Index Cond: \(event_seq = `).FindAllString(plan, -1)
+			all := regexp.MustCompile(`(Scan|using \w+) on deliveries`).FindAllString(plan, -1)
+			if len(ids) != tt.ids || len(moved) != tt.moved || len(all) != tt.ids+tt.moved || strings.Contains(plan, "Seq Scan") {
+				t.Errorf("%d scans by id and %d by deliveries_moved of %d, want %d and %d; the plan is\n%s", len(ids), len(moved), len(all), tt.ids, tt.moved, plan)
+			}
+		})
+	}
+	// What is opened again, and what people ask, with the settings of anybody.
+	t.Run("deliveries_of", func(t *testing.T) {
+		t.Parallel()
+		conn := connect(t, db)
+		for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {
+			if _, err := conn.Exec(t.Context(), `set plan_cache_mode = `+mode); err != nil {
+				t.Fatal(err)
+			}
+			for _, query := range []string{
+				`select * from outbox.deliveries where id in (select outbox.deliveries_of(seq) from outbox_events where seq = 20100)`,
+				`update outbox_events set processed_at = null where seq = 77`,
+			} {
+				tx, err := conn.Begin(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				before := read(t, tx)
+				if _, err := tx.Exec(t.Context(), query); err != nil {
+					t.Fatal(err)
+				}
+				if n := read(t, tx) - before; n > 20 {
+					t.Errorf("%s: %s reads %d rows of the ledger", mode, query, n)
+				}
+				if err := tx.Rollback(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+// read is how many rows of the ledger, and how many entries of its indexes,
+// this transaction has read.
+func read(t *testing.T, tx pgx.Tx) (n int) {
+	t.Helper()
+	if err := tx.QueryRow(t.Context(), `select sum(pg_stat_get_xact_tuples_returned(oid)) from pg_class
+		where oid = 'outbox.deliveries'::regclass
+		   or oid in (select indexrelid from pg_index where indrelid = 'outbox.deliveries'::regclass)`).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 func explain(t *testing.T, conn *pgx.Conn, query string) string {
 	t.Helper()
 	prepared, err := conn.Prepare(t.Context(), query, sql.Query(query))

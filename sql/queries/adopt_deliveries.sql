@@ -2,17 +2,31 @@
 -- by a listener that died or lost its lease, or that were opened again. The
 -- open rows pass to the new claim, so that their former holder can write
 -- nothing more. $1..$2 are seq and claim of the events.
+--
+-- An id begins with 48 bits of the seq that it was made under; those that an
+-- event brought along from another place are in the index deliveries_moved.
+-- Nothing is in both. An OR in place of the union would need a bitmap scan.
 with fenced as (
     select e.seq, e.claim
     from public.outbox_events as e
     join unnest($1::bigint[], $2::uuid[]) as t (seq, claim) on e.seq = t.seq and e.claim = t.claim
     where e.processed_at is null
     for no key update of e
-), passed as (
-    update outbox.deliveries as d set claim = f.claim, due_at = null
+), theirs as materialized (
+    select d.*, f.claim as successor
     from fenced as f
-    where d.event_seq = f.seq and d.finished_at is null
+    join outbox.deliveries as d on d.event_seq = f.seq
+     and d.id between (encode(substr(int8send(f.seq), 3), 'hex') || repeat('0', 20))::uuid
+                  and (encode(substr(int8send(f.seq), 3), 'hex') || repeat('f', 20))::uuid
+    union all
+    select d.*, f.claim
+    from fenced as f
+    join outbox.deliveries as d on d.event_seq = f.seq
+     and substr(uuid_send(d.id), 1, 6) <> substr(int8send(d.event_seq), 3)
+), passed as (
+    update outbox.deliveries as d set claim = t.successor, due_at = null
+    from theirs as t
+    where d.id = t.id and d.finished_at is null
 )
-select d.event_seq, d.id, d.route, d.step, d.recipient, d.channel, d.state, d.attempts, d.generation, d.content::text
-from outbox.deliveries as d
-join fenced as f on d.event_seq = f.seq
+select event_seq, id, route, step, recipient, channel, state, attempts, generation, content::text
+from theirs

@@ -8,7 +8,7 @@
 -- (null: none is, so there is no use in going on), and how many were deleted.
 -- What somebody else holds a lock on is passed over; the locked rows are
 -- looked at again as they are then, so that one which was opened again
--- meanwhile stays.
+-- meanwhile stays. The deliveries are found as adopt_deliveries.sql says.
 with near as materialized (
     select e.seq, e.created_at, e.processed_at, e.lease_until
     from public.outbox_events as e
@@ -21,7 +21,15 @@ with near as materialized (
     join public.outbox_events as e on e.seq = n.seq
     where n.processed_at < now() - $3::float8 * interval '1 second'
       and e.processed_at < now() - $3::float8 * interval '1 second'
-      and not exists (select from outbox.deliveries as d where d.event_seq = n.seq and d.finished_at is null)
+      and not exists (
+            select from outbox.deliveries as d
+            where d.event_seq = n.seq and d.finished_at is null
+              and d.id between (encode(substr(int8send(n.seq), 3), 'hex') || repeat('0', 20))::uuid
+                           and (encode(substr(int8send(n.seq), 3), 'hex') || repeat('f', 20))::uuid)
+      and not exists (
+            select from outbox.deliveries as d
+            where d.event_seq = n.seq and d.finished_at is null
+              and substr(uuid_send(d.id), 1, 6) <> substr(int8send(d.event_seq), 3))
     for update of e skip locked
 ), gone as (
     delete from public.outbox_events as e using doomed where e.seq = doomed.seq returning e.seq

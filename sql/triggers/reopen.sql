@@ -7,6 +7,27 @@
 --
 -- SECURITY DEFINER: whoever may set processed_at need not have rights on our
 -- own columns or on the ledger.
+-- The ids of the deliveries of the event whose number is seq, by index: those
+-- that begin with 48 bits of it, and those that were made under a number that
+-- the event had before. No id is in both.
+create or replace function outbox.deliveries_of(seq bigint) returns setof uuid
+    language plpgsql stable rows 2 set search_path = pg_catalog, pg_temp as
+$$
+begin
+    return query
+        select d.id from outbox.deliveries as d
+        where d.event_seq = seq
+          and d.id between (encode(substr(int8send(seq), 3), 'hex') || repeat('0', 20))::uuid
+                       and (encode(substr(int8send(seq), 3), 'hex') || repeat('f', 20))::uuid;
+    return query
+        select d.id from outbox.deliveries as d
+        where d.event_seq = seq
+          and substr(uuid_send(d.id), 1, 6) <> substr(int8send(d.event_seq), 3);
+end
+$$;
+
+revoke all on function outbox.deliveries_of(bigint) from public;
+
 create or replace function outbox.reopen() returns trigger
     language plpgsql security definer set search_path = pg_catalog, pg_temp as
 $$
@@ -14,7 +35,7 @@ declare
     place bigint := nextval('public.outbox_events_seq_seq');
 begin
     update public.outbox_events set seq = place, lease_until = null where id = new.id;
-    update outbox.deliveries set event_seq = place where event_seq = old.seq;
+    update outbox.deliveries set event_seq = place where id in (select outbox.deliveries_of(old.seq));
     return null;
 end
 $$;
