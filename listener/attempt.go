@@ -53,6 +53,13 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		return nothing
 	}
 	j.Attempt = j.attempts + 1
+	send, held := l.cfg.Redirect.Apply(&j.Delivery)
+	if held != "" {
+		j.withheld = true
+		l.finish(j, dispatch.Outcome{State: dispatch.Held, Reason: held, Attempts: j.attempts})
+		return nothing
+	}
+	j.redirected = send != &j.Delivery
 	if policy.Announce {
 		j.set(&j.announced, true)
 		switch l.announcer.announce(ctx, j) {
@@ -74,7 +81,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		return nothing
 	}
 	begun := time.Now()
-	r, err := l.cfg.Dispatcher.Send(ctx, &j.Delivery)
+	r, err := l.cfg.Dispatcher.Send(ctx, send)
 	j.took = time.Since(begun)
 	if err != nil && ctx.Err() != nil && err.Kind != dispatch.Unknown {
 		// Cut short by the shutdown, and nothing was taken: not an attempt.

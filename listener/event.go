@@ -67,6 +67,9 @@ type job struct {
 	begun     bool // an attempt was started
 	broken    bool // a panic left it without an outcome: it is left to its lease
 
+	redirected bool // it went to somebody else; see Config.Redirect
+	withheld   bool // it may not be sent to whom it is for
+
 	outcome *dispatch.Outcome // nil until it is over
 	took    time.Duration
 	wait    time.Duration // until it is due again, where it is not finished

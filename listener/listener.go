@@ -46,6 +46,10 @@ type Config struct {
 	RetainProcessed time.Duration // processed events; default Forever
 	RetainLedger    time.Duration // finished deliveries and their attempts; default 30 days
 
+	// Redirect keeps what is sent away from those it is for. The zero value
+	// changes nothing.
+	Redirect dispatch.Redirect
+
 	Log *slog.Logger // default slog.Default()
 }
 

@@ -92,6 +92,8 @@ func logAttempt(log *slog.Logger, j *job) {
 	o := j.outcome
 	level := slog.LevelInfo
 	switch {
+	case o.State == dispatch.Held && j.withheld: // as it was asked for
+		level = slog.LevelWarn
 	case o.State == dispatch.Dead || o.State == dispatch.Held:
 		level = slog.LevelError
 	case o.State == dispatch.Retry || o.State == dispatch.Uncertain:
@@ -113,6 +115,9 @@ func logAttempt(log *slog.Logger, j *job) {
 	}
 	if r := dispatch.Mask(j.Channel, j.Recipient); r != "" {
 		attrs = append(attrs, slog.String("to", r))
+	}
+	if j.redirected {
+		attrs = append(attrs, slog.Bool("redirected", true))
 	}
 	if o.Receipt.ProviderID != "" {
 		attrs = append(attrs, slog.String("provider_id", o.Receipt.ProviderID))

@@ -123,3 +123,22 @@ func warnUnconfigured(c *config, log *slog.Logger) {
 		}
 	}
 }
+
+// warnRedirected writes one line that says what does not go to whom it is for.
+func warnRedirected(r dispatch.Redirect, log *slog.Logger) {
+	if !r.Active() {
+		return
+	}
+	rest := "held"
+	if len(r.Allow) > 0 {
+		rest = "held but for " + r.Allow.String()
+	}
+	where := func(ch dispatch.Channel, to string) string {
+		if to == "" {
+			return rest
+		}
+		return "all to " + dispatch.Mask(ch, dispatch.Addr(to))
+	}
+	log.Warn("STAGING: deliveries do not go to whom they are for", "sms", where(dispatch.ChannelSMS, r.SMS),
+		"email", where(dispatch.ChannelEmail, r.Email), "webhook and http", rest)
+}

@@ -218,11 +218,24 @@ func mailAddress(field func(*config) *string) kind {
 	})
 }
 
+// listed are the words of a list.
+func listed(v string) []string {
+	return strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+}
+
+func recipients(field func(*config) *dispatch.Recipients) kind {
+	const accepts = "numbers, beginnings of numbers, addresses, domains and hosts, separated by commas or blanks: `+15550100123, +1555*, ann@example.com, @example.com, hooks.example.com, localhost:8080`"
+	return kind{accepts, func(c *config, v string) (err error) {
+		*field(c), err = dispatch.ParseRecipients(listed(v))
+		return err
+	}}
+}
+
 // networks takes CIDRs, and single addresses for networks of one.
 func networks(field func(*config) *[]netip.Prefix) kind {
 	return kind{"networks separated by commas or blanks: `10.0.0.0/8, 127.0.0.1/32`", func(c *config, v string) error {
 		var list []netip.Prefix
-		for _, word := range strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
+		for _, word := range listed(v) {
 			p, err := netip.ParsePrefix(word)
 			if a, aerr := netip.ParseAddr(word); aerr == nil {
 				p, err = netip.PrefixFrom(a, a.BitLen()), nil

@@ -73,6 +73,7 @@ func runListener(ctx context.Context, cmd runCmd, s settings, stdout, stderr io.
 		log.Warn("unknown variable ignored; is it misspelled?", "name", m.name, "meant", m.meant)
 	}
 	warnUnconfigured(cfg, log)
+	warnRedirected(cfg.Redirect, log)
 
 	p := &program{cfg: cfg, log: log, stdout: stdout, stderr: stderr}
 	if err := p.open(ctx, senders); err != nil {
@@ -107,7 +108,8 @@ func (p *program) open(ctx context.Context, senders *channels) error {
 		RetainProcessed: p.cfg.RetainProcessed,
 		RetainLedger:    p.cfg.RetainLedger,
 
-		Log: p.log,
+		Redirect: p.cfg.Redirect,
+		Log:      p.log,
 	}
 	if p.cfg.ListenURL != "" {
 		listen, err := parseDatabase(p.cfg.ListenURL, p.cfg.DatabaseSSL)

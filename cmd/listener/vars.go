@@ -37,6 +37,8 @@ type config struct {
 	AdminAddr string
 	AdminKey  dispatch.Secret // "": no admin endpoint
 
+	Redirect dispatch.Redirect
+
 	Twilio struct {
 		AccountSID string
 		AuthToken  dispatch.Secret
@@ -120,6 +122,27 @@ var variables = []variable{
 	{name: "OUTBOX_RETAIN_LEDGER", def: "30d",
 		meaning: "Finished deliveries older than this are deleted from `outbox.deliveries`, with their attempts, dead ones too.",
 		kind:    retention(func(c *config) *time.Duration { return &c.RetainLedger })},
+
+	{group: "Staging",
+		name: "OUTBOX_REDIRECT_SMS", unset: "none",
+		meaning: "The number that gets every SMS in its recipient's place. As soon as one of these three is set, what is neither redirected nor allowed is not sent: it is `held`, also what was planned before.",
+		kind: checked(text(func(c *config) *string { return &c.Redirect.SMS }, "a number in E.164 form such as `+15550100123`"), func(v string) error {
+			if (dispatch.SMS{To: v, Body: "x"}).Validate() != nil {
+				return errUnfit
+			}
+			return nil
+		})},
+	{name: "OUTBOX_REDIRECT_EMAIL", unset: "none",
+		meaning: "The address that gets every e-mail in place of its recipients, those in `cc` and `bcc` too. They are named, masked, in the header `X-Original-To`.",
+		kind: checked(mailAddress(func(c *config) *string { return &c.Redirect.Email }), func(v string) error {
+			if (dispatch.Email{To: []string{v}, Subject: "x", Text: "x"}).Validate() != nil {
+				return errUnfit
+			}
+			return nil
+		})},
+	{name: "OUTBOX_ALLOW_RECIPIENTS", unset: "everybody, where neither of the other two is set, else nobody",
+		meaning: "Who may be sent to, where nothing is redirected. Hosts are for webhooks and requests, which cannot be redirected.",
+		kind:    recipients(func(c *config) *dispatch.Recipients { return &c.Redirect.Allow })},
 
 	{group: "Log",
 		name: "OUTBOX_LOG_FORMAT", def: "auto",
