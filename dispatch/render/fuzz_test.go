@@ -23,7 +23,7 @@ func FuzzTemplate(f *testing.F) {
 		"{{define \"t\"}}x{{end}}", "{{block \"x\" .}}{{end}}", "{{template \"x\"}}", "{{range 200000000}}{{end}}",
 		"{{printf \"%100.100f\" 1e100}}", "{{and .a nil}}{{or nil nil}}{{not nil}}", "{{(index .a.b 5).c}}", "{{nil}}{{1i}}{{'a'}}{{0x1p-2}}",
 		"<a href=\"{{.s}}?{{.s}}\" onclick='{{.s}}' style=\"{{.s}}\">{{.s}}</a><script>{{.a}}</script><!-- {{.s}} -->", "<a {{.s}}={{.s}}>",
-		"{{- /* a */ -}}", "{{", "}}", "{{if", "{{\"", "{{`", "{{/*", "{{.a.b.c.d}}{{$.a}}{{$}}{{.}}", "{{$x}}", "{{.a | .b | 1}}",
+		"{{'\xff0'}}", "{{- /* a */ -}}", "{{", "}}", "{{if", "{{\"", "{{`", "{{/*", "{{.a.b.c.d}}{{$.a}}{{$}}{{.}}", "{{$x}}", "{{.a | .b | 1}}",
 		"{{len (slice .s 0 1)}}{{eq . $}}{{eq .a .a}}", strings.Repeat("{{if .a}}", 40) + strings.Repeat("{{end}}", 40), strings.Repeat("{{(", 30),
 		"{{money 1e200}}{{money -0.001}}{{cents \"12\"}}{{pluralize 1e-5 \"x\"}}", "{{truncate .s 1}}{{truncate .s 1 \"segments\"}}",
 		"{{datetime .t \"'at' h:mmam nth\" .s}}{{time .t}}{{date .t}}",
@@ -46,8 +46,8 @@ func FuzzTemplate(f *testing.F) {
 			if err == nil {
 				first, err := tmpl.Execute(scope)
 				checkError(t, source, err)
-				if len(first) > tmpl.limit {
-					t.Errorf("%d bytes", len(first))
+				if len(first) > tmpl.limit || !utf8.ValidString(first) {
+					t.Errorf("%d bytes: %.100q", len(first), first)
 				}
 				second, again := tmpl.Execute(scope)
 				if first != second || result("", err) != result("", again) {

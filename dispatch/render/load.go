@@ -10,6 +10,7 @@ import (
 	"strings"
 	texttemplate "text/template"
 	"text/template/parse"
+	"unicode/utf8"
 )
 
 // inner is the name of a template within text/template, whose messages begin
@@ -19,6 +20,9 @@ const inner = "t"
 func (s *Set) load(t *Template) (*Template, error) {
 	if len(t.source) > t.limit {
 		return nil, t.whole(fmt.Sprintf("the template is longer than %d KiB", t.limit>>10))
+	}
+	if !utf8.ValidString(t.source) {
+		return nil, t.whole("the template is not valid UTF-8")
 	}
 	trees := map[string]*parse.Tree{}
 	tree, err := parseTree(t.source, trees)

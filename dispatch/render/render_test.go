@@ -229,6 +229,7 @@ func TestLoadErrors(t *testing.T) {
 		{"an end too many", "{{.a}}{{end}}", `x:1:7: this {{end}} closes nothing`},
 		{"a quote", "{{.a}} {{upper \"x}}\n", `x:1:8: a text is not closed`},
 		{"nonsense", "{{.a}} {{.b}} {{!}} {{.c}}", `x:1:15: unexpected`},
+		{"not UTF-8", "{{'\xff0'}}", `x: the template is not valid UTF-8`},
 		{"too long", strings.Repeat("x", maxText+1), `x: the template is longer than 64 KiB`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
