@@ -1,0 +1,144 @@
+package query
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Plan is how the database would run a statement.
+type Plan struct {
+	Columns []string // of the rows that it gives
+	Scans   []Scan   // of whole tables
+}
+
+// Scan is a table that is read from one end to the other.
+type Scan struct {
+	Table string  // with its schema
+	Rows  float64 // about, as the statistics have it
+}
+
+// Explain plans q as a lookup without running it: as the role and in the kind of
+// transaction that lookups have. The error is a *Fault.
+func (r *Reader) Explain(ctx context.Context, q *Query) (p Plan, err error) {
+	err = r.Read(ctx, func(tx *Tx) error {
+		p, err = explain(ctx, tx.tx, q, prefix, suffix+"2")
+		return err
+	})
+	return p, err
+}
+
+// ExplainStatement plans q as an sql step, which may write, without running it.
+// The error is a *Fault.
+func (r *Reader) ExplainStatement(ctx context.Context, q *Query, role string) (p Plan, err error) {
+	conn, err := r.acquire(ctx)
+	if err != nil {
+		return p, &Fault{Err: err}
+	}
+	defer conn.Release()
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if role != "" {
+			if _, err := tx.Exec(ctx, `select set_config('role', $1, true)`, role); err != nil {
+				return fault(err, nil, 0, "")
+			}
+		}
+		p, err = explain(ctx, tx, q, "", "")
+		if err != nil {
+			return err
+		}
+		return errUndo
+	})
+	if err == errUndo { //nolint:errorlint // it is ours
+		err = nil
+	}
+	return p, err
+}
+
+var errUndo = fmt.Errorf("nothing is kept")
+
+// explain prepares q, which tells its columns, and has it planned for whatever
+// values it may get.
+func explain(ctx context.Context, tx pgx.Tx, q *Query, before, after string) (Plan, error) {
+	whole := before + q.statement + after
+	asked := func(err error, offset int, text string) error {
+		if err := fault(err, q, offset, text); err != nil {
+			if bad, ok := err.(*BadValue); ok { //nolint:errorlint // made one line above
+				return &Fault{Err: bad}
+			}
+			return err
+		}
+		return nil
+	}
+	described, err := tx.Conn().PgConn().Prepare(ctx, "", q.statement, nil)
+	if err != nil {
+		return Plan{}, asked(err, 0, q.statement)
+	}
+	var p Plan
+	for _, f := range described.Fields {
+		p.Columns = append(p.Columns, f.Name)
+	}
+	const name = "outbox_explain"
+	prepare := "prepare " + name + " as "
+	for _, text := range []string{"set local plan_cache_mode = force_generic_plan", prepare + whole} {
+		if _, err := tx.Conn().PgConn().Exec(ctx, text).ReadAll(); err != nil {
+			return Plan{}, asked(err, len(prepare)+len(before), prepare+whole)
+		}
+	}
+	execute := "explain (format json) execute " + name
+	if n := len(described.ParamOIDs); n > 0 {
+		execute += "(null" + strings.Repeat(", null", n-1) + ")"
+	}
+	results, err := tx.Conn().PgConn().Exec(ctx, execute).ReadAll()
+	if err != nil {
+		return Plan{}, asked(err, 0, execute)
+	}
+	if _, err := tx.Conn().PgConn().Exec(ctx, "deallocate "+name).ReadAll(); err != nil {
+		return Plan{}, asked(err, 0, execute)
+	}
+	var roots []struct {
+		Plan node `json:"Plan"`
+	}
+	if len(results) == 0 || len(results[0].Rows) == 0 || json.Unmarshal(results[0].Rows[0][0], &roots) != nil {
+		return Plan{}, &Fault{Err: fmt.Errorf("the database explained nothing")}
+	}
+	for _, root := range roots {
+		root.Plan.tables(func(table string) {
+			if !slices.ContainsFunc(p.Scans, func(s Scan) bool { return s.Table == table }) {
+				p.Scans = append(p.Scans, Scan{Table: table})
+			}
+		})
+	}
+	for i := range p.Scans {
+		if err := tx.QueryRow(ctx, `select oid::regclass::text, greatest(reltuples, 0) from pg_catalog.pg_class where oid = to_regclass($1)`,
+			p.Scans[i].Table).Scan(&p.Scans[i].Table, &p.Scans[i].Rows); err != nil {
+			return Plan{}, asked(err, 0, "")
+		}
+	}
+	return p, nil
+}
+
+// node is a part of a plan, as EXPLAIN gives it.
+type node struct {
+	Type     string `json:"Node Type"`
+	Relation string `json:"Relation Name"`
+	Schema   string `json:"Schema"`
+	Plans    []node `json:"Plans"`
+}
+
+// tables calls f for each table that is read whole.
+func (n node) tables(f func(table string)) {
+	if n.Type == "Seq Scan" && n.Relation != "" {
+		table := pgx.Identifier{n.Relation}.Sanitize()
+		if n.Schema != "" {
+			table = pgx.Identifier{n.Schema, n.Relation}.Sanitize()
+		}
+		f(table)
+	}
+	for _, child := range n.Plans {
+		child.tables(f)
+	}
+}
