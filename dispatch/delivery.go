@@ -81,8 +81,8 @@ func (m *Message) known() bool {
 }
 
 // ReadContent decodes the content of m, which is T's where the channel is: SMS,
-// Email, Webhook, HTTP, Prompt. Its error repeats nothing of the content.
-func ReadContent[T SMS | Email | Webhook | HTTP | Prompt](m *Message) (T, error) {
+// Email, Webhook, HTTP, SQL, Prompt. Its error repeats nothing of the content.
+func ReadContent[T SMS | Email | Webhook | HTTP | SQL | Prompt](m *Message) (T, error) {
 	if v, ok := m.made.from.(T); ok && m.known() {
 		return v, nil
 	}

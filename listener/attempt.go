@@ -15,9 +15,11 @@ var errCrashed = errors.New("the listener that was sending it stopped before it 
 // attempt makes one attempt at j, passes on what came of it, and says what
 // that tells about the destination.
 func (l *Listener) attempt(ctx context.Context, j *job) verdict {
-	limit := l.cfg.MaxAttempts
-	policy := l.cfg.Dispatcher.Policy(j.Channel)
+	limit, policy := l.limit(j), l.policy(j)
 	switch {
+	case j.expired && j.state != dispatch.Sending && !j.state.Terminal() && j.state != dispatch.Held:
+		l.finish(j, dispatch.Outcome{State: dispatch.Expired, Reason: "its deadline passed first", Attempts: j.attempts})
+		return nothing
 	case j.Skip != "":
 		l.finish(j, dispatch.Outcome{State: dispatch.Skipped, Reason: j.Skip, Attempts: j.attempts})
 		return nothing
@@ -52,7 +54,13 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		l.handBack(j)
 		return nothing
 	}
+	if j.waiting() && !l.render(ctx, j) {
+		return nothing
+	}
 	j.Attempt = j.attempts + 1
+	if j.Channel == dispatch.ChannelSQL {
+		return l.runSQL(ctx, j)
+	}
 	send, held := l.cfg.Redirect.Apply(&j.Delivery)
 	if held != "" {
 		j.withheld = true
@@ -98,6 +106,25 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	return unanswered
 }
 
+// limit is how often j may be attempted.
+func (l *Listener) limit(j *job) int {
+	if n := j.terms().Retry.Attempts; n > 0 {
+		return n
+	}
+	return l.cfg.MaxAttempts
+}
+
+// policy is that of j's channel, with what its route says instead. What may be
+// superseded is announced, so that it is canceled or sent, and never both.
+func (l *Listener) policy(j *job) dispatch.Policy {
+	p, t := l.cfg.Dispatcher.Policy(j.Channel), j.terms()
+	if t.Retry.OnUnknown != "" {
+		p.OnUnknown = t.Retry.OnUnknown
+	}
+	p.Announce = p.Announce || t.Supersedes != ""
+	return p
+}
+
 // panicOf returns the panic that err stands for, or nil.
 func panicOf(err *dispatch.Error) *dispatch.PanicError {
 	if err == nil {
@@ -141,7 +168,7 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 	if !o.State.Terminal() && o.State != dispatch.Held {
 		j.wait = o.MinWait
 		if o.State != dispatch.Ready && o.State != dispatch.Sending {
-			j.wait = backoff(o.Attempts, o.MinWait)
+			j.wait = backoff(o.Attempts, o.MinWait, j.terms().Retry)
 		}
 	}
 	e := j.event

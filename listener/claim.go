@@ -76,6 +76,39 @@ type known struct {
 	attempts   int
 	generation int
 	content    json.RawMessage
+	terms      *dispatch.Terms
+}
+
+// termColumns are what the ledger has of a delivery's terms, as claim_due.sql
+// and adopt_deliveries.sql give them.
+type termColumns struct {
+	expired                  *bool
+	retry, supersedes, scope *string
+	after                    []string
+}
+
+func (c *termColumns) targets() []any {
+	return []any{&c.expired, &c.retry, &c.supersedes, &c.after, &c.scope}
+}
+
+// terms returns nil where a delivery has none.
+func (c *termColumns) terms() (*dispatch.Terms, error) {
+	if c.retry == nil && c.supersedes == nil && c.after == nil && c.scope == nil {
+		return nil, nil
+	}
+	t := &dispatch.Terms{After: c.after}
+	if c.retry != nil {
+		if err := json.Unmarshal([]byte(*c.retry), &t.Retry); err != nil {
+			return nil, fmt.Errorf("the column retry: %w", err)
+		}
+	}
+	if c.supersedes != nil {
+		t.Supersedes = *c.supersedes
+	}
+	if c.scope != nil {
+		t.Scope = json.RawMessage(*c.scope)
+	}
+	return t, nil
 }
 
 // adopt brings what the ledger knows of e, and takes over its open rows.
@@ -86,7 +119,13 @@ func (s *store) adopt(ctx context.Context, e *event) ([]known, error) {
 			for rows.Next() {
 				var k known
 				var seq int64
-				if err := rows.Scan(&seq, (*[16]byte)(&k.id), &k.route, &k.step, &k.recipient, &k.channel, &k.state, &k.attempts, &k.generation, (*[]byte)(&k.content)); err != nil {
+				var c termColumns
+				err := rows.Scan(append([]any{&seq, (*[16]byte)(&k.id), &k.route, &k.step, &k.recipient, &k.channel,
+					&k.state, &k.attempts, &k.generation, (*[]byte)(&k.content)}, c.targets()...)...)
+				if err == nil {
+					k.terms, err = c.terms()
+				}
+				if err != nil {
 					return err
 				}
 				out = append(out, k)
@@ -122,10 +161,16 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 		b.Queue(sqlClaimDue, limit, s.lease.Seconds(), [16]byte(l.claim)).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				j := &job{lease: l, known: true}
-				if err := rows.Scan((*[16]byte)(&j.ID), (*[16]byte)(&j.EventID), &j.seq, &j.Type, &j.Date, &j.Route, &j.Step, &j.Channel,
-					&j.state, &j.attempts, &j.generation, &j.lastError, (*[]byte)(&j.Content)); err != nil {
+				var c termColumns
+				err := rows.Scan(append([]any{(*[16]byte)(&j.ID), (*[16]byte)(&j.EventID), &j.seq, &j.Type, &j.Date, &j.Route, &j.Step, &j.Channel,
+					&j.state, &j.attempts, &j.generation, &j.lastError, (*[]byte)(&j.Content)}, c.targets()...)...)
+				if err == nil {
+					j.Terms, err = c.terms()
+				}
+				if err != nil {
 					return err
 				}
+				j.expired = c.expired != nil && *c.expired
 				jobs = append(jobs, j)
 			}
 			return rows.Err()

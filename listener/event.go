@@ -49,6 +49,8 @@ type job struct {
 	event      *event // nil for a delivery that is on its own
 	tally      *tally
 
+	expired bool // its deadline has passed
+
 	destination string // where it goes; "" where there is nothing to send
 	concurrency int    // most attempts at once there; 0: as many as there are workers for
 
@@ -80,6 +82,21 @@ type job struct {
 type load struct {
 	bytes int  // of its payload, and once it is planned of its contents
 	giant bool // its payload stayed behind in the claim and was read since
+}
+
+// terms returns what its route says about j.
+func (j *job) terms() *dispatch.Terms {
+	if j.Terms == nil {
+		return &noTerms
+	}
+	return j.Terms
+}
+
+var noTerms dispatch.Terms
+
+// waiting reports whether j has to wait for other steps before it is rendered.
+func (j *job) waiting() bool {
+	return len(j.terms().After) > 0 && j.Content == nil && j.Skip == "" && j.Refused == ""
 }
 
 // awaited reports whether a caller of Drain or Once waits for j.

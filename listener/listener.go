@@ -36,6 +36,7 @@ type Config struct {
 	Workers       int           // deliveries under way at once; default 16
 	PollInterval  time.Duration // between sweeps for what no notification announced; default 5 s
 	Lease         time.Duration // how long a claim lasts unless renewed; default 20 s, at least 1 s
+	SQL           SQLConfig     // how the sql steps of routes run
 	MaxAttempts   int           // attempts before a delivery is dead; default 12
 	MaxPayload    int           // bytes of JSON text; larger payloads are refused; default 1 MiB
 	ShutdownGrace time.Duration // for what is under way when the context ends; default 40 s
@@ -125,6 +126,7 @@ type Listener struct {
 
 	fenced    atomic.Int64 // outcomes that came after a take-over
 	lastSweep atomic.Int64 // Unix nanoseconds
+	released  atomic.Bool  // a delivery of ours made others due
 
 	dueMu sync.Mutex
 	due   time.Time // when the next delivery is due, as far as we know; zero: none
@@ -176,15 +178,22 @@ func (l *Listener) Run(ctx context.Context) error {
 func (l *Listener) Once(ctx context.Context, limit int) (Stats, error) {
 	t := newTally()
 	err := l.run(ctx, func(ctx context.Context) error {
-		if err := l.claimFor(ctx, limit, t); err != nil && ctx.Err() == nil {
-			return err
-		}
-		select {
-		case <-t.settled():
+		for left := limit; ; left = limit - t.snapshot().Total {
+			if err := l.claimFor(ctx, left, t); err != nil && ctx.Err() == nil {
+				return err
+			}
+			select {
+			case <-t.settled():
+			case <-ctx.Done(): // asked to stop: what was begun is finished below
+				return nil
+			}
+			// What was delivered may have made due what waited for it.
+			if l.released.Swap(false) && (limit == 0 || t.snapshot().Total < limit) {
+				continue
+			}
 			l.pruneBriefly(ctx)
-		case <-ctx.Done(): // asked to stop: what was begun is finished below
+			return nil
 		}
-		return nil
 	})
 	return t.snapshot(), err
 }
@@ -205,6 +214,11 @@ func (l *Listener) run(ctx context.Context, drive func(context.Context) error) e
 	defer stopRecording()
 
 	l.recorder = newRecorder(recording, l.store, l.log, l.recorded)
+	l.recorder.thaw = l.thaw
+	l.store.due = func() {
+		l.released.Store(true)
+		l.noteDue(0)
+	}
 	l.announcer = newAnnouncer(recording, l.store, l.log)
 
 	var keepers sync.WaitGroup

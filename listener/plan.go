@@ -38,7 +38,7 @@ func (l *Listener) plan(ctx context.Context, e *event) ([]*job, error) {
 	// yesterday began.
 	for _, k := range have {
 		if !k.state.Terminal() {
-			jobs = append(jobs, e.resume(&k, dispatch.Message{Route: k.route, Step: k.step, Channel: k.channel, Content: k.content}))
+			jobs = append(jobs, e.resume(&k, dispatch.Message{Route: k.route, Step: k.step, Channel: k.channel, Content: k.content, Terms: k.terms}))
 		}
 	}
 	return jobs, nil

@@ -123,6 +123,10 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 		l.recorder.add(entry{event: e})
 		return
 	}
+	if frozen(jobs) {
+		l.freeze(e)
+		return
+	}
 	for _, j := range jobs {
 		l.address(j)
 	}
@@ -134,9 +138,10 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 // address notes where j goes, and how many may go there at once. What is
 // settled without an attempt goes nowhere.
 func (l *Listener) address(j *job) {
-	policy := l.cfg.Dispatcher.Policy(j.Channel)
+	policy := l.policy(j)
 	switch {
-	case j.Skip != "" || j.Refused != "" || !l.cfg.Dispatcher.Configured(j.Channel),
+	case j.Channel == dispatch.ChannelSQL || j.waiting() || j.expired, // to the database, or not known yet, or nowhere
+		j.Skip != "" || j.Refused != "" || !l.cfg.Dispatcher.Configured(j.Channel),
 		j.state.Terminal() || j.state == dispatch.Held,
 		j.state == dispatch.Sending && policy.OnUnknown == dispatch.Hold:
 		return

@@ -164,6 +164,19 @@ func (q *queue) planned(e *event, jobs []*job) *job {
 	return first
 }
 
+// launch adds deliveries of an event that is counted already and on record.
+func (q *queue) launch(e *event, jobs []*job) {
+	n := contents(jobs)
+	q.mu.Lock()
+	q.keep(&e.load, n)
+	q.weigh(n)
+	for _, j := range jobs {
+		q.await(j)
+	}
+	q.mu.Unlock()
+	signal(q.ready)
+}
+
 // begin takes a place in the window of j's destination, if there is one.
 func (q *queue) begin(j *job) bool {
 	if j.destination == "" {

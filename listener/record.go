@@ -26,7 +26,9 @@ type entry struct {
 	rows  []row
 	open  []*job // those of a parked event that have no outcome yet
 	job   *job
-	plain bool // texts of others are left out, since the database refuses them
+
+	frozen bool // its deliveries go on once they are on record
+	plain  bool // texts of others are left out, since the database refuses them
 }
 
 func (en entry) seq() int64 {
@@ -77,8 +79,9 @@ func (en entry) fresh() bool {
 // begun.
 //
 // Fresh events depend on nothing else, and two batches of them may be written
-// at once. All others are written one batch after the other, since a delivery
-// goes on by itself only after its event was parked.
+// at once. So may those that are frozen, since their deliveries go on only
+// then. All others are written one batch after the other, since a delivery goes on
+// by itself only after its event was parked.
 type recorder struct {
 	store   *store
 	log     *slog.Logger
@@ -87,6 +90,8 @@ type recorder struct {
 	stop    context.Context   // ends when no more patience is left
 	fresh   *batcher[entry]
 	others  *batcher[entry]
+	freezes *batcher[entry]
+	thaw    func(entry, map[uuid.UUID]bool) // called for each that was frozen
 }
 
 // A batch of outcomes, at most, and how many fresh ones must wait for a second
@@ -109,6 +114,7 @@ func newRecorder(stop context.Context, s *store, log *slog.Logger, done func(ent
 	r.fresh = newBatcher(recordMost, recordBytes, entry.bytes, func(entries []entry) { r.insist(entries, r.writeFresh) }, recordHelper)
 	r.fresh.apart, r.fresh.enough = recordApart, recordEnough
 	r.others = newBatcher(recordMost, recordBytes, entry.bytes, r.write)
+	r.freezes = newBatcher(recordMost, recordBytes, entry.bytes, r.freeze)
 	return r
 }
 
@@ -116,9 +122,12 @@ func newRecorder(stop context.Context, s *store, log *slog.Logger, done func(ent
 func (r *recorder) failing() bool { return r.trouble.Load() > 0 }
 
 func (r *recorder) add(en entry) {
-	if en.fresh() {
+	switch {
+	case en.frozen:
+		r.freezes.add(en)
+	case en.fresh():
 		r.fresh.add(en)
-	} else {
+	default:
 		r.others.add(en)
 	}
 }
@@ -126,6 +135,7 @@ func (r *recorder) add(en entry) {
 func (r *recorder) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.fresh.run(ctx) })
+	wg.Go(func() { r.freezes.run(ctx) })
 	r.others.run(ctx)
 	wg.Wait()
 }
@@ -475,6 +485,8 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 	var attempts []int
 	var providers, lastErrors []*string
 	var due []*float64
+	var answers []*string
+	followed, released := false, 0
 	var tries attemptColumns
 	sortBySeq(entries)
 	for _, en := range entries {
@@ -490,16 +502,22 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 		providers = append(providers, r.providerID)
 		lastErrors = append(lastErrors, r.lastError)
 		due = append(due, r.dueIn)
+		answers = append(answers, text(en.job.answer(en.plain)))
+		followed = followed || en.job.mayBeFollowed()
 		successors.add(uuid.NewSHA1(en.job.lease.claim, []byte("recorded")))
 		tries.add(r)
 	}
 	err := s.tx(ctx, durable, func(b *pgx.Batch) {
 		b.Queue(sqlLockEvents, seqs)
-		b.Queue(sqlRecordDeliveries, ids, claims, states, attempts, providers, lastErrors, due, successors).Query(func(rows pgx.Rows) error {
+		b.Queue(sqlRecordDeliveries, ids, claims, states, attempts, providers, lastErrors, due, successors, answers).Query(func(rows pgx.Rows) error {
 			return eachID(rows, func(id uuid.UUID) { kept[id] = true })
 		})
 		tries.queue(b)
+		if followed {
+			s.releaseFollowers(b, ids, &released)
+		}
 		b.Queue(sqlSettleEvents, seqs)
 	})
+	s.tellDue(err, released)
 	return kept, err
 }

@@ -3,6 +3,8 @@ package listener
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
 // The waits between attempts: the ceiling triples from 10 s up to 12 h, and
@@ -14,21 +16,26 @@ const (
 	lastCeiling  = 12 * time.Hour
 )
 
-// ceiling returns the longest wait after attempt n, the first being 1.
-func ceiling(n int) time.Duration {
-	c := firstCeiling
-	for i := 1; i < n; i++ {
-		if c *= 3; c >= lastCeiling {
-			return lastCeiling
-		}
+// ceiling returns the longest wait after attempt n, the first being 1, where
+// the route says nothing else.
+func ceiling(n int, r dispatch.Retries) time.Duration {
+	c, last := firstCeiling, lastCeiling
+	if r.First > 0 {
+		c = r.First
 	}
-	return c
+	if r.Longest > 0 {
+		last = r.Longest
+	}
+	for i := 1; i < n && c < last; i++ {
+		c *= 3
+	}
+	return min(c, last)
 }
 
 // backoff returns how long to wait after attempt n. It is never shorter than
 // atLeast, what the provider asked for; a tenth is added to that at random.
-func backoff(n int, atLeast time.Duration) time.Duration {
-	wait := rand.N(ceiling(n))
+func backoff(n int, atLeast time.Duration, r dispatch.Retries) time.Duration {
+	wait := rand.N(ceiling(n, r))
 	if wait < atLeast {
 		wait = atLeast + rand.N(atLeast/10+1)
 	}

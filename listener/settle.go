@@ -64,6 +64,10 @@ func (l *Listener) recorded(en entry, kept bool) {
 		l.recordedJob(en.job, kept)
 		return
 	}
+	if en.frozen { // and fenced off: nothing of it has left
+		l.forget(en.event)
+		return
+	}
 	e := en.event
 	for _, r := range en.rows {
 		if kept && r.outcome != nil && r.dueIn != nil {

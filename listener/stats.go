@@ -44,6 +44,9 @@ func classify(jobs []*job) class {
 		return processed
 	}
 	for _, j := range jobs {
+		if j.outcome == nil && j.waiting() {
+			continue // it is counted when its turn comes
+		}
 		if j.outcome == nil {
 			return failed
 		}

@@ -24,6 +24,7 @@ type store struct {
 	pool       *pgxpool.Pool
 	lease      time.Duration // how long a claim lasts without renewal
 	maxPayload int           // bytes of text; larger payloads are refused
+	due        func()        // called when a transaction of ours made something due
 }
 
 // settings makes a transaction independent of what the role or the database
@@ -102,4 +103,13 @@ var (
 	sqlAdvanceFloor      = sql.Query("advance_floor")
 	sqlPruneEvents       = sql.Query("prune_events")
 	sqlPruneDeliveries   = sql.Query("prune_deliveries")
+
+	sqlFreezeEvents     = sql.Query("freeze_events")
+	sqlFreezeDelivery   = sql.Query("freeze_delivery")
+	sqlLockKeys         = sql.Query("lock_keys")
+	sqlLockSuperseded   = sql.Query("lock_superseded")
+	sqlSupersede        = sql.Query("supersede")
+	sqlReleaseFollowers = sql.Query("release_followers")
+	sqlStepResults      = sql.Query("step_results")
+	sqlRecordSQL        = sql.Query("record_sql")
 )

@@ -46,20 +46,20 @@ func TestBackoff(t *testing.T) {
 	t.Parallel()
 	var sum time.Duration
 	for n := 1; n < DefaultMaxAttempts; n++ {
-		sum += ceiling(n)
+		sum += ceiling(n, dispatch.Retries{})
 		for range 100 {
-			if w := backoff(n, 0); w < 0 || w > ceiling(n) {
-				t.Fatalf("backoff(%d) = %s, ceiling %s", n, w, ceiling(n))
+			if w := backoff(n, 0, dispatch.Retries{}); w < 0 || w > ceiling(n, dispatch.Retries{}) {
+				t.Fatalf("backoff(%d) = %s, ceiling %s", n, w, ceiling(n, dispatch.Retries{}))
 			}
 		}
 	}
 	if mean := sum / 2; mean < 18*time.Hour || mean > 30*time.Hour {
 		t.Errorf("%d attempts span %s in the mean, want about a day", DefaultMaxAttempts, mean)
 	}
-	if w := backoff(1, time.Hour); w < time.Hour || w > 70*time.Minute {
+	if w := backoff(1, time.Hour, dispatch.Retries{}); w < time.Hour || w > 70*time.Minute {
 		t.Errorf("asked to wait an hour: %s", w)
 	}
-	if c := ceiling(1 << 30); c != lastCeiling {
+	if c := ceiling(1<<30, dispatch.Retries{}); c != lastCeiling {
 		t.Errorf("ceiling of a huge attempt = %s", c)
 	}
 }

@@ -175,7 +175,7 @@ func TestReaderRole(t *testing.T) {
 	// All of a delivery but what it says.
 	if n := pgtest.QueryVal[int](t, db, `
 		select count(*) from information_schema.columns
-		where table_schema = 'outbox' and table_name = 'deliveries' and column_name <> 'content'
+		where table_schema = 'outbox' and table_name = 'deliveries' and column_name not in ('content', 'scope', 'answer')
 		  and not has_column_privilege($1, 'outbox.deliveries', column_name, 'select')`, reader); n != 0 {
 		t.Errorf("%d columns of outbox.deliveries are missing in docs/migrate.md", n)
 	}

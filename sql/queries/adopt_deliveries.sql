@@ -28,5 +28,6 @@ with fenced as (
     from theirs as t
     where d.id = t.id and d.finished_at is null
 )
-select event_seq, id, route, step, recipient, channel, state, attempts, generation, content::text
+select event_seq, id, route, step, recipient, channel, state, attempts, generation, content::text,
+    deadline <= clock_timestamp(), retry::text, supersedes, after_steps, scope::text
 from theirs

@@ -1,0 +1,281 @@
+package listener
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// frozen reports whether the deliveries have to be on record, with their
+// content, before any of them is sent.
+func frozen(jobs []*job) bool {
+	return slices.ContainsFunc(jobs, func(j *job) bool { return j.terms().Freeze })
+}
+
+// freeze has e parked with all its deliveries. What can be sent goes on once
+// they are on record: see thaw.
+func (l *Listener) freeze(e *event) {
+	e.mu.Lock()
+	var open []*job
+	for _, j := range e.jobs {
+		if o, settled := j.planned(); settled {
+			j.outcome = &o
+		} else if !j.waiting() {
+			open = append(open, j)
+		}
+	}
+	e.parked, e.parking, e.left = true, true, len(open)
+	en := entry{event: e, rows: e.rows(l.store.lease), open: open, frozen: true}
+	e.mu.Unlock()
+	l.recorder.add(en)
+}
+
+// planned is the outcome of j where its plan has it already.
+func (j *job) planned() (o dispatch.Outcome, settled bool) {
+	t := j.terms()
+	o = dispatch.Outcome{Attempts: j.attempts}
+	switch {
+	case j.Skip != "":
+		o.State, o.Reason = dispatch.Skipped, j.Skip
+	case j.Refused != "":
+		o.State, o.Reason = dispatch.Dead, j.Refused
+	case t.Late != "":
+		o.State, o.Reason = dispatch.Expired, t.Late
+	case !t.At.IsZero() && (!j.known || j.state == dispatch.Scheduled):
+		o.State = dispatch.Scheduled
+	default:
+		return o, false
+	}
+	return o, true
+}
+
+// thaw goes on with an event that is on record with all its deliveries.
+func (l *Listener) thaw(en entry, canceled map[uuid.UUID]bool) {
+	e := en.event
+	open := slices.DeleteFunc(slices.Clone(en.open), func(j *job) bool { return canceled[j.ID] })
+	for _, j := range e.jobs {
+		if j.outcome != nil && j.outcome.State == dispatch.Scheduled {
+			l.noteDue(time.Until(j.terms().At))
+		}
+		if canceled[j.ID] {
+			j.outcome = &dispatch.Outcome{State: dispatch.Canceled, Reason: "superseded by a newer event", Attempts: j.attempts}
+		}
+		if j.outcome != nil {
+			logAttempt(l.log, j)
+		}
+	}
+	e.mu.Lock()
+	e.parking, e.left = false, len(open)
+	empty := e.lease.park(e, open)
+	e.mu.Unlock()
+	if empty {
+		l.leases.remove(e.lease)
+	}
+	if len(open) == 0 {
+		l.settle(e, true)
+		return
+	}
+	for _, j := range open {
+		j.known = true
+		if j.state == "" {
+			j.state = dispatch.Ready
+		}
+		l.address(j)
+	}
+	l.queue.launch(e, open)
+}
+
+// freezes are events whose deliveries are frozen; those that supersede others
+// have a transaction of their own, since they lock more than their own rows.
+func (r *recorder) freeze(entries []entry) {
+	var many []entry
+	for _, en := range entries {
+		if len(en.keys()) > 0 {
+			r.insist([]entry{en}, r.writeFrozen)
+		} else {
+			many = append(many, en)
+		}
+	}
+	if len(many) > 0 {
+		r.insist(many, r.writeFrozen)
+	}
+}
+
+func (r *recorder) writeFrozen(ctx context.Context, entries []entry) error {
+	kept, canceled, err := r.store.freeze(ctx, entries)
+	if err != nil {
+		return err
+	}
+	for _, en := range entries {
+		if kept[en.event.seq] {
+			r.thaw(en, canceled)
+		} else {
+			r.done(en, false)
+		}
+	}
+	return nil
+}
+
+// key is a business key with the step that it holds for.
+type key struct{ key, step string }
+
+// keys are what the entry supersedes by.
+func (en entry) keys() []key {
+	var out []key
+	for _, r := range en.rows {
+		if k := r.job.terms().Supersedes; k != "" {
+			out = append(out, key{clean(k), clean(r.job.Step)})
+		}
+	}
+	return out
+}
+
+// frozenEvent and frozenRow are what freeze_events.sql takes.
+type frozenEvent struct {
+	Seq    int64     `json:"seq"`
+	Claim  uuid.UUID `json:"claim"`
+	Parked bool      `json:"parked"`
+}
+
+type frozenRow struct {
+	Seq        int64          `json:"event_seq"`
+	ID         uuid.UUID      `json:"id"`
+	Event      uuid.UUID      `json:"event_id"`
+	Type       string         `json:"event_type"`
+	CreatedAt  time.Time      `json:"event_created_at"`
+	Route      string         `json:"route"`
+	Step       string         `json:"step"`
+	Channel    string         `json:"channel"`
+	Recipient  string         `json:"recipient"`
+	State      dispatch.State `json:"state"`
+	Attempts   int            `json:"attempts"`
+	Generation int            `json:"generation"`
+	Required   bool           `json:"required"`
+	LastError  *string        `json:"last_error"`
+	DueIn      *float64       `json:"due_in"`
+	At         *time.Time     `json:"at"`
+	Content    *string        `json:"content"` // as text, since encoding JSON in JSON changes its bytes
+	Deadline   *time.Time     `json:"deadline"`
+	Retry      *retries       `json:"retry"`
+	Supersedes *string        `json:"supersedes"`
+	After      []string       `json:"after_steps"`
+	Scope      *string        `json:"scope"`
+	Copy       *string        `json:"copy"`
+}
+
+// retries are stored without what is not set.
+type retries = dispatch.Retries
+
+func (r row) frozen() frozenRow {
+	j, t := r.job, r.job.terms()
+	f := frozenRow{
+		Seq: j.seq, ID: j.ID, Event: j.EventID, Type: clean(j.Type), CreatedAt: j.Date,
+		Route: clean(j.Route), Step: clean(j.Step), Channel: clean(string(j.Channel)), Recipient: clean(dispatch.Mask(j.Channel, j.Recipient)),
+		State: r.state, Attempts: r.attempts, Generation: j.generation, Required: !t.Optional,
+		LastError: r.lastError, Content: r.content, DueIn: r.dueIn, Supersedes: nonEmpty(clean(t.Supersedes)), Copy: nonEmpty(clean(t.Copy)),
+	}
+	if r.state == dispatch.Scheduled {
+		f.At, f.DueIn = &t.At, nil
+	}
+	if !t.Deadline.IsZero() {
+		f.Deadline = &t.Deadline
+	}
+	if t.Retry != (retries{}) {
+		f.Retry = &t.Retry
+	}
+	if j.waiting() {
+		f.DueIn, f.After, f.Scope = nil, t.After, text(t.Scope)
+	}
+	return f
+}
+
+func nonEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// freeze writes whole events with all their deliveries. It returns the seqs
+// that were still ours, and which of their deliveries a newer event has
+// superseded.
+func (s *store) freeze(ctx context.Context, entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]bool, err error) {
+	kept, canceled = map[int64]bool{}, map[uuid.UUID]bool{}
+	sortBySeq(entries)
+	var events []frozenEvent
+	var rows []frozenRow
+	var keys, steps []string
+	for _, en := range entries {
+		parked := false
+		for _, r := range en.rows {
+			f := r.frozen()
+			rows = append(rows, f)
+			parked = parked || f.Required && !f.State.Terminal() && f.State != dispatch.Scheduled
+		}
+		events = append(events, frozenEvent{en.event.seq, en.event.lease.claim, parked})
+		for _, k := range en.keys() {
+			keys, steps = append(keys, k.key), append(steps, k.step)
+		}
+	}
+	es, err := json.Marshal(events)
+	if err != nil {
+		return nil, nil, err
+	}
+	rs, err := json.Marshal(rows)
+	if err != nil {
+		return nil, nil, err
+	}
+	var older []int64
+	var gone uuids
+	released := 0
+	note := func(rows pgx.Rows) error { return each(rows, func(seq int64) { kept[seq] = true }) }
+	if len(keys) == 0 {
+		err = s.tx(ctx, durable, func(b *pgx.Batch) { b.Queue(sqlFreezeEvents, string(es), string(rs)).Query(note) })
+		return kept, canceled, err
+	}
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		var b pgx.Batch
+		b.Queue(sqlLockKeys, keys)
+		b.Queue(sqlLockSuperseded, keys, steps, entries[0].event.seq)
+		b.Queue(sqlFreezeEvents, string(es), string(rs)).Query(note)
+		b.Queue(sqlSupersede, keys, steps).Query(func(rows pgx.Rows) error {
+			var id [16]byte
+			var seq int64
+			_, err := pgx.ForEachRow(rows, []any{&id, &seq}, func() error {
+				canceled[id] = true
+				gone.add(id)
+				older = append(older, seq)
+				return nil
+			})
+			return err
+		})
+		if err := tx.SendBatch(ctx, &b).Close(); err != nil || len(older) == 0 {
+			return err
+		}
+		var after pgx.Batch
+		s.releaseFollowers(&after, gone, &released)
+		after.Queue(sqlSettleEvents, older)
+		return tx.SendBatch(ctx, &after).Close()
+	})
+	s.tellDue(err, released)
+	return kept, canceled, err
+}
+
+// inTx runs f in one READ COMMITTED transaction whose commit is durable, for
+// what cannot be said in one round trip.
+func (s *store) inTx(ctx context.Context, f func(pgx.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
+	defer cancel()
+	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, settings, durable, walks.nested, walks.hashed, walks.cache); err != nil {
+			return err
+		}
+		return f(tx)
+	})
+}

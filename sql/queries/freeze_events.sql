@@ -1,0 +1,46 @@
+-- Freeze: events that routes planned, with all their deliveries as they are to
+-- be sent, before anything is. $1 has an object for each event: seq, claim, and
+-- whether it is parked, which it is unless nothing of it is open. $2 has an object
+-- for each delivery.
+--
+-- The fence: an event whose claim is no longer the one named here has been
+-- taken over; nothing of it is written and its seq is missing in the result.
+-- Repeating the statement after a lost answer writes nothing twice.
+--
+-- What the ledger has already, of an event that was opened again, keeps its
+-- content: those bytes may have been sent.
+with fenced as (
+    update public.outbox_events as e
+    set processed_at = case when t.parked then e.processed_at
+                            else coalesce(e.processed_at, clock_timestamp()) end,
+        lease_until  = case when t.parked then timestamptz 'infinity' end
+    from json_to_recordset($1::json) as t (seq bigint, claim uuid, parked boolean)
+    where e.seq = t.seq and e.claim = t.claim
+    returning e.seq, e.claim
+), given as (
+    select g.*, f.claim,
+           coalesce(g.at, clock_timestamp() + g.due_in * interval '1 second') as due_at,
+           case when g.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped')
+                then clock_timestamp() end as finished_at
+    from json_to_recordset($2::json) as g (
+        event_seq bigint, id uuid, event_id uuid, event_type text, event_created_at timestamptz,
+        route text, step text, channel text, recipient text, state text, attempts integer, generation integer,
+        required boolean, last_error text, due_in float8, at timestamptz, content text,
+        deadline timestamptz, retry json, supersedes text, after_steps text[], scope text, copy text)
+    join fenced as f on f.seq = g.event_seq
+), written as (
+    insert into outbox.deliveries as d
+        (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
+         state, attempts, generation, required, last_error, due_at, claim, content,
+         deadline, retry, supersedes, after_steps, scope, copy, created_at, finished_at)
+    select g.id, g.event_id, g.event_seq, g.event_type, g.event_created_at, g.route, g.step, g.channel, g.recipient,
+           g.state, g.attempts, g.generation, g.required, g.last_error, least(g.due_at, g.deadline), g.claim, g.content::json,
+           g.deadline, g.retry, g.supersedes, g.after_steps, g.scope::json, g.copy,
+           coalesce(g.finished_at, clock_timestamp()), g.finished_at
+    from given as g
+    on conflict (id) do update
+    set state = excluded.state, attempts = excluded.attempts, last_error = excluded.last_error,
+        due_at = excluded.due_at, finished_at = excluded.finished_at
+    where d.claim = excluded.claim and d.finished_at is null
+)
+select seq from fenced

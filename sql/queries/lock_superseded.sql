@@ -1,0 +1,13 @@
+-- Lock: event $3 and those whose deliveries it supersedes, in order of seq, as
+-- everybody locks rows. $1 and $2 are pairs of business key and step. Runs before
+-- freeze_events.sql and supersede.sql in the same transaction.
+select e.seq
+from public.outbox_events as e
+where e.seq = $3
+   or e.seq in (
+        select d.event_seq
+        from unnest($1::text[], $2::text[]) as k (key, step)
+        join outbox.deliveries as d on d.supersedes = k.key and d.step = k.step
+        where d.finished_at is null)
+order by e.seq
+for no key update of e

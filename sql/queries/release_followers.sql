@@ -1,0 +1,36 @@
+-- Release: deliveries that waited for those with the ids $1, and of whose steps
+-- none is open any more, are due. Runs after record_deliveries.sql in the same
+-- transaction, under lock_events.sql, so that of two that end at the same time
+-- the later one sees the other.
+--
+-- An event's deliveries are a range of ids, and those that were moved there when it
+-- was opened again: see adopt_deliveries.sql.
+with over as materialized (
+    select distinct d.event_seq, d.route, d.step
+    from outbox.deliveries as d
+    where d.id = any ($1::uuid[]) and d.finished_at is not null
+), theirs as materialized (
+    select d.id, d.event_seq, d.route, d.step, d.generation, d.state, d.due_at, d.after_steps, d.finished_at
+    from (select distinct event_seq from over) as e
+    join outbox.deliveries as d on d.event_seq = e.event_seq
+     and d.id between (encode(substr(int8send(e.event_seq), 3), 'hex') || repeat('0', 20))::uuid
+                  and (encode(substr(int8send(e.event_seq), 3), 'hex') || repeat('f', 20))::uuid
+    union all
+    select d.id, d.event_seq, d.route, d.step, d.generation, d.state, d.due_at, d.after_steps, d.finished_at
+    from (select distinct event_seq from over) as e
+    join outbox.deliveries as d on d.event_seq = e.event_seq
+     and substr(uuid_send(d.id), 1, 6) <> substr(int8send(d.event_seq), 3)
+)
+update outbox.deliveries as f
+set due_at = clock_timestamp()
+where f.finished_at is null and f.due_at is null and f.state = 'ready'
+  and f.id = any (array(
+      select w.id
+      from theirs as w
+      join over as d on d.event_seq = w.event_seq and d.route = w.route and d.step = any (w.after_steps)
+      where w.finished_at is null and w.due_at is null and w.state = 'ready'
+        and not exists (
+            select from theirs as o
+            where o.event_seq = w.event_seq and o.route = w.route and o.generation = w.generation
+              and o.step = any (w.after_steps) and o.finished_at is null)))
+returning f.id
