@@ -20,13 +20,21 @@ type claimLog struct {
 	mu   sync.Mutex
 	part []byte // a line that has not ended yet
 	all  []claimTime
+	last map[string]int // for each session the last one of all, until its parameters came
 }
 
 // claimTime is one claim.
 type claimTime struct {
-	at   time.Time // when the log was read
-	took float64   // ms
+	at    time.Time // when the log was read
+	took  float64   // ms
+	claim uuid.UUID // the fence, of several the first; zero where the log did not tell
 }
+
+// claimParameter is the length to which the log has to give parameters: an
+// array with one uuid in it.
+const claimParameter = len("{00000000-0000-0000-0000-000000000000}")
+
+func newClaimLog() *claimLog { return &claimLog{last: map[string]int{}} }
 
 // claimText is how the claim begins, up to the end of its first line: that is
 // how it stands in the log.
@@ -58,7 +66,13 @@ func (c *claimLog) Write(b []byte) (int, error) {
 			c.part = c.part[:0]
 		}
 		if took, ok := claimDuration(line); ok {
-			c.all = append(c.all, claimTime{time.Now(), took})
+			c.last[logSession(line)] = len(c.all)
+			c.all = append(c.all, claimTime{at: time.Now(), took: took})
+		} else if claim, ok := claimFence(line); ok {
+			if i, ok := c.last[logSession(line)]; ok {
+				c.all[i].claim = claim
+				delete(c.last, logSession(line))
+			}
 		}
 		b = b[i+1:]
 	}
@@ -81,14 +95,37 @@ func claimDuration(line []byte) (float64, bool) {
 	return v, err == nil
 }
 
-// between returns what the claims took that ended from then to until, in ms.
-func (c *claimLog) between(from, until time.Time) []float64 {
+// logSession returns the process that wrote a line: "… [123] LOG:  …", as the
+// default of log_line_prefix has it.
+func logSession(line []byte) string {
+	_, rest, _ := bytes.Cut(line, []byte("["))
+	id, _, _ := bytes.Cut(rest, []byte("]"))
+	return string(id)
+}
+
+// claimFence reads "… DETAIL:  parameters: $1 = '0', …, $5 = '{…}', …", which
+// follows a claim; newer servers write Parameters.
+func claimFence(line []byte) (uuid.UUID, bool) {
+	_, rest, ok := bytes.Cut(line, []byte("DETAIL:  "))
+	if !ok || !bytes.HasPrefix(rest, []byte("parameters: ")) && !bytes.HasPrefix(rest, []byte("Parameters: ")) {
+		return uuid.UUID{}, false
+	}
+	_, rest, ok = bytes.Cut(rest, []byte(", $5 = '{"))
+	if !ok || len(rest) < 36 {
+		return uuid.UUID{}, false
+	}
+	claim, err := uuid.ParseBytes(rest[:36])
+	return claim, err == nil
+}
+
+// between returns the claims that ended from then to until.
+func (c *claimLog) between(from, until time.Time) []claimTime {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var out []float64
+	var out []claimTime
 	for _, t := range c.all {
 		if !t.at.Before(from) && t.at.Before(until) {
-			out = append(out, t.took)
+			out = append(out, t)
 		}
 	}
 	return out
@@ -96,16 +133,48 @@ func (c *claimLog) between(from, until time.Time) []float64 {
 
 // claimWatch gathers how long claims on one database take.
 type claimWatch struct {
-	log  *claimLog
-	stop func()
+	db    *database
+	log   *claimLog
+	probe bool // the claims are taken back, so that nobody knows what they brought
+	stop  func()
+}
+
+// between returns what the claims took, in ms, that ended from then to until
+// and brought something: whether a claim did, the events above number after
+// tell, which keep the last one that they were under.
+func (w *claimWatch) between(ctx context.Context, after int64, from, until time.Time) ([]float64, error) {
+	all := w.log.between(from, until)
+	brought := map[uuid.UUID]bool{}
+	if !w.probe {
+		asked := make([]uuid.UUID, len(all))
+		for i, t := range all {
+			asked[i] = t.claim
+		}
+		rows, _ := w.db.pool.Query(ctx, `select distinct e.claim from public.outbox_events as e
+			join unnest($1::uuid[]) as t (claim) on e.claim = t.claim where e.seq > $2`, asked, after)
+		claims, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+		if err != nil {
+			return nil, err
+		}
+		for _, claim := range claims {
+			brought[claim] = true
+		}
+	}
+	var took []float64
+	for _, t := range all {
+		if w.probe || brought[t.claim] {
+			took = append(took, t.took)
+		}
+	}
+	return took, nil
 }
 
 // claimMethod says in a report how claims were timed.
 func claimMethod(s *server) string {
 	if s.claims != nil {
-		return "Claim latency: how long the listener's own claims took in the server, from its log (log_min_duration_statement=0 for the database)."
+		return "Claim latency: how long the listener's own claims took in the server, from its log (log_min_duration_statement=0 for the database). Claims that found nothing do not count."
 	}
-	return "Claim latency: the server's log is not ours to read, so the same claim from the floor, in a transaction that is rolled back, every 20 ms."
+	return "Claim latency: the server's log is not ours to read, so the same claim from the floor, in a transaction that is rolled back, every 20 ms, whether it finds something or not."
 }
 
 // watchClaims begins to time the claims of listeners that connect to db from
@@ -113,16 +182,19 @@ func claimMethod(s *server) string {
 func watchClaims(ctx context.Context, db *database) (*claimWatch, error) {
 	if db.server.claims != nil {
 		err := db.server.exec(ctx, "alter database "+db.name+" set log_min_duration_statement = 0")
-		return &claimWatch{db.server.claims, func() {}}, err
+		if err == nil {
+			err = db.server.exec(ctx, fmt.Sprintf("alter database %s set log_parameter_max_length = %d", db.name, claimParameter))
+		}
+		return &claimWatch{db: db, log: db.server.claims, stop: func() {}}, err
 	}
-	w := &claimWatch{log: &claimLog{}}
+	w := &claimWatch{db: db, log: newClaimLog(), probe: true}
 	probing, cancel := context.WithCancel(ctx)
 	var probe sync.WaitGroup
 	probe.Go(func() {
 		for probing.Err() == nil {
 			if took, err := claimProbe(probing, db, 10); err == nil {
 				w.log.mu.Lock()
-				w.log.all = append(w.log.all, claimTime{time.Now(), ms(took)})
+				w.log.all = append(w.log.all, claimTime{at: time.Now(), took: ms(took)})
 				w.log.mu.Unlock()
 			}
 			select {

@@ -74,15 +74,22 @@ func (r *run) launchAsleep(ctx context.Context, db *database, env vars) (*daemon
 	if err != nil {
 		return nil, err
 	}
-	if err := d.asleep(ctx, db); err != nil {
+	if err := db.asleep(ctx, d); err != nil {
 		d.stop()
 		return nil, err
 	}
 	return d, nil
 }
 
+// running is a listener that runs: a process, or one in a program of the
+// benchmark's own.
+type running interface {
+	// pause waits for that long, and fails when the listener or ctx ends first.
+	pause(ctx context.Context, wait time.Duration) error
+}
+
 // asleep waits until somebody holds the gate of db, see docs/design.md.
-func (d *daemon) asleep(ctx context.Context, db *database) error {
+func (db *database) asleep(ctx context.Context, l running) error {
 	const gate = 7206178340117325153
 	for {
 		held, err := value[bool](ctx, db, `select exists (select from pg_locks
@@ -92,23 +99,32 @@ func (d *daemon) asleep(ctx context.Context, db *database) error {
 		if err != nil || held {
 			return err
 		}
-		if err := d.pause(ctx, 10*time.Millisecond); err != nil {
+		if err := l.pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
 }
 
-// pause waits for that long, and fails when the listener or ctx ends first.
+// pause implements running.
 func (d *daemon) pause(ctx context.Context, wait time.Duration) error {
+	over, err := pauseUntil(ctx, wait, d.ended)
+	if over {
+		err = fmt.Errorf("the listener ended by itself: %s", d.output)
+	}
+	return err
+}
+
+// pauseUntil waits for that long, or until something is over.
+func pauseUntil(ctx context.Context, wait time.Duration, ended <-chan struct{}) (over bool, err error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
+		return false, nil
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-d.ended:
-		return fmt.Errorf("the listener ended by itself: %s", d.output)
+		return false, ctx.Err()
+	case <-ended:
+		return true, nil
 	}
 }
 

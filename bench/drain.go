@@ -9,7 +9,7 @@ import (
 const payload = 250
 
 // drainMethod says in a report how the two sides are timed.
-const drainMethod = "The listener's time begins with its first connection and ends with the last processed_at, both by the server's clock. " +
+const drainMethod = "The listener's time begins with its first connection and ends when another session sees every event processed, both by the server's clock. " +
 	"The others' time is as they print it, from starting their worker on a pool that is connected. Rows are kept; before each run: VACUUM ANALYZE and CHECKPOINT."
 
 // drainOurs returns how many events a second the listener delivers, of n that
@@ -40,31 +40,20 @@ func (r *run) drainOurs(ctx context.Context, n, bytes int, env vars, urls ...str
 func drainAgainst(ctx context.Context, r *run, res *result, n, size int, names ...string) error {
 	res.note(drainMethod)
 	res.note("%s events of %d bytes, one process, one machine.", number(float64(n)), payload)
-	for range r.Rounds {
-		rate, err := r.drainOurs(ctx, n, payload, batch(size))
-		if err != nil {
-			return err
-		}
-		res.add(oursAt(size), "events/s", rate)
-		for _, name := range names {
-			p := r.peer(name)
-			if p == nil {
-				continue
-			}
-			rate, err := p.drain(ctx, r.server, n, payload, "")
-			if err != nil {
-				return err
-			}
-			res.add(name, "events/s", rate)
+	variants := []variant{{oursAt(size), func() (float64, error) { return r.drainOurs(ctx, n, payload, batch(size)) }}}
+	for _, name := range names {
+		if p := r.peer(name); p != nil {
+			variants = append(variants, variant{name, func() (float64, error) { return p.drain(ctx, r.server, n, payload, "") }})
 		}
 	}
-	return nil
+	return r.compare(res, "events/s", r.Rounds, variants)
 }
 
 func oursAt(size int) string { return ours + ", batch " + strconv.Itoa(size) }
 
 func drain(ctx context.Context, r *run, res *result) error {
-	err := drainAgainst(ctx, r, res, r.size(200_000), 1000, river, graphile, pgboss)
+	res.note("River and the listener run with GOGC=300, which is the listener's own default; %s is as Go has it otherwise.", riverUntuned)
+	err := drainAgainst(ctx, r, res, r.size(200_000), 1000, river, riverUntuned, graphile, pgboss)
 	our := res.values(oursAt(1000))
 	res.atLeast("listener / River, batch 1000 (aim 4)", "x", 3, ratios(our, res.values(river)))
 	var best []float64

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -16,12 +17,12 @@ type fed struct {
 const feedChunk = 100
 
 // feed inserts n events that are discarded, chunk by chunk, at the pace at
-// which the listener takes them.
-func (db *database) feed(ctx context.Context, d *daemon, n int) (fed, error) {
+// which the listener takes them, but evenly over that time where it would take
+// less.
+func (db *database) feed(ctx context.Context, l running, n int, over time.Duration) (fed, error) {
 	f := fed{begun: time.Now()}
-	for n > 0 {
-		some := min(n, feedChunk)
-		n -= some
+	for done := 0; done < n; {
+		some := min(n-done, feedChunk)
 		newest, err := value[int64](ctx, db, `
 			with rows as (
 				insert into public.outbox_events (type, payload)
@@ -31,8 +32,14 @@ func (db *database) feed(ctx context.Context, d *daemon, n int) (fed, error) {
 		if err != nil {
 			return f, err
 		}
-		if err := db.processed(ctx, d, newest); err != nil {
+		if err := db.processed(ctx, l, newest); err != nil {
 			return f, err
+		}
+		done += some
+		if early := time.Until(f.begun.Add(time.Duration(float64(over) * float64(done) / float64(n)))); early > 0 {
+			if err := l.pause(ctx, early); err != nil {
+				return f, err
+			}
 		}
 	}
 	f.ended = time.Now()
@@ -40,13 +47,13 @@ func (db *database) feed(ctx context.Context, d *daemon, n int) (fed, error) {
 }
 
 // processed waits for one event by its number; 0 for none.
-func (db *database) processed(ctx context.Context, d *daemon, seq int64) error {
+func (db *database) processed(ctx context.Context, l running, seq int64) error {
 	for seq != 0 {
 		done, err := value[bool](ctx, db, `select processed_at is not null from public.outbox_events where seq = $1`, seq)
 		if err != nil || done {
 			return err
 		}
-		if err := d.pause(ctx, time.Millisecond); err != nil {
+		if err := l.pause(ctx, time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -63,20 +70,26 @@ func (f fed) tenths() (first, last [2]time.Time) {
 
 // claimDrift notes what claims took at the beginning and at the end of the
 // feeding.
-func (res *result) claimDrift(w *claimWatch, f fed) {
+func (res *result) claimDrift(ctx context.Context, w *claimWatch, f fed) error {
 	first, last := f.tenths()
-	a, b := w.log.between(first[0], first[1]), w.log.between(last[0], last[1])
+	a, err := w.between(ctx, 0, first[0], first[1])
+	if err != nil {
+		return err
+	}
+	b, err := w.between(ctx, 0, last[0], last[1])
+	if err != nil {
+		return err
+	}
 	res.detail("claims looked at, first tenth", "", float64(len(a)))
 	res.detail("claims looked at, last tenth", "", float64(len(b)))
 	if len(a) == 0 || len(b) == 0 {
-		return
+		return errors.New("no claim was seen")
 	}
-	// Between two chunks the listener looks and finds nothing: what a claim
-	// of a chunk takes is seen in the upper part.
 	res.add(ours+", claim p90, first tenth", "ms", percentile(a, 90))
 	res.add(ours+", claim p90, last tenth", "ms", percentile(b, 90))
 	res.add(ours+", claim p99, first tenth", "ms", percentile(a, 99))
 	res.add(ours+", claim p99, last tenth", "ms", percentile(b, 99))
+	return nil
 }
 
 // drift is the ratio of the last tenth to the first, for "p90" or "p99".

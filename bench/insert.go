@@ -44,9 +44,9 @@ func insertCost(ctx context.Context, r *run, res *result) error {
 	seconds := pick(r, 4, 1)
 	res.note("pgbench -M prepared, %d s a run, each client inserts one row of %d bytes a transaction into a table of its own run; the listener delivers to nowhere (discard) with its defaults. Each variant with a listener has it drain what is inserted, on the same machine.", seconds, payload)
 	label := func(v inserting, c int) string { return fmt.Sprintf("%s, %d clients", v.label, c) }
-	for range r.Rounds {
+	for round := range r.Rounds {
 		for _, c := range clients {
-			for _, v := range insertings {
+			for _, v := range inTurn(round, insertings) {
 				tps, notes, err := r.inserts(ctx, v, c, seconds)
 				if err != nil {
 					return err

@@ -30,27 +30,32 @@ func latency(ctx context.Context, r *run, res *result) error {
 	count := pick(r, 5, 1) * rate
 	res.note("Idle: %d events, 20–60 ms apart, from when COMMIT had returned to the first byte of the request at the receiver. In turn with each: a NOTIFY, from before it is sent by one session to when another has it; and a POST over a connection that is open, from before it is sent to its first byte at the receiver.", alone)
 	res.note("Under load: %d events, each in a transaction of its own, %d a second at fixed times whatever becomes of the earlier ones.", count, rate)
-	for range r.Rounds {
-		if err := r.latencyIdle(ctx, res, alone); err != nil {
-			return err
-		}
-		took, err := r.latencyLoaded(ctx, rate, count)
+	loaded := func(p50, p99 string, took []float64, err error) error {
 		if err != nil {
 			return err
 		}
-		res.detail(ours+", 500/s, p50", "ms", median(took))
-		res.add(loadedOurs, "ms", percentile(took, 99))
-		if p := r.peer(river); p != nil {
-			err := withSink(count+1, func(to *sink) error { // its numbers may begin with 1
+		res.detail(p50, "ms", median(took))
+		res.add(p99, "ms", percentile(took, 99))
+		return nil
+	}
+	variants := []func() error{
+		func() error { return r.latencyIdle(ctx, res, alone) },
+		func() error {
+			took, err := r.latencyLoaded(ctx, rate, count)
+			return loaded(ours+", 500/s, p50", loadedOurs, took, err)
+		},
+	}
+	if p := r.peer(river); p != nil {
+		variants = append(variants, func() error {
+			return withSink(count+1, func(to *sink) error { // its numbers may begin with 1
 				took, err := p.latencies(ctx, r.server, to, rate, count)
-				if err != nil {
-					return err
-				}
-				res.detail("River, 500/s, p50", "ms", median(took))
-				res.add(loadedPeer, "ms", percentile(took, 99))
-				return nil
+				return loaded("River, 500/s, p50", loadedPeer, took, err)
 			})
-			if err != nil {
+		})
+	}
+	for round := range r.Rounds {
+		for _, measure := range inTurn(round, variants) {
+			if err := measure(); err != nil {
 				return err
 			}
 		}
@@ -62,16 +67,10 @@ func latency(ctx context.Context, r *run, res *result) error {
 
 // latencyIdle measures count events, notifications and posts in turn.
 func (r *run) latencyIdle(ctx context.Context, res *result, count int) error {
-	to, err := startSink(&sink{at: arrivals(2 * count), C: make(chan int, 1)})
-	if err != nil {
-		return err
-	}
-	defer to.close()
-	db, err := r.server.migrated(ctx)
-	if err != nil {
-		return err
-	}
-	defer db.drop()
+	return r.receiving(ctx, 2*count, func(db *database, to *sink) error { return r.latencyAlone(ctx, res, count, db, to) })
+}
+
+func (r *run) latencyAlone(ctx context.Context, res *result, count int, db *database, to *sink) error {
 	apart, err := r.server.empty(ctx) // a NOTIFY disturbs whoever listens in the same database
 	if err != nil {
 		return err
@@ -213,20 +212,15 @@ const inserters = 8
 
 // latencyLoaded returns the latency of count events inserted at rate a second,
 // in ms.
-func (r *run) latencyLoaded(ctx context.Context, rate, count int) ([]float64, error) {
-	to, err := newSink(count)
-	if err != nil {
-		return nil, err
-	}
-	defer to.close()
-	db, err := r.server.migrated(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer db.drop()
-	if err := db.settle(ctx); err != nil {
-		return nil, err
-	}
+func (r *run) latencyLoaded(ctx context.Context, rate, count int) (took []float64, err error) {
+	err = r.receiving(ctx, count, func(db *database, to *sink) error {
+		took, err = r.latencyPaced(ctx, rate, count, db, to)
+		return err
+	})
+	return took, err
+}
+
+func (r *run) latencyPaced(ctx context.Context, rate, count int, db *database, to *sink) ([]float64, error) {
 	d, err := r.launchAsleep(ctx, db, nil)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ type peer struct {
 	dir     string
 	command []string // what runs it
 	version string   // as it says itself
+	gogc    string   // as its GOGC; "" means what the listener has
 }
 
 // The peers, by their names.
@@ -30,6 +31,8 @@ const (
 	river    = "River"
 	graphile = "Graphile Worker"
 	pgboss   = "pg-boss"
+
+	riverUntuned = "River (GOGC=100)" // River without the memory that the listener takes for speed
 )
 
 var peerFolders = []struct{ name, folder string }{
@@ -40,7 +43,7 @@ var peerFolders = []struct{ name, folder string }{
 
 // peerNeeds says which scenarios run peers, and which.
 var peerNeeds = map[string][]string{
-	"drain":   {river, graphile, pgboss},
+	"drain":   {river, riverUntuned, graphile, pgboss},
 	"drain10": {river},
 	"webhook": {river},
 	"latency": {river},
@@ -71,6 +74,11 @@ func (r *run) findPeers(ctx context.Context, chosen []scenario) {
 		}
 		r.peers = append(r.peers, p)
 		r.say("%s: %s", p.name, p.version)
+		if p.name == river && slices.Contains(needed, riverUntuned) {
+			untuned := *p
+			untuned.name, untuned.gogc = riverUntuned, "100"
+			r.peers = append(r.peers, &untuned)
+		}
 	}
 }
 
@@ -127,7 +135,11 @@ func (p *peer) do(ctx context.Context, database string, args ...string) ([]byte,
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.command[0], append(slices.Clone(p.command[1:]), args...)...)
 	cmd.Dir = p.dir
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+database, "GOGC=300") // as the listener has it
+	gogc := p.gogc
+	if gogc == "" {
+		gogc = "300" // as the listener has it
+	}
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+database, "GOGC="+gogc)
 	var stderr ending
 	cmd.Stderr = &stderr
 	cmd.WaitDelay = time.Second

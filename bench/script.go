@@ -18,18 +18,14 @@ func script(ctx context.Context, r *run, res *result) error {
 		"and sets processed_at, in one transaction and one round trip: no claim, no lease, no payload read, no delivery. %s events.", number(float64(n)))
 	sizes := []int{1000, 10}
 	label := func(size int) string { return fmt.Sprintf("script, batch %d", size) }
-	for range r.Rounds {
-		for _, size := range sizes {
-			rate, err := r.drainOurs(ctx, n, payload, batch(size))
-			if err != nil {
-				return err
-			}
-			res.add(oursAt(size), "events/s", rate)
-			if rate, err = r.runScript(ctx, n, size); err != nil {
-				return err
-			}
-			res.add(label(size), "events/s", rate)
-		}
+	var variants []variant
+	for _, size := range sizes {
+		variants = append(variants,
+			variant{oursAt(size), func() (float64, error) { return r.drainOurs(ctx, n, payload, batch(size)) }},
+			variant{label(size), func() (float64, error) { return r.runScript(ctx, n, size) }})
+	}
+	if err := r.compare(res, "events/s", r.Rounds, variants); err != nil {
+		return err
 	}
 	for _, size := range sizes {
 		res.atLeast(fmt.Sprintf("listener / script, batch %d", size), "x", 0.7, ratios(res.values(oursAt(size)), res.values(label(size))))

@@ -32,7 +32,7 @@ type server struct {
 func openServer(ctx context.Context, url string, settings map[string]string) (*server, error) {
 	s := &server{admin: url}
 	if url == "" {
-		s.claims = &claimLog{}
+		s.claims = newClaimLog()
 		all := map[string]string{"log_parameter_max_length": "0", "log_min_messages": "warning"}
 		for name, value := range settings {
 			all[name] = value
@@ -190,6 +190,11 @@ func (db *database) drop() {
 // with them they are webhooks that go to each in turn, with the body
 // {"n": i, "text": …} for i from 0. A payload has about that many bytes.
 func (db *database) fill(ctx context.Context, n, bytes int, urls ...string) error {
+	return db.fillFrom(ctx, 0, n, bytes, urls...)
+}
+
+// fillFrom is fill for i from first.
+func (db *database) fillFrom(ctx context.Context, first, n, bytes int, urls ...string) error {
 	if urls == nil {
 		urls = []string{} // null would be neither
 	}
@@ -199,7 +204,7 @@ func (db *database) fill(ctx context.Context, n, bytes int, urls ...string) erro
 		       case when cardinality($3::text[]) = 0 then body
 		            else jsonb_build_object('url', ($3::text[])[1 + n % cardinality($3::text[])], 'body', body) end
 		from (select n, jsonb_build_object('n', n, 'text', repeat('x', $2::int)) as body
-		      from generate_series(0, $1::int - 1) as n) as t`, n, max(bytes-30, 1), urls)
+		      from generate_series($4::int, $4::int + $1::int - 1) as n) as t`, n, max(bytes-30, 1), urls, first)
 	if err != nil {
 		return fmt.Errorf("fill: %w", err)
 	}
@@ -230,31 +235,56 @@ func value[T any](ctx context.Context, db *database, sql string, args ...any) (T
 	return v, err
 }
 
-// drained waits until no event is left to process and returns when the last
-// one was, by the server's clock.
+// drainTail is how many of the newest events are asked for often: so many that
+// the rest is done when they are, or nearly.
+const drainTail = 10_000
+
+// drained waits until another session than the listener's sees every event
+// processed, and returns when that was, by the server's clock. What it sees is
+// committed, and on disk.
 //
-// It asks for the newest row alone, by its index, until that is done; only
-// then does it look at all of them. More rows must not come meanwhile.
+// It asks for one event alone, by its index, until the last of them are near;
+// then every 2 ms whether they are done; and only then for all of them. More
+// rows must not come meanwhile.
 func (db *database) drained(ctx context.Context, d *daemon) (time.Time, error) {
 	newest, err := value[int64](ctx, db, `select coalesce(max(seq), 0) from public.outbox_events`)
 	if err != nil {
 		return time.Time{}, err
 	}
+	near, err := value[int64](ctx, db, `select coalesce(min(seq), 0) from public.outbox_events where seq > $1`, newest-drainTail)
+	if err != nil {
+		return time.Time{}, err
+	}
 	for {
-		var done bool
-		if done, err = value[bool](ctx, db, `select processed_at is not null from public.outbox_events where seq = $1`, newest); err != nil {
+		done, err := value[bool](ctx, db, `select processed_at is not null from public.outbox_events where seq = $1`, near)
+		if errors.Is(err, pgx.ErrNoRows) || done {
+			break // or there was none
+		}
+		if err == nil {
+			err = d.pause(ctx, 20*time.Millisecond)
+		}
+		if err != nil {
 			return time.Time{}, err
 		}
-		if done {
-			var left int64
-			var last time.Time
-			err := db.pool.QueryRow(ctx, `select count(*) filter (where processed_at is null), max(processed_at) from public.outbox_events`).Scan(&left, &last)
-			if err != nil || left == 0 {
-				return last, err
+	}
+	for after := newest - drainTail; ; {
+		// The clock is read once the snapshot is taken, and before the
+		// search, which begins where the last ones are.
+		var at time.Time
+		var left bool
+		err := db.pool.QueryRow(ctx, `select clock_timestamp(), (select seq from public.outbox_events
+			where seq > $1 and processed_at is null order by seq desc limit 1) is not null`, after).Scan(&at, &left)
+		switch {
+		case err != nil:
+			return time.Time{}, err
+		case left:
+			if err := d.pause(ctx, 2*time.Millisecond); err != nil {
+				return time.Time{}, err
 			}
-		}
-		if err := d.pause(ctx, 50*time.Millisecond); err != nil {
-			return time.Time{}, err
+		case after < 0:
+			return at, nil
+		default:
+			after = -1
 		}
 	}
 }

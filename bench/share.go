@@ -11,19 +11,14 @@ import (
 func share(ctx context.Context, r *run, res *result) error {
 	n := pick(r, 5000, 1000)
 	const answer = 20 * time.Millisecond
-	res.note("%s webhooks whose answers take %s; defaults: batch 10, 16 workers each. From the first connection to the last processed_at.", number(float64(n)), answer)
+	res.note("%s webhooks whose answers take %s; defaults: batch 10, 16 workers each. From the first connection to when another session sees every event processed.", number(float64(n)), answer)
 	one, three := ours+", one process", ours+", three processes"
-	for range r.Rounds {
-		for _, v := range []struct {
-			label     string
-			processes int
-		}{{one, 1}, {three, 3}} {
-			rate, err := r.shared(ctx, n, v.processes, answer)
-			if err != nil {
-				return err
-			}
-			res.add(v.label, "webhooks/s", rate)
-		}
+	err := r.compare(res, "webhooks/s", r.Rounds, []variant{
+		{one, func() (float64, error) { return r.shared(ctx, n, 1, answer) }},
+		{three, func() (float64, error) { return r.shared(ctx, n, 3, answer) }},
+	})
+	if err != nil {
+		return err
 	}
 	res.atLeast("three processes / one", "x", 2.5, ratios(res.values(three), res.values(one)))
 	return nil

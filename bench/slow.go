@@ -2,88 +2,135 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
 
-// slow has one receiver of 21 that never answers, and looks at the others.
+// slow has one receiver of 21 that never answers, and looks at the others. Its
+// webhooks come in bursts, with pauses between: what a listener has learnt of a
+// receiver while it was busy may be forgotten in a pause, and what hangs goes on
+// coming back in it.
 func slow(ctx context.Context, r *run, res *result) error {
-	const others = 20
-	each := r.size(3000)
-	const answer = 2 * time.Millisecond
-	res.note("%d receivers that answer in %s, %d webhooks for each, and in one of two variants as many for one more that takes requests and never answers, until the sender gives up after 15 s. All wait when the listener starts, in turn. Rate of the others: from the listener's first connection to their last arrival.", others, answer, each)
-	label := map[bool]string{false: ours + ", without it", true: ours + ", beside one that hangs"}
-	for range r.Rounds {
-		for _, hanging := range []bool{false, true} {
-			rate, err := r.besideSlow(ctx, others, each, answer, hanging)
-			if err != nil {
-				return err
-			}
-			res.add(label[hanging], "webhooks/s", rate)
-		}
+	s := slowly{
+		others: 20,
+		each:   r.size(3000),
+		answer: 2 * time.Millisecond,
+		pause:  pick(r, 7*time.Second, 500*time.Millisecond),
+		lasts:  pick(r, 45*time.Second, time.Second),
 	}
-	res.atLeast("rate of the others, beside one that hangs / without it", "x", 0.9, ratios(res.values(label[true]), res.values(label[false])))
-	return nil
+	res.note("%d receivers that answer in %s, and in one of two variants one more that takes requests and never answers, until the sender gives up after 15 s. Bursts of %d webhooks for each of them, in turn, come in one transaction each, %s after the one before has arrived, until %s have passed, and three times at least. Rate of the others: within the bursts, each from its COMMIT to the last arrival.", s.others, s.answer, s.each, s.pause, s.lasts)
+	without, beside := ours+", without it", ours+", beside one that hangs"
+	err := r.compare(res, "webhooks/s", r.Rounds, []variant{
+		{without, func() (float64, error) { return r.besideSlow(ctx, res, s, false) }},
+		{beside, func() (float64, error) { return r.besideSlow(ctx, res, s, true) }},
+	})
+	res.atLeast("rate of the others, beside one that hangs / without it", "x", 0.9, ratios(res.values(beside), res.values(without)))
+	return err
 }
+
+// slowly says what comes to the receivers of the scenario.
+type slowly struct {
+	others, each  int           // receivers that answer; webhooks of a burst for each
+	answer        time.Duration // they take so long
+	pause, lasts  time.Duration // between two bursts; all together, at least
+	sinks         []*sink       // the one that hangs is the last
+	urls          []string
+	perBurst, ask int // webhooks of a burst; of them, those that are answered
+}
+
+// mostBursts is more than there are: pauses alone take longer.
+const mostBursts = 20
 
 // besideSlow returns the webhooks a second that those receivers get which
 // answer.
-func (r *run) besideSlow(ctx context.Context, others, each int, answer time.Duration, hanging bool) (float64, error) {
-	total := others
+func (r *run) besideSlow(ctx context.Context, res *result, s slowly, hanging bool) (rate float64, err error) {
+	total := s.others
 	if hanging {
 		total++
 	}
-	n := total * each
-	var sinks []*sink
-	var urls []string
+	s.perBurst, s.ask = total*s.each, s.others*s.each
+	at := arrivals(mostBursts * s.perBurst)
 	for i := range total {
-		s, err := startSink(&sink{delay: answer, hang: i == others, at: arrivals(n)})
+		to, err := startSink(&sink{delay: s.answer, hang: i == s.others, at: at})
 		if err != nil {
 			return 0, err
 		}
-		defer s.close()
-		sinks, urls = append(sinks, s), append(urls, s.url())
+		defer to.close()
+		s.sinks, s.urls = append(s.sinks, to), append(s.urls, to.url())
 	}
-	db, err := r.server.filled(ctx, n, payload, urls...)
-	if err != nil {
-		return 0, err
-	}
-	defer db.drop()
-	d, err := r.launch(db, nil)
-	if err != nil {
-		return 0, err
-	}
-	defer d.kill() // an orderly stop would wait for what hangs
-	deadline := time.Now().Add(2 * time.Minute)
-	for {
-		arrived := int64(0)
-		for _, s := range sinks[:others] {
-			arrived += s.distinct.Load()
+	err = r.server.atRest(ctx, func(db *database) error {
+		d, err := r.launchAsleep(ctx, db, nil)
+		if err != nil {
+			return err
 		}
-		if arrived == int64(others*each) {
+		defer d.kill() // an orderly stop would wait for what hangs
+		var busy time.Duration
+		begun, bursts := time.Now(), 0
+		for ; bursts < 3 || time.Since(begun) < s.lasts; bursts++ {
+			if bursts == mostBursts {
+				return fmt.Errorf("%d bursts did not last for %s", bursts, s.lasts)
+			}
+			if bursts > 0 {
+				if err := d.pause(ctx, s.pause); err != nil {
+					return err
+				}
+			}
+			took, err := s.burst(ctx, db, d, bursts)
+			if err != nil {
+				return err
+			}
+			busy += took
+		}
+		if hanging {
+			if s.sinks[s.others].distinct.Load() == 0 {
+				return errors.New("nothing came to the receiver that hangs")
+			}
+			res.detail("a round beside one that hangs", "s", time.Since(begun).Seconds())
+			res.detail("bursts in it", "", float64(bursts))
+		}
+		rate = float64(bursts*s.ask) / busy.Seconds()
+		return nil
+	})
+	return rate, err
+}
+
+// burst returns how long burst number i, from 0, takes to arrive where it is
+// answered.
+func (s *slowly) burst(ctx context.Context, db *database, d *daemon, i int) (time.Duration, error) {
+	if err := db.fillFrom(ctx, i*s.perBurst, s.perBurst, payload, s.urls...); err != nil {
+		return 0, err
+	}
+	committed := time.Now()
+	for {
+		arrived := 0
+		for _, to := range s.sinks[:s.others] {
+			arrived += int(to.distinct.Load())
+		}
+		if arrived == (i+1)*s.ask {
 			break
 		}
-		if time.Now().After(deadline) {
-			return 0, fmt.Errorf("only %d of %d webhooks for the receivers that answer arrived within 2 min", arrived, others*each)
+		if time.Since(committed) > 2*time.Minute {
+			return 0, fmt.Errorf("of %d webhooks for the receivers that answer %d did not arrive within 2 min", s.ask, (i+1)*s.ask-arrived)
 		}
 		if err := d.pause(ctx, 10*time.Millisecond); err != nil {
 			return 0, err
 		}
 	}
 	var last time.Time
-	for i, s := range sinks[:others] {
-		for n := i; n < len(s.at); n += total {
-			if at := s.arrived(n); at.After(last) {
-				last = at
-			}
+	for n := i * s.perBurst; n < (i+1)*s.perBurst; n++ {
+		to := n % len(s.urls)
+		if to == s.others {
+			continue
 		}
-		if s.again.Load() > 0 {
-			return 0, fmt.Errorf("%d webhooks arrived again", s.again.Load())
+		if at := s.sinks[to].arrived(n); at.After(last) {
+			last = at
 		}
 	}
-	begun, err := db.firstConnection(ctx)
-	if err != nil {
-		return 0, err
+	for _, to := range s.sinks[:s.others] {
+		if again := to.again.Load(); again > 0 {
+			return 0, fmt.Errorf("%d webhooks arrived again", again)
+		}
 	}
-	return float64(others*each) / last.Sub(begun).Seconds(), nil
+	return last.Sub(committed), nil
 }

@@ -3,16 +3,24 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
-// stuck has one delivery that does not end while events pass.
+// stuck has one delivery that does not end for a minute while events pass. No
+// channel of the program is given a minute, so the listener is in a program
+// with a channel of its own, as docs/library.md describes: the benchmark
+// itself.
 func stuck(ctx context.Context, r *run, res *result) error {
 	n := r.size(300_000)
-	res.note("%s events pass, %d at a time, batch 100, while the receiver of one webhook never answers. A webhook is given 15 s, which cannot be configured; after that the listener tries again later.", number(float64(n)), feedChunk)
+	lasts := pick(r, time.Minute, 3*time.Second)
+	res.note("%s events pass, %d at a time and evenly within %s, batch 100, while one delivery is in the hands of a worker all the time: before the first of them and after the last, in one attempt. The listener runs in the benchmark's own process, with a channel that is given that long.", number(float64(n)), feedChunk, lasts)
 	res.note("%s", claimMethod(r.server))
 	for range min(r.Rounds, 3) {
-		if err := r.passStuck(ctx, res, n); err != nil {
+		err := r.server.atRest(ctx, func(db *database) error { return passStuck(ctx, res, n, lasts, db) })
+		if err != nil {
 			return err
 		}
 	}
@@ -20,37 +28,55 @@ func stuck(ctx context.Context, r *run, res *result) error {
 	return nil
 }
 
-func (r *run) passStuck(ctx context.Context, res *result, n int) error {
-	to, err := startSink(&sink{hang: true, at: arrivals(1), C: make(chan int, 1)})
-	if err != nil {
-		return err
+// A holder is a sender that keeps what it gets until it is told to let go.
+type holder struct {
+	got   chan struct{} // gets one for each delivery
+	letGo chan struct{} // closed to let go
+	ended chan struct{} // gets one for each delivery that has left
+}
+
+// Send implements dispatch.Sender.
+func (h *holder) Send(ctx context.Context, _ *dispatch.Delivery) (dispatch.Receipt, error) {
+	defer func() { h.ended <- struct{}{} }()
+	h.got <- struct{}{}
+	select {
+	case <-h.letGo:
+		return dispatch.Receipt{}, nil
+	case <-ctx.Done():
+		return dispatch.Receipt{}, ctx.Err()
 	}
-	defer to.close()
-	db, err := r.server.migrated(ctx)
-	if err != nil {
-		return err
-	}
-	defer db.drop()
-	if err := db.settle(ctx); err != nil {
-		return err
-	}
+}
+
+// passStuck feeds n events for as long as one is stuck.
+func passStuck(ctx context.Context, res *result, n int, lasts time.Duration, db *database) error {
+	const attempts = 10 // more than there can be
+	h := &holder{make(chan struct{}, attempts), make(chan struct{}), make(chan struct{}, attempts)}
 	w, err := watchClaims(ctx, db)
 	if err != nil {
 		return err
 	}
 	defer w.stop()
-	d, err := r.launchAsleep(ctx, db, batch(100))
+	p, err := startProgram(ctx, db, "stuck", h, 2*lasts+time.Minute)
 	if err != nil {
 		return err
 	}
-	defer d.kill() // an orderly stop would wait for what is stuck
-	if err := db.insertWebhook(ctx, to.url(), 0); err != nil {
+	defer p.stop()
+	if err := db.asleep(ctx, p); err != nil {
 		return err
 	}
-	if _, err := to.await(ctx, d, 0, time.Minute); err != nil {
+	seq, err := value[int64](ctx, db, `insert into public.outbox_events (type, payload) values ('stuck', '{}') returning seq`)
+	if err != nil {
 		return err
 	}
-	f, err := db.feed(ctx, d, n)
+	select {
+	case <-h.got:
+	case <-time.After(time.Minute):
+		return errors.New("the event that should be stuck did not begin within a minute")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	held := time.Now()
+	f, err := db.feed(ctx, p, n, lasts)
 	if err != nil {
 		return err
 	}
@@ -62,12 +88,26 @@ func (r *run) passStuck(ctx context.Context, res *result, n int) error {
 		if left == 0 {
 			return errors.New("the event that should be stuck is processed")
 		}
-		if err := d.pause(ctx, 10*time.Millisecond); err != nil {
+		if err := p.pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
-	res.claimDrift(w, f)
-	res.detail("rate", "events/s", float64(n)/f.ended.Sub(f.begun).Seconds())
-	res.detail("stuck meanwhile for", "s", f.ended.Sub(f.begun).Seconds())
+	took := time.Since(held)
+	if len(h.got) > 0 || len(h.ended) > 0 || took < lasts {
+		return fmt.Errorf("of %s that one event was to be stuck, it was not all the time: %d more attempts began and %d ended within %s",
+			lasts, len(h.got), len(h.ended), took)
+	}
+	close(h.letGo)
+	if err := db.processed(ctx, p, seq); err != nil {
+		return err
+	}
+	attempt, err := value[int](ctx, db, `select attempts from outbox.deliveries where event_seq = $1 and state = 'delivered'`, seq)
+	if err != nil || attempt != 1 {
+		return fmt.Errorf("the stuck event was delivered at attempt %d: %w", attempt, err)
+	}
+	if err := res.claimDrift(ctx, w, f); err != nil {
+		return err
+	}
+	res.detail("stuck meanwhile for", "s", took.Seconds())
 	return nil
 }

@@ -13,36 +13,27 @@ func webhooks(ctx context.Context, r *run, res *result) error {
 	res.note("%s webhooks to a receiver in the benchmark's own process, which answers 204 at once. The listener signs each one (HMAC-SHA256) and has its defaults: batch 10, 16 workers.", number(float64(n)))
 	label := ours + ", default batch"
 	large := ours + ", batch 1000"
-	for range r.Rounds {
-		for _, v := range []struct {
-			label string
-			env   vars
-		}{{label, nil}, {large, batch(1000)}} {
-			err := withSink(n, func(to *sink) error {
-				rate, err := r.drainOurs(ctx, n, payload, v.env, to.url())
-				if err != nil {
+	// Numbers may begin with 0 or with 1.
+	posting := func(drain func(url string) (float64, error)) func() (float64, error) {
+		return func() (rate float64, err error) {
+			err = withSink(n+1, func(to *sink) error {
+				if rate, err = drain(to.url()); err != nil {
 					return err
 				}
-				res.add(v.label, "webhooks/s", rate)
 				return to.complete(n)
 			})
-			if err != nil {
-				return err
-			}
+			return rate, err
 		}
-		if p := r.peer(river); p != nil {
-			err := withSink(n+1, func(to *sink) error { // its numbers may begin with 1
-				rate, err := p.drain(ctx, r.server, n, payload, to.url())
-				if err != nil {
-					return err
-				}
-				res.add(river, "webhooks/s", rate)
-				return to.complete(n)
-			})
-			if err != nil {
-				return err
-			}
-		}
+	}
+	variants := []variant{
+		{label, posting(func(url string) (float64, error) { return r.drainOurs(ctx, n, payload, nil, url) })},
+		{large, posting(func(url string) (float64, error) { return r.drainOurs(ctx, n, payload, batch(1000), url) })},
+	}
+	if p := r.peer(river); p != nil {
+		variants = append(variants, variant{river, posting(func(url string) (float64, error) { return p.drain(ctx, r.server, n, payload, url) })})
+	}
+	if err := r.compare(res, "webhooks/s", r.Rounds, variants); err != nil {
+		return err
 	}
 	res.atLeast("listener / River, defaults", "x", 2, ratios(res.values(label), res.values(river)))
 	return nil

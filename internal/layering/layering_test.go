@@ -30,7 +30,7 @@ var allowed = []struct {
 	{"migrations", []string{"sql"}},
 	{"listener/admin", []string{"listener", "dispatch"}},
 	{"listener", []string{"dispatch", "sql"}},
-	{"bench", []string{"sql", "migrations", "internal/devpg"}},
+	{"bench", []string{"dispatch", "dispatch/sink", "listener", "sql", "migrations", "internal/devpg"}},
 	{"internal/devpg", nil},
 	{"internal/pgtest", []string{"internal/devpg", "migrations"}},
 	{"internal/standin", []string{"dispatch"}},
