@@ -16,15 +16,13 @@ var errCrashed = errors.New("the listener that was sending it stopped before it 
 // that tells about the destination.
 func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	limit, policy := l.limit(j), l.policy(j)
+	o, settled := j.settled()
 	switch {
 	case j.expired && j.state != dispatch.Sending && !j.state.Terminal() && j.state != dispatch.Held:
 		l.finish(j, dispatch.Outcome{State: dispatch.Expired, Reason: "its deadline passed first", Attempts: j.attempts})
 		return nothing
-	case j.Skip != "":
-		l.finish(j, dispatch.Outcome{State: dispatch.Skipped, Reason: j.Skip, Attempts: j.attempts})
-		return nothing
-	case j.Refused != "":
-		l.finish(j, dispatch.Outcome{State: dispatch.Dead, Reason: j.Refused, Attempts: j.attempts})
+	case settled:
+		l.finish(j, o)
 		return nothing
 	case j.state.Terminal() || j.state == dispatch.Held:
 		// A person gave it this state and made it due, so that it is settled.

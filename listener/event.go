@@ -99,6 +99,17 @@ func (j *job) waiting() bool {
 	return len(j.terms().After) > 0 && j.Content == nil && j.Skip == "" && j.Refused == ""
 }
 
+// settled is the outcome of j where its message says that nothing is to be sent.
+func (j *job) settled() (dispatch.Outcome, bool) {
+	switch {
+	case j.Skip != "":
+		return dispatch.Outcome{State: dispatch.Skipped, Reason: j.Skip, Attempts: j.attempts}, true
+	case j.Refused != "":
+		return dispatch.Outcome{State: dispatch.Dead, Reason: j.Refused, Attempts: j.attempts}, true
+	}
+	return dispatch.Outcome{}, false
+}
+
 // awaited reports whether a caller of Drain or Once waits for j.
 func (j *job) awaited() bool { return j.tally != nil || j.event != nil && j.event.tally != nil }
 

@@ -58,15 +58,12 @@ func (l *Listener) render(ctx context.Context, j *job) bool {
 		l.finish(j, j.notBegun(renderAgain))
 		return false
 	}
-	switch {
-	case j.Skip != "":
-		l.finish(j, dispatch.Outcome{State: dispatch.Skipped, Reason: j.Skip, Attempts: j.attempts})
-		return false
-	case j.Refused != "":
-		l.finish(j, dispatch.Outcome{State: dispatch.Dead, Reason: j.Refused, Attempts: j.attempts})
-		return false
-	case j.Content == nil:
-		l.finish(j, dispatch.Outcome{State: dispatch.Dead, Reason: "its route rendered nothing", Attempts: j.attempts})
+	o, settled := j.settled()
+	if !settled && j.Content == nil {
+		o, settled = dispatch.Outcome{State: dispatch.Dead, Reason: "its route rendered nothing", Attempts: j.attempts}, true
+	}
+	if settled {
+		l.finish(j, o)
 		return false
 	}
 	kept, err := l.store.freezeDelivery(ctx, j)

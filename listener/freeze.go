@@ -38,13 +38,12 @@ func (l *Listener) freeze(e *event) {
 
 // planned is the outcome of j where its plan has it already.
 func (j *job) planned() (o dispatch.Outcome, settled bool) {
+	if o, settled = j.settled(); settled {
+		return o, true
+	}
 	t := j.terms()
-	o = dispatch.Outcome{Attempts: j.attempts}
+	o.Attempts = j.attempts
 	switch {
-	case j.Skip != "":
-		o.State, o.Reason = dispatch.Skipped, j.Skip
-	case j.Refused != "":
-		o.State, o.Reason = dispatch.Dead, j.Refused
 	case t.Late != "":
 		o.State, o.Reason = dispatch.Expired, t.Late
 	case !t.At.IsZero() && (!j.known || j.state == dispatch.Scheduled):
@@ -144,33 +143,30 @@ type frozenEvent struct {
 }
 
 type frozenRow struct {
-	Seq        int64          `json:"event_seq"`
-	ID         uuid.UUID      `json:"id"`
-	Event      uuid.UUID      `json:"event_id"`
-	Type       string         `json:"event_type"`
-	CreatedAt  time.Time      `json:"event_created_at"`
-	Route      string         `json:"route"`
-	Step       string         `json:"step"`
-	Channel    string         `json:"channel"`
-	Recipient  string         `json:"recipient"`
-	State      dispatch.State `json:"state"`
-	Attempts   int            `json:"attempts"`
-	Generation int            `json:"generation"`
-	Required   bool           `json:"required"`
-	LastError  *string        `json:"last_error"`
-	DueIn      *float64       `json:"due_in"`
-	At         *time.Time     `json:"at"`
-	Content    *string        `json:"content"` // as text, since encoding JSON in JSON changes its bytes
-	Deadline   *time.Time     `json:"deadline"`
-	Retry      *retries       `json:"retry"`
-	Supersedes *string        `json:"supersedes"`
-	After      []string       `json:"after_steps"`
-	Scope      *string        `json:"scope"`
-	Copy       *string        `json:"copy"`
+	Seq        int64             `json:"event_seq"`
+	ID         uuid.UUID         `json:"id"`
+	Event      uuid.UUID         `json:"event_id"`
+	Type       string            `json:"event_type"`
+	CreatedAt  time.Time         `json:"event_created_at"`
+	Route      string            `json:"route"`
+	Step       string            `json:"step"`
+	Channel    string            `json:"channel"`
+	Recipient  string            `json:"recipient"`
+	State      dispatch.State    `json:"state"`
+	Attempts   int               `json:"attempts"`
+	Generation int               `json:"generation"`
+	Required   bool              `json:"required"`
+	LastError  *string           `json:"last_error"`
+	DueIn      *float64          `json:"due_in"`
+	At         *time.Time        `json:"at"`
+	Content    *string           `json:"content"` // as text, since encoding JSON in JSON changes its bytes
+	Deadline   *time.Time        `json:"deadline"`
+	Retry      *dispatch.Retries `json:"retry"`
+	Supersedes *string           `json:"supersedes"`
+	After      []string          `json:"after_steps"`
+	Scope      *string           `json:"scope"`
+	Copy       *string           `json:"copy"`
 }
-
-// retries are stored without what is not set.
-type retries = dispatch.Retries
 
 func (r row) frozen() frozenRow {
 	j, t := r.job, r.job.terms()
@@ -186,20 +182,13 @@ func (r row) frozen() frozenRow {
 	if !t.Deadline.IsZero() {
 		f.Deadline = &t.Deadline
 	}
-	if t.Retry != (retries{}) {
+	if t.Retry != (dispatch.Retries{}) {
 		f.Retry = &t.Retry
 	}
 	if j.waiting() {
 		f.DueIn, f.After, f.Scope = nil, t.After, text(t.Scope)
 	}
 	return f
-}
-
-func nonEmpty(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }
 
 // freeze writes whole events with all their deliveries. It returns the seqs
@@ -239,7 +228,7 @@ func (s *store) freeze(ctx context.Context, entries []entry) (kept map[int64]boo
 		err = s.tx(ctx, durable, func(b *pgx.Batch) { b.Queue(sqlFreezeEvents, string(es), string(rs)).Query(note) })
 		return kept, canceled, err
 	}
-	err = s.inTx(ctx, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, dbTimeout, func(ctx context.Context, tx pgx.Tx) error {
 		var b pgx.Batch
 		b.Queue(sqlLockKeys, keys)
 		b.Queue(sqlLockSuperseded, keys, steps, entries[0].event.seq)
@@ -265,17 +254,4 @@ func (s *store) freeze(ctx context.Context, entries []entry) (kept map[int64]boo
 	})
 	s.tellDue(err, released)
 	return kept, canceled, err
-}
-
-// inTx runs f in one READ COMMITTED transaction whose commit is durable, for
-// what cannot be said in one round trip.
-func (s *store) inTx(ctx context.Context, f func(pgx.Tx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, dbTimeout)
-	defer cancel()
-	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, settings, durable, walks.nested, walks.hashed, walks.cache); err != nil {
-			return err
-		}
-		return f(tx)
-	})
 }

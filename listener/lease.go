@@ -38,6 +38,10 @@ func newLease(sent time.Time, ttl time.Duration) *lease {
 	return l
 }
 
+// successor is the fence of a delivery once it is on record: the same whenever it
+// is asked for, so that the record can be repeated after a lost answer.
+func (l *lease) successor() uuid.UUID { return uuid.NewSHA1(l.claim, []byte("recorded")) }
+
 // left returns how long the lease still lasts.
 func (l *lease) left() time.Duration {
 	return time.Duration(l.until.Load() - monotonic(time.Now()))

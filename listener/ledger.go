@@ -36,10 +36,7 @@ func (r *row) strip() {
 // ledgerRow says how the ledger is to have j: as its outcome, or as being
 // worked on under the lease where it has none yet.
 func (j *job) ledgerRow(ttl time.Duration) row {
-	r := row{job: j, outcome: j.outcome, attempts: j.attempts}
-	if j.lastError != "" {
-		r.lastError = &j.lastError
-	}
+	r := row{job: j, outcome: j.outcome, attempts: j.attempts, lastError: nonEmpty(j.lastError)}
 	if j.outcome == nil {
 		r.state = dispatch.Ready
 		switch {
@@ -55,9 +52,7 @@ func (j *job) ledgerRow(ttl time.Duration) row {
 	}
 	o := j.outcome
 	r.state, r.attempts = o.State, o.Attempts
-	if id := clean(o.Receipt.ProviderID); id != "" {
-		r.providerID = &id
-	}
+	r.providerID = nonEmpty(clean(o.Receipt.ProviderID))
 	if msg := outcomeText(o); msg != "" {
 		r.lastError = &msg
 	}
@@ -84,6 +79,14 @@ func outcomeText(o *dispatch.Outcome) string {
 // clean makes s a text that Postgres takes.
 func clean(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// nonEmpty returns nil, which is null, for "".
+func nonEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func seconds(d time.Duration) *float64 {

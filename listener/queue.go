@@ -143,13 +143,19 @@ func contents(jobs []*job) (n int) {
 	return n
 }
 
+// unfold notes that e keeps the contents of jobs from here on, in place of its
+// payload.
+func (q *queue) unfold(e *event, jobs []*job) {
+	n := contents(jobs)
+	q.keep(&e.load, n)
+	q.weigh(n)
+}
+
 // planned adds jobs, the deliveries of e, which is counted already. It returns
 // the first of them where that may begin at once; its worker then does it.
 func (q *queue) planned(e *event, jobs []*job) *job {
-	n := contents(jobs)
 	q.mu.Lock()
-	q.keep(&e.load, n)
-	q.weigh(n)
+	q.unfold(e, jobs)
 	var first *job
 	if j := jobs[0]; len(q.open) == 0 && q.begin(j) {
 		first, jobs = j, jobs[1:]
@@ -166,10 +172,8 @@ func (q *queue) planned(e *event, jobs []*job) *job {
 
 // launch adds deliveries of an event that is counted already and on record.
 func (q *queue) launch(e *event, jobs []*job) {
-	n := contents(jobs)
 	q.mu.Lock()
-	q.keep(&e.load, n)
-	q.weigh(n)
+	q.unfold(e, jobs)
 	for _, j := range jobs {
 		q.await(j)
 	}
@@ -303,10 +307,10 @@ const recently = 5 * time.Second
 
 // overflow takes out what waits for slow destinations where it would keep
 // others waiting: when a destination that does not answer has a good part of
-// everything that may be held, or the memory that giants wait for. Where no other destination was used of late it may
-// be that all events go there: then it is done only while there is no answer at
-// all and more may wait than there is room for, once a second, and for longer. It
-// returns nothing that somebody waits for.
+// everything that may be held, or the memory that giants wait for. Where no other
+// destination was used of late it may be that all events go there: then it is done
+// only while there is no answer at all and more may wait than there is room for,
+// once a second, and for longer. It returns nothing that somebody waits for.
 func (q *queue) overflow() (out []putOff) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

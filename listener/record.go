@@ -504,7 +504,7 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 		due = append(due, r.dueIn)
 		answers = append(answers, text(en.job.answer(en.plain)))
 		followed = followed || en.job.mayBeFollowed()
-		successors.add(uuid.NewSHA1(en.job.lease.claim, []byte("recorded")))
+		successors.add(en.job.lease.successor())
 		tries.add(r)
 	}
 	err := s.tx(ctx, durable, func(b *pgx.Batch) {

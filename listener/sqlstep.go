@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -116,16 +115,12 @@ func (s *store) recordSQL(ctx context.Context, j *job, c dispatch.SQL, cfg SQLCo
 	if timeout == 0 {
 		timeout = DefaultSQLTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, dbTimeout+timeout)
-	defer cancel()
 	released := 0
-	successor := uuid.NewSHA1(j.lease.claim, []byte("recorded"))
-	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, dbTimeout+timeout, func(ctx context.Context, tx pgx.Tx) error {
 		var b pgx.Batch
 		var found string
-		b.Queue(settings, durable, walks.nested, walks.hashed, walks.cache)
 		b.Queue(sqlLockEvents, []int64{j.seq})
-		b.Queue(sqlRecordSQL, [16]byte(j.ID), [16]byte(j.lease.claim), j.Attempt, [16]byte(successor)).Query(func(rows pgx.Rows) error {
+		b.Queue(sqlRecordSQL, [16]byte(j.ID), [16]byte(j.lease.claim), j.Attempt, [16]byte(j.lease.successor())).Query(func(rows pgx.Rows) error {
 			return each(rows, func(s string) { found = s })
 		})
 		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
@@ -135,7 +130,13 @@ func (s *store) recordSQL(ctx context.Context, j *job, c dispatch.SQL, cfg SQLCo
 		if found != "go" {
 			return nil
 		}
-		if err := runStatement(ctx, tx, c, cfg.Role, timeout); err != nil {
+		before, err := runStatement(ctx, tx, c, cfg.Role, timeout)
+		if err != nil {
+			return err
+		}
+		// By itself: pgx prepares the statements of a batch before it runs the
+		// first, and the other role may not even look at ours.
+		if _, err := tx.Exec(ctx, `select set_config('role', $1, true)`, before); err != nil {
 			return err
 		}
 		var after pgx.Batch
@@ -148,35 +149,30 @@ func (s *store) recordSQL(ctx context.Context, j *job, c dispatch.SQL, cfg SQLCo
 	return kept, err
 }
 
-// plannerDefaults undoes, for the statement of an application, what settings
-// says for ours.
-const plannerDefaults = `select set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, true),
+// applicationDefaults undoes, for the statement of an application, what settings
+// says for ours. The role before comes first, since the list is worked off in
+// order.
+const applicationDefaults = `select current_setting('role'), set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, true),
 	set_config('enable_seqscan', 'on', true), set_config('enable_bitmapscan', 'on', true),
 	set_config('enable_mergejoin', 'on', true), set_config('enable_hashjoin', 'on', true), set_config('enable_nestloop', 'on', true),
 	set_config('role', case when $2 = '' then current_setting('role') else $2 end, true)`
 
-// runStatement runs c within tx as role, and comes back to the role before.
-func runStatement(ctx context.Context, tx pgx.Tx, c dispatch.SQL, role string, timeout time.Duration) error {
-	var before string
-	if err := tx.QueryRow(ctx, `select current_setting('role')`).Scan(&before); err != nil {
-		return err
-	}
-	ours := func(err error) error {
+// runStatement runs c within tx as role, and returns the role to come back to.
+func runStatement(ctx context.Context, tx pgx.Tx, c dispatch.SQL, role string, timeout time.Duration) (before string, err error) {
+	defer func() {
 		if failed, ok := ofStatement(err); ok {
-			return failed
+			err = failed
 		}
-		return err
-	}
-	if _, err := tx.Exec(ctx, plannerDefaults, fmt.Sprint(timeout.Milliseconds()), role); err != nil {
-		return ours(err)
+	}()
+	err = tx.QueryRow(ctx, applicationDefaults, fmt.Sprint(timeout.Milliseconds()), role).
+		Scan(&before, nil, nil, nil, nil, nil, nil, nil, nil)
+	if err != nil {
+		return "", err
 	}
 	args := make([]any, len(c.Args))
 	for i, a := range c.Args {
 		args[i] = a
 	}
-	if _, err := tx.Exec(ctx, c.Statement, args...); err != nil {
-		return ours(err)
-	}
-	_, err := tx.Exec(ctx, `select set_config('role', $1, true)`, before)
-	return err
+	_, err = tx.Exec(ctx, c.Statement, args...)
+	return before, err
 }

@@ -77,6 +77,20 @@ func (s *store) txWith(ctx context.Context, commit string, p plans, queue func(b
 	return s.pool.SendBatch(ctx, &b).Close()
 }
 
+// inTx runs f in one READ COMMITTED transaction whose commit is durable, for
+// what cannot be said in one round trip. It may take as long as timeout,
+// which ends the context that f gets.
+func (s *store) inTx(ctx context.Context, timeout time.Duration, f func(context.Context, pgx.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, settings, durable, walks.nested, walks.hashed, walks.cache); err != nil {
+			return err
+		}
+		return f(ctx, tx)
+	})
+}
+
 // The statements, by the names of their files.
 var (
 	sqlClaimEvents       = sql.Query("claim_events")
