@@ -3,9 +3,7 @@ package dispatch
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/mail"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -61,7 +59,7 @@ func (m Email) Validate() error {
 			return fmt.Errorf("the key %q has a NUL character in it", f.key)
 		}
 	}
-	return validEmailHeaders(m.Headers)
+	return emailHeaders.validate(m.Headers)
 }
 
 func nonEmpty(s string) []string {
@@ -111,56 +109,8 @@ var ownEmailHeaders = []string{
 // ownEmailPrefixes begin the names of more of them.
 var ownEmailPrefixes = []string{"content-", "dkim-", "arc-", "resent-"}
 
-func validEmailHeaders(headers map[string]string) error {
-	seen := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(headers)) {
-		lower := strings.ToLower(name)
-		switch {
-		case !token(name) || len(name) > 76:
-			return errors.New(`the key "headers" has a name in it that is not a header name; letters, digits and hyphens are accepted`)
-		case reserved(lower, ownEmailHeaders, ownEmailPrefixes) != "":
-			return fmt.Errorf(`the key "headers" sets %s, which cannot be set there`,
-				reserved(lower, ownEmailHeaders, ownEmailPrefixes))
-		case seen[lower]:
-			return errors.New(`the key "headers" has one name twice, in different spellings`)
-		case !headerSafe(headers[name]):
-			return errors.New(`the key "headers" has a value with a line break or another control character in it`)
-		case len(headers[name]) > maxHeader:
-			return fmt.Errorf(`the key "headers" has a value of %d bytes; at most %d are accepted`, len(headers[name]), maxHeader)
-		}
-		seen[lower] = true
-	}
-	return nil
-}
-
-// reserved returns which of names, or of the beginnings in prefixes, the lower
-// case header name is, for use in a sentence; "" when it is none of them.
-func reserved(name string, names, prefixes []string) string {
-	if slices.Contains(names, name) {
-		return name
-	}
-	for _, p := range prefixes {
-		if strings.HasPrefix(name, p) {
-			return "one of the headers " + p + "…"
-		}
-	}
-	return ""
-}
-
-// headerSafe reports whether s may stand in a header: valid UTF-8 without
-// CR, LF, NUL or any other control character, and without the Unicode line
-// breaks that some programs honor.
-func headerSafe(s string) bool {
-	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool {
-		return unicode.IsControl(r) || r == '\u2028' || r == '\u2029'
-	}) < 0
-}
-
-// token reports whether s is a token in the sense of RFC 9110, 5.6.2. Header
-// names of mail and HTTP are.
-func token(s string) bool {
-	const special = "!#$%&'*+-.^_`|~"
-	return s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(special, r))
-	}) < 0
+// emailHeaders says what may be among the headers of an Email.
+var emailHeaders = headerRules{
+	own: ownEmailHeaders, prefixes: ownEmailPrefixes,
+	safe: headerSafe, unsafe: "a line break or another control character", longest: maxHeader,
 }

@@ -3,9 +3,7 @@ package dispatch
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,6 +12,7 @@ import (
 const (
 	MaxURL         = 2048 // bytes
 	maxHTTPHeaders = 50
+	maxHTTPHeader  = 4 << 10 // bytes of a value
 )
 
 // connectionHeaders are the headers that the connection sets.
@@ -62,24 +61,10 @@ func validHTTPHeaders(headers map[string]string, own, prefixes []string) error {
 	if len(headers) > maxHTTPHeaders {
 		return fmt.Errorf(`the key "headers" has %d headers; at most %d are accepted`, len(headers), maxHTTPHeaders)
 	}
-	seen := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(headers)) {
-		lower := strings.ToLower(name)
-		switch {
-		case !token(name) || len(name) > 76:
-			return errors.New(`the key "headers" has a name in it that is not a header name; letters, digits and hyphens are accepted`)
-		case reserved(lower, own, prefixes) != "":
-			return fmt.Errorf(`the key "headers" sets %s, which cannot be set there`, reserved(lower, own, prefixes))
-		case seen[lower]:
-			return errors.New(`the key "headers" has one name twice, in different spellings`)
-		case !printableASCII(headers[name]):
-			return errors.New(`the key "headers" has a value with a line break, a control character or a letter outside ASCII in it`)
-		case len(headers[name]) > 4<<10:
-			return fmt.Errorf(`the key "headers" has a value of %d bytes; at most %d are accepted`, len(headers[name]), 4<<10)
-		}
-		seen[lower] = true
-	}
-	return nil
+	return headerRules{
+		own: own, prefixes: prefixes,
+		safe: printableASCII, unsafe: "a line break, a control character or a letter outside ASCII", longest: maxHTTPHeader,
+	}.validate(headers)
 }
 
 func printableASCII(s string) bool {

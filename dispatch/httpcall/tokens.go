@@ -1,11 +1,9 @@
 package httpcall
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -220,11 +218,5 @@ func (t tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if e != nil {
 		return nil, e
 	}
-	return &http.Response{
-		StatusCode: res.Status,
-		Status:     http.StatusText(res.Status),
-		Header:     res.Header,
-		Body:       io.NopCloser(bytes.NewReader(res.Body)),
-		Request:    req,
-	}, nil
+	return res.HTTP(req), nil
 }

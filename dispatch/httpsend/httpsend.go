@@ -4,6 +4,7 @@
 package httpsend
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,18 @@ type Response struct {
 	Header  http.Header
 	Body    []byte // at most maxBody bytes
 	Partial bool   // Body is not all of it: there was more than maxBody, or it broke off
+}
+
+// HTTP returns r as a client library expects the answer to req. What was read of
+// the body is all of it.
+func (r *Response) HTTP(req *http.Request) *http.Response {
+	return &http.Response{
+		StatusCode: r.Status,
+		Status:     http.StatusText(r.Status),
+		Header:     r.Header,
+		Body:       io.NopCloser(bytes.NewReader(r.Body)),
+		Request:    req,
+	}
 }
 
 // Do sends req once and returns the reply, whatever its status: the caller

@@ -1,10 +1,8 @@
 package openai
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"time"
 
@@ -38,12 +36,7 @@ func (c *call) Do(req *http.Request) (*http.Response, error) {
 		return nil, errFailed
 	}
 	c.res = res
-	return &http.Response{
-		StatusCode: res.Status,
-		Header:     res.Header,
-		Body:       io.NopCloser(bytes.NewReader(res.Body)),
-		Request:    req,
-	}, nil
+	return res.HTTP(req), nil
 }
 
 // ask makes one request and reads the answer. A plain one is for servers that

@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,26 +53,25 @@ func (r *Reader) ExplainStatement(ctx context.Context, q *Query, role string) (p
 		}
 		return errUndo
 	})
-	if err == errUndo { //nolint:errorlint // it is ours
+	if errors.Is(err, errUndo) {
 		err = nil
 	}
 	return p, err
 }
 
-var errUndo = fmt.Errorf("nothing is kept")
+var errUndo = errors.New("nothing is kept")
 
 // explain prepares q, which tells its columns, and has it planned for whatever
 // values it may get.
 func explain(ctx context.Context, tx pgx.Tx, q *Query, before, after string) (Plan, error) {
 	whole := before + q.statement + after
+	// No value is bound yet: what the database finds wrong is the statement's.
 	asked := func(err error, offset int, text string) error {
-		if err := fault(err, q, offset, text); err != nil {
-			if bad, ok := err.(*BadValue); ok { //nolint:errorlint // made one line above
-				return &Fault{Err: bad}
-			}
-			return err
+		err = fault(err, q, offset, text)
+		if bad, ok := errors.AsType[*BadValue](err); ok {
+			return &Fault{Err: bad}
 		}
-		return nil
+		return err
 	}
 	described, err := tx.Conn().PgConn().Prepare(ctx, "", q.statement, nil)
 	if err != nil {

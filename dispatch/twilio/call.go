@@ -1,11 +1,9 @@
 package twilio
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -90,10 +88,5 @@ func (c *call) SendRequest(method, rawURL string, data url.Values, headers map[s
 	if json.Unmarshal(res.Body, &body) == nil {
 		c.answer.sid = body.SID
 	}
-	return &http.Response{
-		StatusCode: res.Status,
-		Header:     res.Header,
-		Body:       io.NopCloser(bytes.NewReader(res.Body)),
-		Request:    req,
-	}, nil
+	return res.HTTP(req), nil
 }
