@@ -110,8 +110,14 @@ func (l *Listener) takeDue(ctx context.Context, limit int, t *tally) (int, error
 // sweep asks what no notification tells: where the floor is, and when the
 // next delivery is due. anew forgets the marks first.
 func (l *Listener) sweep(ctx context.Context, anew bool) error {
+	// Forgotten before the database is asked: what is noted meanwhile may be too
+	// late for its answer.
+	before := l.forgetDue()
 	floor, due, waits, err := l.store.nextDue(ctx, l.waker.beatAlong())
 	if err != nil {
+		if !before.IsZero() {
+			l.noteDue(time.Until(before))
+		}
 		l.waker.beatAlone()
 		return err
 	}
@@ -120,9 +126,6 @@ func (l *Listener) sweep(ctx context.Context, anew bool) error {
 	} else {
 		l.marks.raise(floor)
 	}
-	l.dueMu.Lock()
-	l.due = time.Time{}
-	l.dueMu.Unlock()
 	if waits {
 		l.noteDue(due)
 	}
@@ -142,6 +145,14 @@ func (l *Listener) noteDue(d time.Duration) {
 	if sooner {
 		signal(l.dueC)
 	}
+}
+
+// forgetDue returns what was noted, and has nothing noted.
+func (l *Listener) forgetDue() (before time.Time) {
+	l.dueMu.Lock()
+	defer l.dueMu.Unlock()
+	before, l.due = l.due, time.Time{}
+	return before
 }
 
 func (l *Listener) nextDueAt() time.Time {
