@@ -14,9 +14,10 @@ import (
 // never be sent.
 type Message struct {
 	Route     string          // the route that asked for it; "direct" for a direct event, "" when no route matched
-	Step      string          // its name within the route; with Route and Recipient it identifies the delivery
+	Step      string          // its name within the route; with Route, Recipient and Item it identifies the delivery
 	Channel   Channel         // "" when no route matched
 	Recipient string          // number, address or URL; "" on channels that have none
+	Item      string          // tells the deliveries of one step apart where it has one for each item of a list; "" otherwise
 	Content   json.RawMessage // an encoded SMS, Email, Webhook, …; frozen: every attempt sends exactly this
 
 	Skip    string // why there is nothing to send, for people; "" otherwise

@@ -129,7 +129,7 @@ func panicked(doing string, r any) string {
 
 // sameAs reports whether m and o would be one delivery.
 func (m *Message) sameAs(o Message) bool {
-	return m.Route == o.Route && m.Step == o.Step && m.Recipient == o.Recipient
+	return m.Route == o.Route && m.Step == o.Step && m.Recipient == o.Recipient && m.Item == o.Item
 }
 
 // Send makes one attempt within the channel's timeout and returns what came

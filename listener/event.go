@@ -124,6 +124,9 @@ func deliveryID(seq int64, ev uuid.UUID, m *dispatch.Message, generation int) uu
 		buf = binary.BigEndian.AppendUint64(buf, uint64(len(s)))
 		buf = append(buf, s...)
 	}
+	if m.Item != "" {
+		buf = append(binary.BigEndian.AppendUint64(buf, uint64(len(m.Item))), m.Item...)
+	}
 	buf = binary.BigEndian.AppendUint64(buf, uint64(generation))
 	sum := sha256.Sum256(buf)
 

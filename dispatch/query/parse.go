@@ -20,6 +20,7 @@ type Query struct {
 type Param struct {
 	Path         []string // ["quoteId"], ["payload", "scheduling", "date"]
 	List         bool     // its cast ends in "[]": a list becomes a Postgres array, not JSON
+	Optional     bool     // written with a "?" behind the name: it may be missing
 	Line, Column int      // from 1, in the source; columns count characters
 }
 
@@ -44,9 +45,10 @@ func (e *Error) Error() string {
 const MaxLength = 64 << 10
 
 // Parse reads one statement. A parameter is a colon with a name, or with names
-// joined by dots: ":quoteId", ":payload.scheduling.date". Not parameters are what
-// stands in quotes and comments, "::" before a type, ":=", and the colon of a
-// slice within brackets. The error is an *Error.
+// joined by dots: ":quoteId", ":payload.scheduling.date". With a "?" directly
+// behind it, as in ":notes?", it may be missing. Not parameters are what stands in
+// quotes and comments, "::" before a type, ":=", and the colon of a slice within
+// brackets. The error is an *Error.
 func Parse(source string) (*Query, error) {
 	if len(source) > MaxLength {
 		return nil, &Error{1, 1, fmt.Sprintf("the statement is %d bytes long; at most %d are accepted", len(source), MaxLength)}
@@ -197,15 +199,21 @@ func (p *parser) param(rest string) error {
 	if strings.Contains(name, "$") {
 		return p.errorAt(p.at, "a parameter's name has letters, digits and _ only")
 	}
+	optional := optionalMark(rest[n:])
+	if optional {
+		n++
+	}
 	number, known := p.number[name]
 	list := listCast(rest[n:])
 	if !known {
 		line, column := p.place(p.at)
-		p.q.params = append(p.q.params, Param{Path: strings.Split(name, "."), List: list, Line: line, Column: column})
+		p.q.params = append(p.q.params, Param{Path: strings.Split(name, "."), List: list, Optional: optional, Line: line, Column: column})
 		number = len(p.q.params)
 		p.number[name] = number
 	} else if p.q.params[number-1].List != list {
 		return p.errorAt(p.at, fmt.Sprintf("the parameter :%s has a cast to an array in one place and none in another; needed is the same in both", name))
+	} else if p.q.params[number-1].Optional != optional {
+		return p.errorAt(p.at, fmt.Sprintf("the parameter :%s has a ? in one place and none in another; needed is the same in both", name))
 	}
 	text := fmt.Sprintf("$%d", number)
 	p.q.spots = append(p.q.spots, spot{p.at, n, p.out.Len(), len(text)})
@@ -215,6 +223,13 @@ func (p *parser) param(rest string) error {
 		p.out.WriteByte(' ')
 	}
 	return nil
+}
+
+// optionalMark reports whether rest begins with the mark of a parameter that may
+// be missing, and not with one of Postgres's operators ?, ?| and ?&, which have a
+// blank before them.
+func optionalMark(rest string) bool {
+	return strings.HasPrefix(rest, "?") && !strings.HasPrefix(rest, "?|") && !strings.HasPrefix(rest, "?&")
 }
 
 // listCast reports whether a cast to an array stands at the start of rest.

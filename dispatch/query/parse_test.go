@@ -25,6 +25,7 @@ func TestParse(t *testing.T) {
 		{"the end", "select :a; -- done\n", "select $1 -- done\n", "a"},
 		{"a digit behind", "select :a\n1", "select $1\n1", "a"},
 		{"words with dollars", "select a$1 from t", "select a$1 from t", ""},
+		{"one that may be missing", "select :a?, :b?::text[], :c ?| :d", "select $1, $2::text[], $3 ?| $4", "a? b[]? c d"},
 		{"json operators", "select d->'a', d @> :x::jsonb, d ? 'k'", "select d->'a', d @> $1::jsonb, d ? 'k'", "x"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -37,6 +38,9 @@ func TestParse(t *testing.T) {
 				name := p.Name()
 				if p.List {
 					name += "[]"
+				}
+				if p.Optional {
+					name += "?"
 				}
 				names = append(names, name)
 			}
@@ -60,6 +64,7 @@ func TestParseRefuses(t *testing.T) {
 		"select : a":                "line 1, column 8: a colon without a name; a parameter is written :name",
 		"select :a$b":               "line 1, column 8: a parameter's name has letters, digits and _ only",
 		"select :a::int[], :a":      "line 1, column 19: the parameter :a has a cast to an array in one place and none in another; needed is the same in both",
+		"select :a?, :a":            "line 1, column 13: the parameter :a has a ? in one place and none in another; needed is the same in both",
 		"select \x00":               "line 1, column 1: the statement is not UTF-8 text",
 		strings.Repeat("x", 70<<10): "line 1, column 1: the statement is 71680 bytes long; at most 65536 are accepted",
 	} {

@@ -210,24 +210,36 @@ func formatTime(c call, args []any, layout string, dates bool) (any, error) {
 	if empty(args[0]) {
 		return "", nil
 	}
-	s, ok := args[0].(string)
+	if s, ok := args[0].(string); ok && dates {
+		if t, err := time.Parse(time.DateOnly, strings.TrimSpace(s)); err == nil {
+			return written(t, layout)
+		}
+	}
+	t, err := Moment(args[0])
+	if err != nil {
+		return nil, err
+	}
+	return written(t.In(in), layout)
+}
+
+// Moment reads a value of Decode's as a time with its offset, in the forms that
+// Postgres and applications write. Its error repeats nothing of the value.
+func Moment(value any) (time.Time, error) {
+	s, ok := value.(string)
 	if !ok {
-		return nil, fmt.Errorf("it is given %s, and takes a time such as 2026-01-05T15:04:05Z", kind(args[0]))
+		return time.Time{}, fmt.Errorf("it is given %s, and takes a time such as 2026-01-05T15:04:05Z", kind(value))
 	}
 	s = strings.TrimSpace(s)
 	if t, ok := moment(s); ok {
-		return written(t.In(in), layout)
+		return t, nil
 	}
-	if t, err := time.Parse(time.DateOnly, s); err == nil {
-		if dates {
-			return written(t, layout)
-		}
-		return nil, errors.New("it is given a date without a time; use date for it")
+	if _, err := time.Parse(time.DateOnly, s); err == nil {
+		return time.Time{}, errors.New("it is given a date without a time; use date for it")
 	}
 	if unzoned(s) {
-		return nil, errors.New("it is given a time without a zone; have the lookup say which, as in: start_at at time zone 'UTC' as start_at")
+		return time.Time{}, errors.New("it is given a time without a zone; have the lookup say which, as in: start_at at time zone 'UTC' as start_at")
 	}
-	return nil, errors.New("it is given text that is not a time such as 2026-01-05T15:04:05Z")
+	return time.Time{}, errors.New("it is given text that is not a time such as 2026-01-05T15:04:05Z")
 }
 
 // written formats t. A layout that is wrong only now comes from the data, which

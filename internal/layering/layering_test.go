@@ -25,7 +25,7 @@ var allowed = []struct {
 	{"dispatch/httpsend", []string{"dispatch"}},
 	{"dispatch/sendertest", []string{"dispatch"}},
 	{"dispatch/query", []string{"dispatch"}},
-	{"dispatch/routes", []string{"dispatch", "dispatch/calendar", "dispatch/openai", "dispatch/query", "dispatch/render"}},
+	{"dispatch/routes", []string{"dispatch", "dispatch/calendar", "dispatch/httpcall", "dispatch/openai", "dispatch/query", "dispatch/render"}},
 	{"dispatch/", []string{"dispatch", "dispatch/httpsend"}},
 	{"migrations", []string{"sql"}},
 	{"listener/admin", []string{"listener", "dispatch"}},

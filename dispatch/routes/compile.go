@@ -1,0 +1,521 @@
+// Package routes reads routes.yaml, the file in which an app team says what each
+// event becomes, and plans events by it.
+//
+// It knows nothing of queues: a route becomes dispatch.Messages, whose Terms say
+// when they are due, what they replace and what they wait for.
+package routes
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/query"
+	"github.com/outbox-listener/outbox-listener/dispatch/render"
+)
+
+// Options are what a routes file is read with. The zero value has no variables.
+type Options struct {
+	// Env looks up an environment variable; nil means that none is set. Only
+	// those that expose_env and credentials name are asked for.
+	Env func(name string) (string, bool)
+}
+
+func (o Options) lookup(name string) string {
+	if o.Env == nil {
+		return ""
+	}
+	v, _ := o.Env(name)
+	return v
+}
+
+// Routes is a routes file that was found good. It is not changed any more, and
+// may be used by many goroutines.
+type Routes struct {
+	file        *file
+	list        []*compiledRoute
+	uses        []Use
+	lookups     []Lookup
+	statements  []Statement
+	channels    []ChannelUse
+	lookupsRole string
+}
+
+// Load reads a routes file; name is what problems call it. Its error is a
+// *Problems, with everything that is wrong.
+func Load(name string, source []byte, o Options) (*Routes, error) {
+	f := &findings{}
+	decoded := readFile(source, f)
+	if decoded == nil {
+		return nil, f.problems(name)
+	}
+	c := &compiler{f: f, r: &Routes{file: decoded}, set: &render.Set{Env: map[string]string{}}}
+	c.file(decoded, o)
+	if err := f.problems(name); err != nil {
+		return nil, err
+	}
+	return c.r, nil
+}
+
+// compiler turns a file into Routes. It goes on after a problem.
+type compiler struct {
+	f     *findings
+	r     *Routes
+	set   *render.Set
+	route *compiledRoute // the one that is being compiled
+
+	reads, fields []string // what the step that is being compiled reads, of the scope and of copy
+}
+
+type compiledRoute struct {
+	name    string
+	events  []string
+	lookups []*compiledLookup
+	when    *condition
+	early   bool // when needs no lookup
+	lets    []let
+	copy    *compiledCopy
+	steps   []*compiledStep
+	cancels []compiledCancel
+}
+
+type compiledLookup struct {
+	Lookup
+	args []argument
+	kind string // one, optional, many
+}
+
+type let struct {
+	name string
+	tmpl *template
+}
+
+type compiledCancel struct {
+	steps []string
+	key   *expression
+}
+
+var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+
+// ownNames are what a lookup or let cannot be called.
+var ownNames = []string{"payload", "event", "copy", "item", "steps", "now", "let", "env", "true", "false", "nil", "not", "and", "or", "in"}
+
+func (c *compiler) file(f *file, o Options) {
+	if f.Version != 1 && len(c.f.list) == 0 {
+		c.f.add(nil, "the version has to be 1")
+	}
+	for _, v := range f.ExposeEnv {
+		if v.node != nil {
+			c.set.Env[v.value] = o.lookup(v.value)
+		}
+	}
+	if z := f.Defaults.Timezone; z.node != nil {
+		zone, err := time.LoadLocation(z.value)
+		if err != nil || z.value == "Local" || z.value == "" {
+			c.f.add(z.node, "there is no time zone %q; it has to be a name such as America/New_York", shortened(z.value))
+		}
+		c.set.Zone = zone
+	}
+	if r := f.Defaults.Region; r.node != nil {
+		if !regexp.MustCompile(`^[A-Z]{2}$`).MatchString(r.value) {
+			c.f.add(r.node, "the region %q has to be the two capital letters of a country, such as US", shortened(r.value))
+		}
+		c.set.Region = r.value
+	}
+	c.credentials(f)
+	seen := map[string]*node{}
+	for i := range f.Routes {
+		r := &f.Routes[i]
+		if first := seen[r.Name.value]; first != nil {
+			c.f.add(r.Name.node, "a second route named %q; the first is at line %d; give each a name of its own", r.Name.value, first.line)
+		} else if r.Name.node != nil {
+			seen[r.Name.value] = r.Name.node
+		}
+		c.compileRoute(r)
+	}
+}
+
+func (c *compiler) compileRoute(r *route) {
+	out := &compiledRoute{name: r.Name.value}
+	c.route = out
+	c.r.list = append(c.r.list, out)
+	for _, e := range r.Event {
+		if e.node == nil {
+			continue
+		}
+		if fault := eventFault(e.value); fault != "" {
+			c.f.add(e.node, "the event %q %s", shortened(e.value), fault)
+		}
+		out.events = append(out.events, e.value)
+	}
+	n := names{"payload": {}, "event": {kind: object, keys: []string{"id", "type", "created_at"}}}
+	for _, l := range r.Lookup {
+		c.free(l.name, n, "lookup")
+		if compiled := c.lookup(l, n); compiled != nil {
+			out.lookups = append(out.lookups, compiled)
+			k := row
+			if compiled.kind == "many" {
+				k = rows
+			}
+			n = n.with(l.name.value, name{kind: k, of: compiled})
+		}
+	}
+	for _, l := range r.Let {
+		c.free(l.name, n, "let")
+		t := c.template(l.value, "let "+l.name.value, n, false)
+		out.lets = append(out.lets, let{l.name.value, t})
+		n = n.with(l.name.value, name{kind: word})
+	}
+	out.when = c.condition(r.When, n)
+	for _, l := range r.Let {
+		if out.when.reads(l.name.value) {
+			c.f.add(r.When.node, "when reads %s, which let makes afterwards; use the values that it is made of", l.name.value)
+		}
+	}
+	out.early = true
+	for _, l := range out.lookups {
+		if out.when.reads(l.Name) {
+			out.early = false
+		}
+	}
+	out.early = out.early && !out.when.reads("now")
+	stepNames := n
+	if r.Copy != nil {
+		out.copy = c.copy(r.Copy, n)
+		stepNames = n.with("copy", name{kind: object, keys: out.copy.names()})
+	}
+	c.steps(r, stepNames)
+	for _, k := range r.Cancels {
+		cc := compiledCancel{key: c.expression(k.Key, n)}
+		for _, s := range k.Steps {
+			cc.steps = append(cc.steps, s.value)
+		}
+		if cc.key.readsLet(out.lets) {
+			c.f.add(k.Key.node, "a key cannot read what let makes; use the values that it is made of")
+		}
+		out.cancels = append(out.cancels, cc)
+	}
+	if len(r.Deliver) == 0 && len(r.Cancels) == 0 && r.Node != nil {
+		c.f.add(r.Node, `the route %q does nothing; it needs "deliver" or "cancels"`, r.Name.value)
+	}
+}
+
+func (x *expression) readsLet(lets []let) bool {
+	return slices.ContainsFunc(lets, func(l let) bool { return x.reads(l.name) })
+}
+
+// free notes where a name is taken.
+func (c *compiler) free(t text, n names, what string) {
+	if t.node == nil {
+		return
+	}
+	_, taken := n[t.value]
+	switch {
+	case slices.Contains(ownNames, t.value):
+		c.f.add(t.node, "the %s cannot be called %q, which has a meaning of its own; choose another name", what, t.value)
+	case taken:
+		c.f.add(t.node, "the %s cannot be called %q, since there is something of that name already", what, t.value)
+	}
+}
+
+// eventFault says what is wrong with the name of an event type.
+func eventFault(e string) string {
+	prefix, wild := strings.CutSuffix(e, "*")
+	switch {
+	case e == "*":
+		return ""
+	case wild && !strings.HasSuffix(prefix, "."):
+		return `has a * that does not follow a dot; accepted are an exact type, a beginning such as quote.*, and *`
+	case strings.Contains(prefix, "*"):
+		return `has a * within it; accepted are an exact type, a beginning such as quote.*, and *`
+	case e == "" || strings.TrimSpace(e) != e || utf8.RuneCountInString(e) > 200:
+		return "has to be a text of up to 200 characters, without blanks around it"
+	}
+	return ""
+}
+
+// matches reports whether the route is for events of type typ.
+func (r *compiledRoute) matches(typ string) bool {
+	return slices.ContainsFunc(r.events, func(e string) bool {
+		if prefix, wild := strings.CutSuffix(e, "*"); wild {
+			return strings.HasPrefix(typ, prefix)
+		}
+		return e == typ
+	})
+}
+
+// argument is a parameter of a statement with where its value is in the scope.
+type argument struct {
+	query.Param
+	path    []string
+	payload bool // it is a key of the payload
+}
+
+// arguments finds where the parameters of q come from.
+func (c *compiler) arguments(t text, q *query.Query, n names) []argument {
+	var out []argument
+	for _, p := range q.Params() {
+		a := argument{Param: p, path: p.Path}
+		_, item := n["item"]
+		switch {
+		case p.Path[0] == "let" && len(p.Path) == 2:
+			a.path = p.Path[1:]
+			if n[a.path[0]].kind != word {
+				c.f.addAt(t.node, p.Line, p.Column, "there is no let %q", a.path[0])
+				continue
+			}
+		case len(p.Path) == 1 && !(item && p.Path[0] == "item"):
+			a.path, a.payload = []string{"payload", p.Path[0]}, true
+		case p.Path[0] == "payload":
+			a.payload = true
+		default:
+			if fault := n.fault(p.Path); fault != "" {
+				c.f.addAt(t.node, p.Line, p.Column, "%s; a key within the payload is :payload.%s", fault, p.Name())
+				continue
+			}
+			if n[p.Path[0]].kind == rows {
+				c.f.addAt(t.node, p.Line, p.Column, "%s is a list of rows; a parameter takes a column of one row", p.Path[0])
+				continue
+			}
+			c.useAt(t, p.Line, p.Column, n, p.Path)
+		}
+		c.note(a.path[0])
+		out = append(out, a)
+	}
+	return out
+}
+
+// parsed parses the statement in t; nil where it is wrong.
+func (c *compiler) parsed(t text) *query.Query {
+	if t.node == nil {
+		return nil
+	}
+	q, err := query.Parse(t.value)
+	if e, ok := errors.AsType[*query.Error](err); ok {
+		c.f.addAt(t.node, e.Line, e.Column, "%s", e.Message)
+		return nil
+	}
+	return q
+}
+
+func (c *compiler) lookup(l entry[lookup], n names) *compiledLookup {
+	q := c.parsed(l.value.SQL)
+	if q == nil {
+		return nil
+	}
+	kind := l.value.Rows.value
+	if kind == "" {
+		kind = "one"
+	}
+	out := &compiledLookup{
+		Lookup: Lookup{Route: c.route.name, Name: l.name.value, Query: q, node: l.value.SQL.node},
+		args:   c.arguments(l.value.SQL, q, n),
+		kind:   kind,
+	}
+	c.r.lookups = append(c.r.lookups, out.Lookup)
+	return out
+}
+
+// use notes that a text reads a column, offset characters into t.
+func (c *compiler) use(t text, offset int, n names, path []string) {
+	line, column := 1, 1
+	for i, r := range []rune(t.value) {
+		if i >= offset {
+			break
+		}
+		if column++; r == '\n' {
+			line, column = line+1, 1
+		}
+	}
+	c.useAt(t, line, column, n, path)
+}
+
+func (c *compiler) useAt(t text, line, column int, n names, path []string) {
+	known, ok := n[path[0]]
+	if !ok || known.of == nil || len(path) < 2 || c.r == nil {
+		return
+	}
+	key := path[1]
+	if known.kind == rows {
+		if len(path) < 3 {
+			return
+		}
+		key = path[2]
+	}
+	if key == "[]" {
+		return
+	}
+	u := Use{Route: known.of.Route, Lookup: known.of.Name, Column: key}
+	u.Line, u.Place.Column = t.node.within(line, column)
+	c.r.uses = append(c.r.uses, u)
+}
+
+// template is a template of the file.
+type template struct {
+	*render.Template
+	label  string
+	roots  []string // the names that it reads
+	fields []string // what it reads of copy; nil: nothing
+}
+
+// template compiles t; nil where t is not there or something is wrong with it.
+// label is what errors call it.
+func (c *compiler) template(t text, label string, n names, html bool) *template {
+	if t.node == nil {
+		return nil
+	}
+	make := c.set.Text
+	if html {
+		make = c.set.HTML
+	}
+	compiled, err := make(label, t.value)
+	if err != nil {
+		e, ok := errors.AsType[*render.Error](err)
+		if !ok {
+			e = &render.Error{Message: err.Error()}
+		}
+		c.f.addAt(t.node, e.Line, e.Column, "%s", e.Message)
+		return nil
+	}
+	out := &template{Template: compiled, label: label}
+	good := true
+	for _, path := range compiled.Paths() {
+		line, column := locate(t.value, path)
+		switch {
+		case len(path) == 0:
+			for _, name := range slices.Sorted(maps.Keys(n)) {
+				c.read(out, name)
+			}
+			out.fields = n["copy"].keys
+			continue
+		case n.fault(path) != "":
+			c.f.addAt(t.node, line, column, "%s", n.fault(path))
+			good = false
+			continue
+		}
+		c.read(out, path[0])
+		if path[0] == "copy" {
+			if len(path) == 1 {
+				out.fields = n["copy"].keys
+			} else if !slices.Contains(out.fields, path[1]) {
+				out.fields = append(out.fields, path[1])
+			}
+		}
+		c.useAt(t, line, column, n, path)
+	}
+	for _, f := range out.fields {
+		c.noteField(f)
+	}
+	if !good {
+		return nil
+	}
+	return out
+}
+
+// read notes that t reads a name.
+func (c *compiler) read(t *template, root string) {
+	c.note(root)
+	if !slices.Contains(t.roots, root) {
+		t.roots = append(t.roots, root)
+	}
+}
+
+// locate finds about where a template reads path, from 1; 0 where it does not
+// show.
+func locate(source string, path []string) (line, column int) {
+	if len(path) == 0 {
+		return 0, 0
+	}
+	named := slices.DeleteFunc(slices.Clone(path), func(s string) bool { return s == "[]" })
+	for n := len(named); n > 0; n-- {
+		if i := strings.Index(source, "."+strings.Join(named[:n], ".")); i >= 0 {
+			start := strings.LastIndexByte(source[:i], '\n') + 1
+			return strings.Count(source[:i], "\n") + 1, utf8.RuneCountInString(source[start:i]) + 1
+		}
+	}
+	return 0, 0
+}
+
+func shortened(s string) string {
+	if r := []rune(s); len(r) > 60 {
+		return string(r[:60]) + "…"
+	}
+	return s
+}
+
+// Lookup is a query of a route.
+type Lookup struct {
+	Route, Name string
+	Query       *query.Query
+	node        *node
+}
+
+// At says where a place within the query stands in the file.
+func (l Lookup) At(line, column int) Place { return placeIn(l.node, line, column) }
+
+// Statement is the statement of an sql step.
+type Statement struct {
+	Route, Step string
+	Query       *query.Query
+	node        *node
+}
+
+// At says where a place within the statement stands in the file.
+func (s Statement) At(line, column int) Place { return placeIn(s.node, line, column) }
+
+func placeIn(n *node, line, column int) Place {
+	if line < 1 {
+		return Place{n.line, n.column}
+	}
+	l, c := n.within(line, column)
+	return Place{l, c}
+}
+
+// ChannelUse is a step with the channel that it delivers on.
+type ChannelUse struct {
+	Route, Step string
+	Channel     dispatch.Channel
+	Credential  string // of an http step; "" where it has none
+	Place
+}
+
+// Lookups are the queries of all routes, in the order of the file.
+func (r *Routes) Lookups() []Lookup { return r.lookups }
+
+// Statements are the statements of all sql steps, in the order of the file.
+func (r *Routes) Statements() []Statement { return r.statements }
+
+// Channels are the channels of all steps, in the order of the file.
+func (r *Routes) Channels() []ChannelUse { return r.channels }
+
+// Uses are the columns that templates, expressions and parameters read.
+func (r *Routes) Uses() []Use { return r.uses }
+
+// UsesCopy reports whether a model is asked for words.
+func (r *Routes) UsesCopy() bool {
+	return slices.ContainsFunc(r.list, func(c *compiledRoute) bool { return c.copy != nil })
+}
+
+// LookupRole is the role that lookups run as, "" for that of the connection, and
+// how long one may take, 0 for query.DefaultTimeout.
+func (r *Routes) LookupRole() (role string, timeout time.Duration) {
+	return r.file.Lookups.Role.value, r.file.Lookups.Timeout.of
+}
+
+// SQLRole is the role that sql steps run as; "" for that of the connection.
+func (r *Routes) SQLRole() string { return r.file.Lookups.SQLRole.value }
+
+// Summary is how many routes and steps there are, for people.
+func (r *Routes) Summary() string {
+	steps := 0
+	for _, c := range r.list {
+		steps += len(c.steps)
+	}
+	return fmt.Sprintf("%d routes, %d steps", len(r.list), steps)
+}

@@ -1,0 +1,184 @@
+package routes
+
+import (
+	"slices"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// defaultDeadline is how late a step with an at may still be sent.
+const defaultDeadline = time.Hour
+
+type compiledStep struct {
+	name       string
+	channel    dispatch.Channel
+	when       *condition
+	forEach    *expression
+	at         *moment
+	deadline   time.Duration // 0: none
+	retry      dispatch.Retries
+	optional   bool
+	supersedes *expression
+	after      []string
+
+	content content
+	reads   []string // the names that its texts and conditions read, for what is rendered later
+	fields  []string // what it reads of copy
+}
+
+// content makes what is sent.
+type content interface {
+	// recipient is whom it goes to: "" on a channel that has none. skip says why
+	// it goes to nobody.
+	recipient(r *rendering) (to, skip string, err error)
+
+	// make returns a dispatch.SMS, dispatch.Email, …, which is valid.
+	make(r *rendering) (v any, skip string, err error)
+}
+
+// steps compiles what r delivers.
+func (c *compiler) steps(r *route, n names) {
+	seen := map[string]*node{}
+	for i := range r.Deliver {
+		s := &r.Deliver[i]
+		if first := seen[s.Name.value]; first != nil {
+			c.f.add(s.Name.node, "a second step named %q in this route; the first is at line %d; give each a name of its own", s.Name.value, first.line)
+		} else if s.Name.node != nil {
+			seen[s.Name.value] = s.Name.node
+		}
+	}
+	for i := range r.Deliver {
+		c.step(r, i, n)
+	}
+}
+
+func (c *compiler) step(r *route, i int, n names) {
+	s := &r.Deliver[i]
+	out := &compiledStep{name: s.Name.value, deadline: s.Deadline.of, optional: s.Required != nil && !*s.Required}
+	c.route.steps = append(c.route.steps, out)
+
+	c.reads, c.fields = nil, nil
+	routeNames := n
+	if s.ForEach.node != nil {
+		out.forEach = c.expression(s.ForEach, n)
+		n = n.with("item", name{kind: anything})
+	}
+	for _, a := range s.After {
+		if a.node == nil {
+			continue
+		}
+		earlier := slices.IndexFunc(r.Deliver, func(o step) bool { return o.Name.value == a.value })
+		switch {
+		case earlier < 0:
+			c.f.add(a.node, "there is no step %q in this route; there are %s", a.value, listed(stepNames(r.Deliver[:i])))
+		case earlier >= i:
+			c.f.add(a.node, "the step %q comes later; a step waits for those above it", a.value)
+		}
+		out.after = append(out.after, a.value)
+	}
+	contentNames := n
+	if len(out.after) > 0 {
+		contentNames = n.with("steps", name{kind: object, keys: out.after})
+	}
+	out.when = c.condition(s.When, contentNames)
+	out.at = c.moment(s.At, n)
+	if out.at != nil && len(out.after) > 0 {
+		c.f.add(s.At.node, "at and after do not go together; leave one of them out")
+	}
+	if out.at != nil && out.deadline == 0 {
+		out.deadline = defaultDeadline
+	}
+	out.supersedes = c.expression(s.Supersedes, routeNames)
+	out.retry = c.retry(s)
+	c.contents(s, out, contentNames)
+	out.reads, out.fields = c.reads, c.fields
+	if out.forEach.readsLet(c.route.lets) || out.supersedes.readsLet(c.route.lets) || out.forEach.reads("copy") || out.supersedes.reads("copy") {
+		c.f.add(s.Node, "for_each and supersedes cannot read what let and copy make; use the values that it is made of")
+	}
+}
+
+func stepNames(steps []step) []string {
+	var out []string
+	for _, s := range steps {
+		out = append(out, s.Name.value)
+	}
+	return out
+}
+
+func (c *compiler) retry(s *step) dispatch.Retries {
+	d := c.r.file.Defaults.Retry
+	pick := func(own, all span) time.Duration {
+		if own.node != nil {
+			return own.of
+		}
+		return all.of
+	}
+	out := dispatch.Retries{Attempts: s.Retry.Attempts, First: pick(s.Retry.First, d.First), Longest: pick(s.Retry.Longest, d.Longest)}
+	if out.Attempts == 0 {
+		out.Attempts = d.Attempts
+	}
+	switch s.OnUncertain.value {
+	case "resend":
+		out.OnUnknown = dispatch.Resend
+	case "hold":
+		out.OnUnknown = dispatch.Hold
+	}
+	return out
+}
+
+// contents compiles the one channel of s.
+func (c *compiler) contents(s *step, out *compiledStep, n names) {
+	var channels []string
+	add := func(ch dispatch.Channel, there bool, make func() content) {
+		if !there {
+			return
+		}
+		if channels = append(channels, string(ch)); len(channels) == 1 {
+			out.channel, out.content = ch, make()
+		}
+	}
+	add(dispatch.ChannelSMS, s.SMS != nil, func() content { return c.sms(s.SMS, n) })
+	add(dispatch.ChannelEmail, s.Email != nil, func() content { return c.email(s.Email, n) })
+	add(dispatch.ChannelWebhook, s.Webhook != nil, func() content { return c.webhook(s.Webhook, n) })
+	add(dispatch.ChannelHTTP, s.HTTP != nil, func() content { return c.http(s.HTTP, n) })
+	add(dispatch.ChannelSQL, s.SQL.node != nil, func() content { return c.sql(s, n) })
+	add(dispatch.ChannelOpenAI, s.OpenAI != nil, func() content { return c.prompt(s.OpenAI, n) })
+	add(dispatch.ChannelLog, s.Log != nil, func() content { return c.logLine(s.Log, n) })
+	const all = "sms, email, webhook, http, sql, openai, log"
+	switch len(channels) {
+	case 0:
+		if s.Node != nil {
+			c.f.add(s.Node, "the step %q has no channel; it needs one of %s", s.Name.value, all)
+		}
+		return
+	case 1:
+	default:
+		c.f.add(s.Node, "the step %q has %d channels, %s; make a step of each", s.Name.value, len(channels), listed(channels))
+	}
+	if s.OnUncertain.node != nil && slices.Contains([]dispatch.Channel{dispatch.ChannelSQL, dispatch.ChannelLog}, out.channel) {
+		c.f.add(s.OnUncertain.node, "on_uncertain has no meaning for %s, which is never uncertain; leave it out", out.channel)
+	}
+	use := ChannelUse{Route: c.route.name, Step: out.name, Channel: out.channel}
+	if s.HTTP != nil {
+		use.Credential = s.HTTP.Credential.value
+	}
+	if s.Node != nil {
+		use.Place = Place{s.Node.line, s.Node.column}
+	}
+	c.r.channels = append(c.r.channels, use)
+}
+
+// note remembers that the step that is being compiled reads a name.
+func (c *compiler) note(root string) {
+	if !slices.Contains(c.reads, root) {
+		c.reads = append(c.reads, root)
+	}
+}
+
+// noteField remembers that it reads a field of copy.
+func (c *compiler) noteField(field string) {
+	if !slices.Contains(c.fields, field) {
+		c.fields = append(c.fields, field)
+	}
+}
