@@ -8,8 +8,13 @@ import "time"
 //	key   the key in the file
 //	need  "yes" where the key has to be there
 //	enum  what a text may be, separated by |
+//	one   the group of keys of which the mapping has exactly one
 //	kind  what a text is: "template", "html", "expression", "time", "sql", "name",
 //	      "path", "variable"; "" where it is taken as it is
+//	names what the keys of an ordered mapping are: "name", or "identifier", which
+//	      templates have them by; "" where they are taken as they are
+//	min   the least that a number may be; 0 where it is missing
+//	max   the most
 //	doc   what it is for, in one sentence
 
 type file struct {
@@ -17,7 +22,7 @@ type file struct {
 	ExposeEnv   []text              `key:"expose_env" kind:"variable" doc:"Names of environment variables that templates and expressions may read with env."`
 	Defaults    defaults            `key:"defaults" doc:"What holds where a step or function says nothing."`
 	Lookups     lookups             `key:"lookups" doc:"How lookups and sql steps run."`
-	Credentials ordered[credential] `key:"credentials" kind:"name" doc:"What http steps carry to show who sends them, by name. It has names of environment variables, never values."`
+	Credentials ordered[credential] `key:"credentials" names:"name" doc:"What http steps carry to show who sends them, by name. It has names of environment variables, never values."`
 	Routes      []route             `key:"routes" need:"yes" doc:"What events become."`
 }
 
@@ -64,9 +69,9 @@ type route struct {
 
 	Name    text            `key:"name" need:"yes" kind:"name" doc:"The route's name, on record with each delivery."`
 	Event   []text          `key:"event" need:"yes" doc:"The event types that it is for: exact, or a beginning such as quote.*"`
-	Lookup  ordered[lookup] `key:"lookup" kind:"name" doc:"Rows of the database, by the name that templates and expressions have for them."`
+	Lookup  ordered[lookup] `key:"lookup" names:"identifier" doc:"Rows of the database, by the name that templates and expressions have for them."`
 	When    text            `key:"when" kind:"expression" doc:"A condition; where it is false the route's steps are skipped."`
-	Let     ordered[text]   `key:"let" kind:"template" doc:"Texts that several steps use, by name."`
+	Let     ordered[text]   `key:"let" names:"identifier" kind:"template" doc:"Texts that several steps use, by name."`
 	Copy    *words          `key:"copy" doc:"Texts that a model writes."`
 	Deliver []step          `key:"deliver" doc:"The steps: what is delivered."`
 	Cancels []cancel        `key:"cancels" doc:"Steps of older events that are canceled, as far as they have not left."`
@@ -86,7 +91,7 @@ type words struct {
 	Model        text           `key:"model" doc:"The model; OPENAI_MODEL where it is missing."`
 	Instructions text           `key:"instructions" need:"yes" doc:"How to write: tone, language, what to mention."`
 	Facts        ordered[text]  `key:"facts" kind:"template" doc:"All that the model is told, by name."`
-	Fields       ordered[field] `key:"fields" need:"yes" kind:"name" doc:"The texts to write, by the name that templates have for them under copy."`
+	Fields       ordered[field] `key:"fields" need:"yes" names:"identifier" doc:"The texts to write, by the name that templates have for them under copy."`
 	Budget       span           `key:"budget" doc:"How long the words may take, with all tries; 5s where it is missing."`
 }
 
@@ -95,8 +100,8 @@ type field struct {
 
 	Template    text   `key:"template" need:"yes" kind:"template" doc:"What is used where the model's words are not."`
 	Describe    text   `key:"describe" doc:"What the text is for, for the model."`
-	MaxChars    int    `key:"max_chars" doc:"The most characters."`
-	MaxSegments int    `key:"max_segments" doc:"The most segments as an SMS."`
+	MaxChars    int    `key:"max_chars" min:"1" doc:"The most characters."`
+	MaxSegments int    `key:"max_segments" min:"1" doc:"The most segments as an SMS."`
 	MustContain []text `key:"must_contain" kind:"template" doc:"Texts that have to stand in it, character for character."`
 	MustNot     []text `key:"must_not" doc:"Words that must not stand in it, in whatever case."`
 	SingleLine  bool   `key:"single_line" doc:"No line break in it; that of a subject never has one."`
@@ -116,17 +121,17 @@ type step struct {
 	Supersedes  text   `key:"supersedes" kind:"expression" doc:"A business key, such as an appointment's id: a newer event cancels what is left of older deliveries of this step and key."`
 	After       []text `key:"after" kind:"name" doc:"Steps of this route that have to be delivered first; their answers are under steps."`
 
-	SMS     *sms     `key:"sms" doc:"An SMS."`
-	Email   *email   `key:"email" doc:"An e-mail."`
-	Webhook *webhook `key:"webhook" doc:"A signed webhook (Standard Webhooks)."`
-	HTTP    *request `key:"http" doc:"A request to an API."`
-	SQL     text     `key:"sql" kind:"sql" doc:"A statement that runs in the transaction that records the delivery; :name is payload.name, bound and never spliced."`
-	OpenAI  *prompt  `key:"openai" doc:"A question to a model, whose answer later steps use."`
-	Log     *logLine `key:"log" doc:"A line in the listener's own log."`
+	SMS     *sms     `key:"sms" one:"channel" doc:"An SMS."`
+	Email   *email   `key:"email" one:"channel" doc:"An e-mail."`
+	Webhook *webhook `key:"webhook" one:"channel" doc:"A signed webhook (Standard Webhooks)."`
+	HTTP    *request `key:"http" one:"channel" doc:"A request to an API."`
+	SQL     text     `key:"sql" one:"channel" kind:"sql" doc:"A statement that runs in the transaction that records the delivery; :name is payload.name, bound and never spliced."`
+	OpenAI  *prompt  `key:"openai" one:"channel" doc:"A question to a model, whose answer later steps use."`
+	Log     *logLine `key:"log" one:"channel" doc:"A line in the listener's own log."`
 }
 
 type retry struct {
-	Attempts int  `key:"attempts" doc:"At most this many attempts, the first included."`
+	Attempts int  `key:"attempts" min:"1" doc:"At most this many attempts, the first included."`
 	First    span `key:"first" doc:"The longest wait after the first attempt; it triples with each."`
 	Longest  span `key:"longest" doc:"The longest wait of all."`
 }
@@ -202,10 +207,10 @@ type request struct {
 	Form           ordered[text] `key:"form" kind:"template" doc:"The body as an HTML form sends it; what is empty is left out."`
 	Body           text          `key:"body" kind:"template" doc:"The body as a text."`
 	Credential     text          `key:"credential" doc:"The name of a credential."`
-	Success        []int         `key:"success" doc:"The status codes that mean success; 200 to 299 where it is missing."`
+	Success        []int         `key:"success" min:"100" max:"599" doc:"The status codes that mean success; 200 to 299 where it is missing."`
 	Idempotent     bool          `key:"idempotent" doc:"A second request does no harm."`
 	IdempotencyKey text          `key:"idempotency_key" doc:"The header that gets the delivery's id, such as Idempotency-Key."`
-	Save           ordered[text] `key:"save" kind:"path" doc:"Fields of the JSON answer that later steps may use: names, and paths such as data.id."`
+	Save           ordered[text] `key:"save" names:"identifier" kind:"path" doc:"Fields of the JSON answer that later steps may use: names, and paths such as data.id."`
 }
 
 type prompt struct {
@@ -214,7 +219,7 @@ type prompt struct {
 	Model        text         `key:"model" doc:"The model; OPENAI_MODEL where it is missing."`
 	Instructions text         `key:"instructions" need:"yes" kind:"template" doc:"What is asked."`
 	Input        text         `key:"input" kind:"template" doc:"What it is asked about."`
-	Fields       ordered[int] `key:"fields" doc:"The texts to answer with, and their most characters; one named text where it is missing."`
+	Fields       ordered[int] `key:"fields" names:"identifier" min:"1" doc:"The texts to answer with, and their most characters; one named text where it is missing."`
 }
 
 type logLine struct {

@@ -36,6 +36,7 @@ const (
 	quoted
 	literal
 	folded
+	flow // of a mapping or list: in braces or brackets
 )
 
 // within says where the place line, column of n's text, both from 1, stands in
