@@ -51,7 +51,11 @@ type Routes struct {
 // *Problems, with everything that is wrong.
 func Load(name string, source []byte, o Options) (*Routes, error) {
 	f := &findings{}
-	decoded := readFile(source, f)
+	root := parse(source, f)
+	if root == nil {
+		return nil, f.problems(name)
+	}
+	decoded := decode(root, f)
 	if decoded == nil {
 		return nil, f.problems(name)
 	}
@@ -154,7 +158,7 @@ func (c *compiler) compileRoute(r *route) {
 		}
 		out.events = append(out.events, e.value)
 	}
-	n := names{"payload": {}, "event": {kind: object, keys: []string{"id", "type", "created_at"}}}
+	n := known{"payload": {}, "event": {kind: object, keys: []string{"id", "type", "created_at"}}}
 	for _, l := range r.Lookup {
 		c.free(l.name, n, "lookup")
 		if compiled := c.lookup(l, n); compiled != nil {
@@ -163,14 +167,14 @@ func (c *compiler) compileRoute(r *route) {
 			if compiled.kind == "many" {
 				k = rows
 			}
-			n = n.with(l.name.value, name{kind: k, of: compiled})
+			n = n.with(l.name.value, value{kind: k, of: compiled})
 		}
 	}
 	for _, l := range r.Let {
 		c.free(l.name, n, "let")
 		t := c.template(l.value, "let "+l.name.value, n, false)
 		out.lets = append(out.lets, let{l.name.value, t})
-		n = n.with(l.name.value, name{kind: word})
+		n = n.with(l.name.value, value{kind: word})
 	}
 	out.when = c.condition(r.When, n)
 	for _, l := range r.Let {
@@ -188,7 +192,7 @@ func (c *compiler) compileRoute(r *route) {
 	stepNames := n
 	if r.Copy != nil {
 		out.copy = c.copy(r.Copy, n)
-		stepNames = n.with("copy", name{kind: object, keys: out.copy.names()})
+		stepNames = n.with("copy", value{kind: object, keys: out.copy.names()})
 	}
 	c.steps(r, stepNames)
 	for _, k := range r.Cancels {
@@ -211,7 +215,7 @@ func (x *expression) readsLet(lets []let) bool {
 }
 
 // free notes where a name is taken.
-func (c *compiler) free(t text, n names, what string) {
+func (c *compiler) free(t text, n known, what string) {
 	if t.node == nil {
 		return
 	}
@@ -258,7 +262,7 @@ type argument struct {
 }
 
 // arguments finds where the parameters of q come from.
-func (c *compiler) arguments(t text, q *query.Query, n names) []argument {
+func (c *compiler) arguments(t text, q *query.Query, n known) []argument {
 	var out []argument
 	for _, p := range q.Params() {
 		a := argument{Param: p, path: p.Path}
@@ -304,7 +308,7 @@ func (c *compiler) parsed(t text) *query.Query {
 	return q
 }
 
-func (c *compiler) lookup(l entry[lookup], n names) *compiledLookup {
+func (c *compiler) lookup(l entry[lookup], n known) *compiledLookup {
 	q := c.parsed(l.value.SQL)
 	if q == nil {
 		return nil
@@ -323,7 +327,7 @@ func (c *compiler) lookup(l entry[lookup], n names) *compiledLookup {
 }
 
 // use notes that a text reads a column, offset characters into t.
-func (c *compiler) use(t text, offset int, n names, path []string) {
+func (c *compiler) use(t text, offset int, n known, path []string) {
 	line, column := 1, 1
 	for i, r := range []rune(t.value) {
 		if i >= offset {
@@ -336,13 +340,13 @@ func (c *compiler) use(t text, offset int, n names, path []string) {
 	c.useAt(t, line, column, n, path)
 }
 
-func (c *compiler) useAt(t text, line, column int, n names, path []string) {
-	known, ok := n[path[0]]
-	if !ok || known.of == nil || len(path) < 2 || c.r == nil {
+func (c *compiler) useAt(t text, line, column int, n known, path []string) {
+	what, ok := n[path[0]]
+	if !ok || what.of == nil || len(path) < 2 || c.r == nil {
 		return
 	}
 	key := path[1]
-	if known.kind == rows {
+	if what.kind == rows {
 		if len(path) < 3 {
 			return
 		}
@@ -351,7 +355,7 @@ func (c *compiler) useAt(t text, line, column int, n names, path []string) {
 	if key == "[]" {
 		return
 	}
-	u := Use{Route: known.of.Route, Lookup: known.of.Name, Column: key}
+	u := Use{Route: what.of.Route, Lookup: what.of.Name, Column: key}
 	u.Line, u.Place.Column = t.node.within(line, column)
 	c.r.uses = append(c.r.uses, u)
 }
@@ -366,7 +370,7 @@ type template struct {
 
 // template compiles t; nil where t is not there or something is wrong with it.
 // label is what errors call it.
-func (c *compiler) template(t text, label string, n names, html bool) *template {
+func (c *compiler) template(t text, label string, n known, html bool) *template {
 	if t.node == nil {
 		return nil
 	}
@@ -386,7 +390,7 @@ func (c *compiler) template(t text, label string, n names, html bool) *template 
 	out := &template{Template: compiled, label: label}
 	good := true
 	for _, path := range compiled.Paths() {
-		line, column := locate(t.value, path)
+		line, column := readAt(t.value, path)
 		switch {
 		case len(path) == 0:
 			for _, name := range slices.Sorted(maps.Keys(n)) {
@@ -426,9 +430,9 @@ func (c *compiler) read(t *template, root string) {
 	}
 }
 
-// locate finds about where a template reads path, from 1; 0 where it does not
+// readAt finds about where a template reads path, from 1; 0 where it does not
 // show.
-func locate(source string, path []string) (line, column int) {
+func readAt(source string, path []string) (line, column int) {
 	if len(path) == 0 {
 		return 0, 0
 	}

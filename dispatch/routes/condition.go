@@ -16,7 +16,7 @@ type condition struct {
 }
 
 // condition compiles t; nil where t is not there or something is wrong with it.
-func (c *compiler) condition(t text, n names) *condition {
+func (c *compiler) condition(t text, n known) *condition {
 	if t.node == nil {
 		return nil
 	}
@@ -31,7 +31,7 @@ func (c *compiler) condition(t text, n names) *condition {
 	return c.clause(t, tree, n)
 }
 
-func (c *compiler) clause(t text, tree ast.Node, n names) *condition {
+func (c *compiler) clause(t text, tree ast.Node, n known) *condition {
 	if b, ok := tree.(*ast.BinaryNode); ok {
 		op := map[string]string{"and": "and", "&&": "and", "or": "or", "||": "or"}[b.Operator]
 		if op != "" {

@@ -17,7 +17,7 @@ type namedTemplate struct {
 	tmpl *template
 }
 
-func (c *compiler) named(o ordered[text], what string, n names) named {
+func (c *compiler) named(o ordered[text], what string, n known) named {
 	var out named
 	for _, e := range o {
 		if t := c.template(e.value, what+" "+e.name.value, n, false); t != nil {
@@ -43,7 +43,7 @@ func (n named) texts(r *rendering) (map[string]string, error) {
 	return out, nil
 }
 
-func (c *compiler) list(texts []text, label string, n names) []*template {
+func (c *compiler) list(texts []text, label string, n known) []*template {
 	var out []*template
 	for _, t := range texts {
 		if tmpl := c.template(t, label, n, false); tmpl != nil {
@@ -55,7 +55,7 @@ func (c *compiler) list(texts []text, label string, n names) []*template {
 
 type smsContent struct{ to, from, body *template }
 
-func (c *compiler) sms(s *sms, n names) content {
+func (c *compiler) sms(s *sms, n known) content {
 	return &smsContent{c.template(s.To, "to", n, false), c.template(s.From, "from", n, false), c.template(s.Body, "body", n, false)}
 }
 
@@ -109,7 +109,7 @@ func (b *bodyContent) make(r *rendering) (string, error) {
 }
 
 // body compiles the keys body, json and form, of which there may be one.
-func (c *compiler) body(at *node, body text, tree *tree, form ordered[text], n names) *bodyContent {
+func (c *compiler) body(at *node, body text, tree *tree, form ordered[text], n known) *bodyContent {
 	given := 0
 	for _, there := range []bool{body.node != nil, tree != nil, len(form) > 0} {
 		if there {
@@ -132,7 +132,7 @@ type webhookContent struct {
 	headers named
 }
 
-func (c *compiler) webhook(w *webhook, n names) content {
+func (c *compiler) webhook(w *webhook, n known) content {
 	out := &webhookContent{url: c.template(w.URL, "url", n, false), headers: c.named(w.Headers, "headers", n)}
 	if w.Body.node != nil || w.JSON != nil {
 		out.body = c.body(w.Node, w.Body, w.JSON, nil, n)
@@ -180,7 +180,7 @@ type httpContent struct {
 	headers named
 }
 
-func (c *compiler) http(h *request, n names) content {
+func (c *compiler) http(h *request, n known) content {
 	out := &httpContent{
 		url: c.template(h.URL, "url", n, false), headers: c.named(h.Headers, "headers", n),
 		body: c.body(h.Node, h.Body, h.JSON, h.Form, n),
@@ -268,7 +268,7 @@ type sqlContent struct {
 	args      []argument
 }
 
-func (c *compiler) sql(s *step, n names) content {
+func (c *compiler) sql(s *step, n known) content {
 	q := c.parsed(s.SQL)
 	if q == nil {
 		return &sqlContent{}
@@ -302,7 +302,7 @@ type promptContent struct {
 	fields              map[string]int
 }
 
-func (c *compiler) prompt(p *prompt, n names) content {
+func (c *compiler) prompt(p *prompt, n known) content {
 	out := &promptContent{
 		model:        p.Model.value,
 		instructions: c.template(p.Instructions, "instructions", n, false),
@@ -333,7 +333,7 @@ type logContent struct {
 	text *template
 }
 
-func (c *compiler) logLine(l *logLine, n names) content {
+func (c *compiler) logLine(l *logLine, n known) content {
 	return &logContent{text: c.template(l.Text, "text", n, false)}
 }
 
@@ -353,7 +353,7 @@ type jsonValue struct {
 }
 
 // json compiles n, which may be of any shape.
-func (c *compiler) json(n *node, nm names) *jsonValue {
+func (c *compiler) json(n *node, nm known) *jsonValue {
 	out := &jsonValue{kind: n.kind}
 	switch n.kind {
 	case list, mapping:

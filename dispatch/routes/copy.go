@@ -48,7 +48,7 @@ func (c *compiledCopy) single(fields []string) {
 	}
 }
 
-func (c *compiler) copy(w *words, n names) *compiledCopy {
+func (c *compiler) copy(w *words, n known) *compiledCopy {
 	out := &compiledCopy{model: w.Model.value, instructions: w.Instructions.value, budget: w.Budget.of, facts: c.named(w.Facts, "facts", n)}
 	if out.budget > maxBudget {
 		c.f.add(w.Budget.node, "the budget is %v; at most %v is accepted, since the event waits for it", out.budget, maxBudget)

@@ -41,7 +41,7 @@ type inviteContent struct {
 
 type personContent struct{ name, address *template }
 
-func (c *compiler) email(m *email, n names) content {
+func (c *compiler) email(m *email, n known) content {
 	out := &emailContent{
 		to: c.list(m.To, "to", n), cc: c.list(m.Cc, "cc", n), bcc: c.list(m.Bcc, "bcc", n),
 		replyTo: c.template(m.ReplyTo, "reply_to", n, false),
@@ -67,7 +67,7 @@ func (c *compiler) email(m *email, n names) content {
 	return out
 }
 
-func (c *compiler) invite(i *invite, n names) *inviteContent {
+func (c *compiler) invite(i *invite, n known) *inviteContent {
 	text := func(t text, key string) *template { return c.template(t, "invite "+key, n, false) }
 	person := func(p person, key string) personContent {
 		return personContent{text(p.Name, key+" name"), text(p.Address, key+" address")}
@@ -165,8 +165,8 @@ func (i *inviteContent) make(r *rendering, to []string) (*dispatch.Invite, error
 		return nil, err
 	}
 	ev.Start = start
-	var sequence, duration string
-	err = r.fill(into{&ev.UID, i.uid}, into{&sequence, i.sequence}, into{&duration, i.duration}, into{&ev.Summary, i.summary},
+	var sequence, length string
+	err = r.fill(into{&ev.UID, i.uid}, into{&sequence, i.sequence}, into{&length, i.duration}, into{&ev.Summary, i.summary},
 		into{&ev.Location, i.location}, into{&ev.Description, i.description}, into{&ev.URL, i.url})
 	if err != nil {
 		return nil, err
@@ -186,8 +186,8 @@ func (i *inviteContent) make(r *rendering, to []string) (*dispatch.Invite, error
 		}
 		ev.End = end
 	} else {
-		d, err := parseSpan(strings.TrimSpace(duration))
-		if err != nil {
+		d, ok := duration(strings.TrimSpace(length))
+		if !ok {
 			return nil, errors.New("the duration is not one such as 90m")
 		}
 		ev.End = start.Add(d)

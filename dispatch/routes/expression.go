@@ -42,7 +42,7 @@ func (x *expression) reads(names ...string) bool {
 
 // expression compiles t. It returns nil where t is not there or something is
 // wrong with it.
-func (c *compiler) expression(t text, n names) *expression {
+func (c *compiler) expression(t text, n known) *expression {
 	if t.node == nil {
 		return nil
 	}
@@ -73,7 +73,7 @@ func parseExpression(source string) (tree ast.Node, err error) {
 }
 
 // compileNode compiles a part of t.
-func (c *compiler) compileNode(t text, tree ast.Node, n names) *expression {
+func (c *compiler) compileNode(t text, tree ast.Node, n known) *expression {
 	x := &expression{source: tree.String(), env: c.set.Env}
 	v := &visitor{c: c, text: t, names: n, seen: map[*ast.MemberNode]bool{}}
 	v.walk(tree, 0)
@@ -90,7 +90,7 @@ func (c *compiler) compileNode(t text, tree ast.Node, n names) *expression {
 	return x
 }
 
-func compile(source string, n names, getenv func(...any) (any, error)) (p *vm.Program, err error) {
+func compile(source string, n known, getenv func(...any) (any, error)) (p *vm.Program, err error) {
 	defer func() {
 		if recover() != nil {
 			err = errors.New("it cannot be read")
@@ -124,7 +124,7 @@ func (c *compiler) expressionError(t text, err error) {
 type visitor struct {
 	c     *compiler
 	text  text
-	names names
+	names known
 	paths [][]string
 	seen  map[*ast.MemberNode]bool
 	bad   bool

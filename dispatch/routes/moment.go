@@ -22,7 +22,7 @@ func (m *moment) reads(name string) bool { return m != nil && m.path[0] == name 
 const momentSyntax = "it has to be now or the path of a time, with + or - durations behind it, as in: visit.start_at - 24h"
 
 // moment compiles t; nil where t is not there or something is wrong with it.
-func (c *compiler) moment(t text, n names) *moment {
+func (c *compiler) moment(t text, n known) *moment {
 	if t.node == nil {
 		return nil
 	}
@@ -39,13 +39,13 @@ func (c *compiler) moment(t text, n names) *moment {
 		}
 	}
 	for i := 1; i < len(words); i += 2 {
-		d, err := parseSpan(words[i+1])
+		d, ok := duration(words[i+1])
 		switch {
 		case words[i] != "+" && words[i] != "-":
 			c.f.add(t.node, "the time %q is wrong: %s", shortened(t.value), momentSyntax)
 			return nil
-		case err != nil:
-			c.f.add(t.node, "the time %q is wrong: %s", shortened(t.value), err)
+		case !ok || d > longestSpan:
+			c.f.add(t.node, "the time %q is wrong: %q is no duration such as 90m, 24h or 2d", shortened(t.value), shortened(words[i+1]))
 			return nil
 		case words[i] == "-":
 			d = -d

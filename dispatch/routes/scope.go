@@ -99,11 +99,11 @@ func decoded(v any) any {
 	return out
 }
 
-// names are what a text of the file may read, by what stands there.
-type names map[string]name
+// known is what a text of the file may read, by what stands there.
+type known map[string]value
 
-// name says what is known of a value before there are any.
-type name struct {
+// value says what is known of a value before there are any.
+type value struct {
 	kind nameKind
 	keys []string // all that it has; nil where that is not known
 	of   *compiledLookup
@@ -119,14 +119,14 @@ const (
 	word                     // a text
 )
 
-// with returns names that has one more.
-func (n names) with(key string, v name) names {
+// with returns known that has one more.
+func (n known) with(key string, v value) known {
 	out := maps.Clone(n)
 	out[key] = v
 	return out
 }
 
-func (n names) list() string { return listed(slices.Sorted(maps.Keys(n))) }
+func (n known) list() string { return listed(slices.Sorted(maps.Keys(n))) }
 
 // listed writes words as a sentence has them.
 func listed(words []string) string {
@@ -138,8 +138,8 @@ func listed(words []string) string {
 
 // fault says what keeps a text that reads path from ever being right; "" where
 // nothing does.
-func (n names) fault(path []string) string {
-	known, ok := n[path[0]]
+func (n known) fault(path []string) string {
+	what, ok := n[path[0]]
 	switch {
 	case !ok && path[0] == "steps":
 		return "steps has the answers of the steps that after names; this step has no after"
@@ -154,12 +154,12 @@ func (n names) fault(path []string) string {
 	}
 	key := path[1]
 	switch {
-	case known.kind == word:
+	case what.kind == word:
 		return path[0] + " is a text and has no " + strconv.Quote(key)
-	case known.kind == rows && key != "[]":
+	case what.kind == rows && key != "[]":
 		return path[0] + " is a list of rows, since its lookup says rows: many; go through it with range"
-	case known.kind == object && !slices.Contains(known.keys, key):
-		return path[0] + " has no " + strconv.Quote(key) + "; it has " + listed(known.keys)
+	case what.kind == object && !slices.Contains(what.keys, key):
+		return path[0] + " has no " + strconv.Quote(key) + "; it has " + listed(what.keys)
 	}
 	return ""
 }

@@ -38,7 +38,7 @@ type content interface {
 }
 
 // steps compiles what r delivers.
-func (c *compiler) steps(r *route, n names) {
+func (c *compiler) steps(r *route, n known) {
 	seen := map[string]*node{}
 	for i := range r.Deliver {
 		s := &r.Deliver[i]
@@ -53,7 +53,7 @@ func (c *compiler) steps(r *route, n names) {
 	}
 }
 
-func (c *compiler) step(r *route, i int, n names) {
+func (c *compiler) step(r *route, i int, n known) {
 	s := &r.Deliver[i]
 	out := &compiledStep{name: s.Name.value, deadline: s.Deadline.of, optional: s.Required != nil && !*s.Required}
 	c.route.steps = append(c.route.steps, out)
@@ -62,7 +62,7 @@ func (c *compiler) step(r *route, i int, n names) {
 	routeNames := n
 	if s.ForEach.node != nil {
 		out.forEach = c.expression(s.ForEach, n)
-		n = n.with("item", name{kind: anything})
+		n = n.with("item", value{kind: anything})
 	}
 	for _, a := range s.After {
 		if a.node == nil {
@@ -79,7 +79,7 @@ func (c *compiler) step(r *route, i int, n names) {
 	}
 	contentNames := n
 	if len(out.after) > 0 {
-		contentNames = n.with("steps", name{kind: object, keys: out.after})
+		contentNames = n.with("steps", value{kind: object, keys: out.after})
 	}
 	out.when = c.condition(s.When, contentNames)
 	out.at = c.moment(s.At, n)
@@ -128,7 +128,7 @@ func (c *compiler) retry(s *step) dispatch.Retries {
 }
 
 // contents compiles the one channel of s.
-func (c *compiler) contents(s *step, out *compiledStep, n names) {
+func (c *compiler) contents(s *step, out *compiledStep, n known) {
 	var channels []string
 	add := func(ch dispatch.Channel, there bool, make func() content) {
 		if !there {
@@ -145,16 +145,8 @@ func (c *compiler) contents(s *step, out *compiledStep, n names) {
 	add(dispatch.ChannelSQL, s.SQL.node != nil, func() content { return c.sql(s, n) })
 	add(dispatch.ChannelOpenAI, s.OpenAI != nil, func() content { return c.prompt(s.OpenAI, n) })
 	add(dispatch.ChannelLog, s.Log != nil, func() content { return c.logLine(s.Log, n) })
-	const all = "sms, email, webhook, http, sql, openai, log"
-	switch len(channels) {
-	case 0:
-		if s.Node != nil {
-			c.f.add(s.Node, "the step %q has no channel; it needs one of %s", s.Name.value, all)
-		}
-		return
-	case 1:
-	default:
-		c.f.add(s.Node, "the step %q has %d channels, %s; make a step of each", s.Name.value, len(channels), listed(channels))
+	if len(channels) == 0 {
+		return // which decode has said
 	}
 	if s.OnUncertain.node != nil && slices.Contains([]dispatch.Channel{dispatch.ChannelSQL, dispatch.ChannelLog}, out.channel) {
 		c.f.add(s.OnUncertain.node, "on_uncertain has no meaning for %s, which is never uncertain; leave it out", out.channel)
