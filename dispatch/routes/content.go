@@ -27,6 +27,19 @@ func (c *compiler) named(o ordered[text], what string, n known) named {
 	return out
 }
 
+// probe has their names, with values that suit any header; nil where there are
+// none.
+func (n named) probe() map[string]string {
+	if len(n) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for _, e := range n {
+		out[e.name] = "x"
+	}
+	return out
+}
+
 // texts executes them; nil where there are none.
 func (n named) texts(r *rendering) (map[string]string, error) {
 	if len(n) == 0 {
@@ -140,6 +153,9 @@ func (c *compiler) webhook(w *webhook, n known) content {
 		c.note("payload")
 		c.note("event")
 	}
+	if err := (dispatch.Webhook{URL: "https://example.com/", Body: "x", Headers: out.headers.probe()}).Validate(); err != nil {
+		c.f.add(w.Node, "%s", err)
+	}
 	return out
 }
 
@@ -210,7 +226,7 @@ func (c *compiler) http(h *request, n known) content {
 	}
 	// What is fixed is found wrong now, not with the first event.
 	probe := *f
-	probe.URL = "https://example.com/"
+	probe.URL, probe.Headers = "https://example.com/", out.headers.probe()
 	if hasBody && f.Method != "GET" {
 		probe.Body = "x"
 	}

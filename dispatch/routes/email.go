@@ -56,6 +56,10 @@ func (c *compiler) email(m *email, n known) content {
 	if m.Text.node == nil && m.HTML.node == nil && m.Node != nil {
 		c.f.add(m.Node, "the e-mail has neither text nor html; needed is at least one of them")
 	}
+	probe := dispatch.Email{To: []string{"a@example.com"}, Subject: "x", Text: "x", Headers: out.headers.probe()}
+	if err := probe.Validate(); err != nil {
+		c.f.add(m.Node, "%s", err)
+	}
 	for _, a := range m.Attachments {
 		out.attachments = append(out.attachments, attachmentContent{
 			name: c.template(a.Name, "attachments name", n, false), text: c.template(a.Text, "attachments text", n, false), media: a.Type.value,

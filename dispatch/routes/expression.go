@@ -114,7 +114,14 @@ func (x *expression) getenv(args ...any) (any, error) { return x.env[args[0].(st
 
 func (c *compiler) expressionError(t text, err error) {
 	if e, ok := errors.AsType[*exprfile.Error](err); ok {
-		c.f.addAt(t.node, e.Line, e.Column+1, "the expression is wrong: %s", e.Message)
+		what := e.Message
+		if strings.Contains(what, "unexpected token EOF") {
+			what = "it ends too early"
+			if t.node.style == plain {
+				what += "; in YAML a # begins a comment, and an expression with one has to stand in quotes"
+			}
+		}
+		c.f.addAt(t.node, e.Line, e.Column+1, "the expression is wrong: %s", what)
 		return
 	}
 	c.f.add(t.node, "the expression is wrong: %s", err)

@@ -72,7 +72,9 @@ func (c *compiler) step(r *route, i int, n known) {
 		switch {
 		case earlier < 0:
 			c.f.add(a.node, "there is no step %q in this route; there are %s", a.value, listed(stepNames(r.Deliver[:i])))
-		case earlier >= i:
+		case earlier == i:
+			c.f.add(a.node, "the step %q cannot wait for itself", a.value)
+		case earlier > i:
 			c.f.add(a.node, "the step %q comes later; a step waits for those above it", a.value)
 		}
 		out.after = append(out.after, a.value)
