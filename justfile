@@ -53,3 +53,7 @@ ci:
 # 11,112 events of three channels (10,000 committed), two processes, one of them killed every 300 ms: takes a minute
 arrivals:
     OUTBOX_TEST_EVENTS=11112 go test ./cmd/listener -run 'TestEveryEventArrivesOnce|TestKilledAgainAndAgain' -v -count=1 -timeout 10m
+
+# 200 runs of one or two listeners that are killed while sql steps run: takes two minutes
+sql-kills:
+    OUTBOX_TEST_SQL_RUNS=200 go test ./listener -run TestSQLStepsUnderKill -v -count=1 -timeout 20m

@@ -20,6 +20,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if url := os.Getenv(killedURL); url != "" {
+		os.Exit(runKilled(url)) // a listener that a test kills
+	}
 	// These tests wait more than they compute: more of them at once than
 	// there are processors. -parallel on the command line still wins.
 	if err := flag.Set("test.parallel", "6"); err != nil {
