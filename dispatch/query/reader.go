@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
 // Reader runs lookups. It may be used by many goroutines.
@@ -151,14 +153,14 @@ func anys(values []*string) []any {
 	return out
 }
 
-// fault turns an error of the database into what it means for an event. Class 22
-// is about data, and tells the value itself behind a colon, which is left out.
+// fault turns an error of the database into what it means for an event, without
+// the values that it tells. Class 22 is about data.
 func fault(err error, q *Query, offset int, whole string) error {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return &Fault{Err: err}
 	}
-	message, _, _ := strings.Cut(pg.Message, `: "`)
+	message := dispatch.SQLMessage(pg.Message)
 	if q != nil && strings.HasPrefix(pg.Code, "22") && pg.Code != "22023" {
 		return &BadValue{message}
 	}

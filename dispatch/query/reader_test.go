@@ -79,6 +79,11 @@ func TestFaults(t *testing.T) {
 	if !errors.As(err, &value) || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "type uuid") {
 		t.Errorf("a value: %v", err)
 	}
+	var named *query.Fault
+	_, err = rows(t, r, `select set_config(:id, 'x', true)`, bad, 1)
+	if !errors.As(err, &named) || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "configuration parameter") {
+		t.Errorf("a value that is used as a name: %v", err)
+	}
 	for _, tt := range []struct {
 		sql, code    string
 		line, column int
