@@ -72,18 +72,32 @@ func (l *Listener) insistSQL(j *job, c dispatch.SQL) (kept bool, err error) {
 // statementError is what the database said to the statement of an sql step.
 type statementError struct{ pg *pgconn.PgError }
 
-func (e *statementError) Error() string { return e.pg.Error() }
+// Error implements error. The values that the database tells are left out.
+func (e *statementError) Error() string {
+	return fmt.Sprintf("%s (SQLSTATE %s)", dispatch.SQLMessage(e.pg.Message), e.pg.Code)
+}
 
-// passing reports whether others were in the way at that moment.
+// passing reports whether others were in the way at that moment, or the server
+// could not do it just then.
 func (e *statementError) passing() bool {
-	return e.pg.Code == "40001" || e.pg.Code == "40P01" || e.pg.Code == "55P03"
+	switch e.pg.Code {
+	case "40001", "40P01", "55P03": // serialization, deadlock, lock timeout
+		return true
+	case "57014": // canceled by statement_timeout
+		return false
+	}
+	switch e.pg.Code[:2] {
+	case "53", "57", "58", "XX": // resources, an operator, the system, internal
+		return true
+	}
+	return false
 }
 
 // classify says what follows. What the data or the statement is at fault for
 // will not pass by itself, but a missing table or right may be mended: it is tried
 // again.
 func (e *statementError) classify() *dispatch.Error {
-	out := &dispatch.Error{Channel: dispatch.ChannelSQL, Kind: dispatch.Down, Code: e.pg.Code, Err: errors.New(e.pg.Message)}
+	out := &dispatch.Error{Channel: dispatch.ChannelSQL, Kind: dispatch.Down, Code: e.pg.Code, Err: errors.New(dispatch.SQLMessage(e.pg.Message))}
 	switch e.pg.Code[:2] {
 	case "22", "23", "21", "44": // data exception, constraint, cardinality, view check
 		out.Kind = dispatch.Rejected
@@ -92,17 +106,15 @@ func (e *statementError) classify() *dispatch.Error {
 }
 
 // ofStatement reports whether the error says something about the statement, and
-// nothing about the connection or the server.
+// nothing about the connection: the server goes on after it. Functions raise
+// errors of every class, internal ones too.
 func ofStatement(err error) (*statementError, bool) {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || len(pg.Code) != 5 {
+	if !ok || len(pg.Code) != 5 || pg.Code[:2] == "08" {
 		return nil, false
 	}
-	switch pg.Code[:2] {
-	case "08", "57", "58", "53", "XX":
-		if pg.Code != "57014" { // canceled by statement_timeout
-			return nil, false
-		}
+	if pg.SeverityUnlocalized == "FATAL" || pg.SeverityUnlocalized == "PANIC" {
+		return nil, false
 	}
 	return &statementError{pg}, true
 }
@@ -158,6 +170,9 @@ const applicationDefaults = `select current_setting('role'), set_config('stateme
 	set_config('role', case when $2 = '' then current_setting('role') else $2 end, true)`
 
 // runStatement runs c within tx as role, and returns the role to come back to.
+// Constraints that wait for the commit are asked here, so that what they say is
+// known to be about the statement. A batch, since pgx sends what has no arguments
+// by the simple protocol otherwise, in which "insert …; commit" is two statements.
 func runStatement(ctx context.Context, tx pgx.Tx, c dispatch.SQL, role string, timeout time.Duration) (before string, err error) {
 	defer func() {
 		if failed, ok := ofStatement(err); ok {
@@ -173,6 +188,8 @@ func runStatement(ctx context.Context, tx pgx.Tx, c dispatch.SQL, role string, t
 	for i, a := range c.Args {
 		args[i] = a
 	}
-	_, err = tx.Exec(ctx, c.Statement, args...)
-	return before, err
+	var b pgx.Batch
+	b.Queue(c.Statement, args...)
+	b.Queue("set constraints all immediate")
+	return before, tx.SendBatch(ctx, &b).Close()
 }

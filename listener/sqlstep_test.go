@@ -2,6 +2,8 @@ package listener_test
 
 import (
 	"encoding/json"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,6 +99,73 @@ func TestSQLStepAsARole(t *testing.T) {
 	wantStates(t, db, bad, map[string]string{"s": "dead"})
 	if got := pgtest.QueryVal[string](t, db, `select string_agg(body, ' ') from notes`); got != role {
 		t.Errorf("written by %q, want %q", got, role)
+	}
+}
+
+// TestSQLStepThatMisbehaves: no statement ends the transaction that records it,
+// or holds a worker for good; what it did before it failed is undone. The ledger
+// and the log say what is wrong with it, without the values.
+func TestSQLStepThatMisbehaves(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, statement string
+		args            []string
+		state           string
+		attempts        int
+		says, notes     string // in the ledger, and what the table has after it
+	}{
+		{"a procedure that commits", `call commits()`, nil, "dead", 2, "invalid transaction termination", ""},
+		{"a procedure that rolls back", `call rolls_back()`, nil, "dead", 2, "invalid transaction termination", ""},
+		{"one that hides that it tried", `call hides()`, nil, "delivered", 1, "", "hidden"},
+		{"two statements", `insert into notes values ('torn'); commit`, nil, "dead", 2, "cannot insert multiple commands", ""},
+		{"against a constraint that waits for the commit", `insert into notes values ('torn', 7)`, nil, "dead", 1,
+			`insert or update on table "notes" violates foreign key constraint "known"`, ""},
+		{"an internal error", `select fails($1, 'XX000')`, []string{"secret"}, "dead", 2, "code XX000: … is at fault", ""},
+		{"as if the disk were full", `select fails($1, '53100')`, []string{"secret"}, "dead", 2, "code 53100: … is at fault", ""},
+		{"a value of another type", `insert into notes values ('torn', $1)`, []string{"secret"}, "dead", 1, "invalid input syntax for type integer: …", ""},
+		{"a value that is there already", `insert into notes values ('secret'), ($1)`, []string{"secret"}, "dead", 1, `violates unique constraint "once"`, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			for _, sql := range []string{
+				`create table kinds (kind integer primary key)`,
+				`create table notes (body text constraint once unique, kind integer constraint known references kinds deferrable initially deferred)`,
+				`create procedure commits() language plpgsql as $$ begin insert into notes values ('torn'); commit; insert into notes values ('after'); end $$`,
+				`create procedure rolls_back() language plpgsql as $$ begin insert into notes values ('torn'); rollback; insert into notes values ('after'); end $$`,
+				`create procedure hides() language plpgsql as $$ begin
+					begin insert into notes values ('torn'); commit; exception when others then null; end;
+					insert into notes values ('hidden'); end $$`,
+				`create function fails(value text, code text) returns void language plpgsql as $$ begin
+					insert into notes values ('torn');
+					raise exception '"%" is at fault', value using errcode = code, detail = value; end $$`,
+			} {
+				pgtest.Exec(t, db, sql)
+			}
+			r := router{plan: func(dispatch.Event) ([]dispatch.Message, error) {
+				return []dispatch.Message{sqlStep(t, "s", tt.statement, tt.args...)}, nil
+			}}
+			var logged words
+			start(t, newListener(t, db, routed(newProvider(nil), plain, r), func(c *listener.Config) {
+				c.Workers = 1
+				c.Log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			}))
+			ev := insert(t, db, "e", `{}`)
+			processed(t, db, 20*time.Second)
+			l := ledgerOf(t, db, ev)
+			if l.State != tt.state || l.Attempts != tt.attempts || !strings.Contains(l.Error, tt.says) {
+				t.Errorf("the ledger has %+v", l)
+			}
+			if notes := pgtest.QueryVal[string](t, db, `select coalesce(string_agg(body, ' '), '') from notes`); notes != tt.notes {
+				t.Errorf("the table has %q, want %q", notes, tt.notes)
+			}
+			errors := pgtest.QueryVal[string](t, db, `select coalesce(string_agg(error, ' '), '') from outbox.attempts`)
+			for where, text := range map[string]string{"ledger": l.Error, "attempts": errors, "log": logged.String()} {
+				if strings.Contains(text, "secret") {
+					t.Errorf("a value is in the %s: %s", where, text)
+				}
+			}
+		})
 	}
 }
 
