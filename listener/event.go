@@ -21,6 +21,8 @@ type event struct {
 	again bool // claimed before: the ledger may know some of its deliveries
 	tally *tally
 
+	unplanned int // plans that failed
+
 	lost atomic.Bool // the lease was taken over
 	over atomic.Bool // counted as done, or let go
 

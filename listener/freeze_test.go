@@ -346,25 +346,6 @@ func TestOnceFollows(t *testing.T) {
 	processed(t, db, time.Second)
 }
 
-// TestPlanFailsForNow: an error of a plan costs nothing but time.
-func TestPlanFailsForNow(t *testing.T) {
-	t.Parallel()
-	db, p := pgtest.New(t), newProvider(nil)
-	tries := 0
-	r := router{plan: func(dispatch.Event) ([]dispatch.Message, error) {
-		if tries++; tries == 1 {
-			return nil, errors.New("the database is away")
-		}
-		return []dispatch.Message{step("one", dispatch.Terms{})}, nil
-	}}
-	start(t, newListener(t, db, routed(p, plain, r), func(c *listener.Config) { c.Lease = time.Second; c.PollInterval = 200 * time.Millisecond }))
-	insert(t, db, "e", `{}`)
-	processed(t, db, 10*time.Second)
-	if tries != 2 || p.count() != 1 {
-		t.Errorf("%d tries and %d sent, want 2 and 1", tries, p.count())
-	}
-}
-
 // answers is a Sender made of a function, which remembers what it was given.
 type answers struct {
 	f func(*dispatch.Delivery) (dispatch.Receipt, error)

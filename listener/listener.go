@@ -371,7 +371,7 @@ type Health struct {
 
 // Health reports how the listener is doing.
 func (l *Listener) Health() Health {
-	h := Health{Listening: l.waker.listening(), Held: l.queue.holds(), Fenced: l.fenced.Load()}
+	h := Health{Listening: l.waker.listening(), Held: l.queue.leased(), Fenced: l.fenced.Load()}
 	if ns := l.lastSweep.Load(); ns != 0 {
 		h.LastSweep = time.Unix(0, ns)
 	}

@@ -109,10 +109,7 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 	}
 	jobs, err := l.plan(ctx, e)
 	if err != nil {
-		// Its lease runs out by itself: to have it back at once would be
-		// to meet the same trouble again at once.
-		l.sparse.warn("event not planned; it comes back when its lease has run out", err)
-		l.forget(e)
+		l.postpone(e, err)
 		return
 	}
 	e.Payload = nil // the deliveries have what they need of it

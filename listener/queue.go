@@ -35,11 +35,15 @@ type queue struct {
 	open    openHeap                  // those that an attempt may begin at
 	blocked map[*destination]struct{} // those with work waiting and no room in their window
 	plain   fifo[*job]                // deliveries that go nowhere: there is only an outcome to note
-	held    int                       // claimed and not yet on record
+	held    int                       // claimed and not yet on record; but for later
 	pace    pace
 	idle    int         // workers without work
 	leisure int         // the fewest idle workers since the last look of relax
 	relaxer *time.Timer // looks again while something is blocked
+
+	later      map[*event]*time.Timer // to be planned again after a while; see postpone
+	laterBytes int                    // of their payloads
+	stopped    bool                   // it was emptied
 
 	ready chan struct{}
 	freed chan struct{} // readable when held went down
@@ -49,7 +53,7 @@ func newQueue(workers, batch int) *queue {
 	q := &queue{
 		workers: workers, batch: batch,
 		places: map[string]*destination{}, blocked: map[*destination]struct{}{},
-		ready: make(chan struct{}, 1), freed: make(chan struct{}, 1),
+		ready: make(chan struct{}, 1), freed: make(chan struct{}, 1), later: map[*event]*time.Timer{},
 	}
 	q.relaxer = time.AfterFunc(time.Hour, q.relax)
 	q.relaxer.Stop()
@@ -95,17 +99,33 @@ func (q *queue) room(ctx context.Context, n int) int {
 // claimed adds events that a claim brought.
 func (q *queue) claimed(events []*event) {
 	q.mu.Lock()
-	q.held += len(events)
 	for _, e := range events {
-		if e.Payload == nil {
-			q.giants.push(e)
-		} else {
-			q.events.push(e)
-			q.keep(&e.load, len(e.Payload))
-		}
+		q.add(e)
 	}
 	q.mu.Unlock()
 	signal(q.ready)
+}
+
+// add has e held, and wait to be planned.
+func (q *queue) add(e *event) {
+	q.held++
+	if e.Payload == nil {
+		q.giants.push(e)
+	} else {
+		q.events.push(e)
+		q.keep(&e.load, len(e.Payload))
+	}
+}
+
+// release has what kept l held no more.
+func (q *queue) release(l *load) {
+	q.held--
+	q.keep(l, 0)
+	if l.giant {
+		l.giant = false
+		q.loaded--
+		signal(q.ready)
+	}
 }
 
 // claimedJobs adds deliveries that a claim brought.
@@ -379,13 +399,7 @@ func ofGiant(j *job) bool { return j.event != nil && j.event.load.giant }
 // it kept, and whether anything was done for it.
 func (q *queue) settled(l *load, worked bool) {
 	q.mu.Lock()
-	q.held--
-	q.keep(l, 0)
-	if l.giant {
-		l.giant = false
-		q.loaded--
-		signal(q.ready)
-	}
+	q.release(l)
 	if worked {
 		q.pace.done(1)
 	}
@@ -397,6 +411,13 @@ func (q *queue) holds() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.held
+}
+
+// leased is what is held, and what comes back later.
+func (q *queue) leased() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.held + len(q.later)
 }
 
 // pop waits for the next item; false when ctx ended. After the attempt at a
@@ -463,10 +484,15 @@ func (q *queue) next() (work, bool) {
 	return work{job: j}, true
 }
 
-// takeAll empties the queue.
+// takeAll empties the queue. From then on nothing comes back later.
 func (q *queue) takeAll() (events []*event, jobs []*job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.stopped = true
+	for e := range q.later {
+		q.takeLater(e)
+		q.add(e)
+	}
 	q.relaxer.Stop()
 	events, jobs = append(q.events.takeAll(), q.giants.takeAll()...), q.plain.takeAll()
 	for _, d := range q.places {

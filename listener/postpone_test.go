@@ -1,0 +1,121 @@
+package listener_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/pgtest"
+	"github.com/outbox-listener/outbox-listener/listener"
+)
+
+var errAway = errors.New("the database is away")
+
+// TestPlanIsMadeAgain: an error of a plan costs its event seconds, long before
+// its lease has run out, and the others nothing.
+func TestPlanIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, payload string }{
+		{"small", `{"n": 1}`},
+		{"a payload that stays behind in the claim", `{"n": "` + strings.Repeat("x", 100_000) + `"}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db, p := pgtest.New(t), newProvider(nil)
+			var tries atomic.Int32
+			failing := make(chan struct{}, 10)
+			r := router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
+				if ev.Type == "fails twice" && tries.Add(1) <= 2 {
+					failing <- struct{}{}
+					return nil, errAway
+				}
+				m := step(ev.Type, dispatch.Terms{})
+				m.Content = ev.Payload
+				return []dispatch.Message{m}, nil
+			}}
+			var logged words
+			start(t, newListener(t, db, routed(p, plain, r), func(c *listener.Config) {
+				c.Workers = 1
+				c.Log = slog.New(slog.NewTextHandler(&logged, nil))
+			}))
+			insert(t, db, "fails twice", tt.payload)
+			<-failing
+			claim := pgtest.QueryVal[string](t, db, `select claim::text from outbox_events`)
+			other := insert(t, db, "is fine", `{}`)
+			wantStates(t, db, other, map[string]string{"is fine": "delivered"})
+			if n := tries.Load(); n > 2 {
+				t.Errorf("the other one waited for %d plans", n)
+			}
+			<-failing
+			if now := pgtest.QueryVal[string](t, db, `select claim::text from outbox_events where type = 'fails twice'`); now != claim {
+				t.Error("it was claimed again meanwhile")
+			}
+			processed(t, db, 8*time.Second) // 1 s and 3 s at most
+			if n := tries.Load(); n != 3 || p.count() != 2 || string(p.sent[1].Content) != tt.payload {
+				t.Errorf("%d plans and %d sent, want 3 and 2", n, p.count())
+			}
+			if n := strings.Count(logged.String(), "event not planned; trying again"); n < 1 || n > 2 {
+				t.Errorf("%d lines in the log: %s", n, logged.String())
+			}
+		})
+	}
+}
+
+// TestPlansThatFailHoldNobodyUp: more events than may be held, none of which
+// can be planned, leave room for those that can.
+func TestPlansThatFailHoldNobodyUp(t *testing.T) {
+	t.Parallel()
+	db, p := pgtest.New(t), newProvider(nil)
+	r := router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
+		if ev.Type == "fails" {
+			return nil, errAway
+		}
+		return []dispatch.Message{step("one", dispatch.Terms{})}, nil
+	}}
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'fails', '{}' from generate_series(1, 100)`)
+	fine := insert(t, db, "is fine", `{}`)
+	start(t, newListener(t, db, routed(p, plain, r), func(c *listener.Config) { c.Workers, c.BatchSize = 1, 2 }))
+	wantStates(t, db, fine, map[string]string{"one": "delivered"})
+}
+
+// TestUnplannedIsGivenBack: an event that waits to be planned again is free when
+// its listener stops, and when a run that does not wait for it is over.
+func TestUnplannedIsGivenBack(t *testing.T) {
+	t.Parallel()
+	r := router{plan: func(dispatch.Event) ([]dispatch.Message, error) { return nil, errAway }}
+	free := func(t *testing.T, db *pgtest.DB) {
+		t.Helper()
+		if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where processed_at is null and lease_until is null`); n != 1 {
+			t.Error("it is left to its lease")
+		}
+	}
+	t.Run("Run", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.New(t)
+		l := newListener(t, db, routed(newProvider(nil), plain, r), nil)
+		stop := start(t, l)
+		insert(t, db, "e", `{}`)
+		pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
+			claimed := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where claim is not null`)
+			return claimed == 1 && l.Health().Held == 1, fmt.Sprintf("%d claimed, %d held", claimed, l.Health().Held)
+		})
+		stop()
+		free(t, db)
+	})
+	t.Run("Once", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.New(t)
+		insert(t, db, "e", `{}`)
+		begun := time.Now()
+		st, err := newListener(t, db, routed(newProvider(nil), plain, r), nil).Once(t.Context(), 0)
+		if err != nil || st.Total != 0 || time.Since(begun) > 10*time.Second {
+			t.Errorf("%+v, %v, after %s", st, err, time.Since(begun))
+		}
+		free(t, db)
+	})
+}
