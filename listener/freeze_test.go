@@ -279,6 +279,69 @@ func TestSupersededWhileOpen(t *testing.T) {
 	}
 }
 
+// TestSupersededWhileHeld: what is held since it may have arrived waits for a
+// person, whatever comes after it; what is held for another reason and has
+// certainly not arrived is superseded.
+func TestSupersededWhileHeld(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		answer   dispatch.Kind // to the first attempt; "" where none is made
+		unknown  dispatch.OnUnknown
+		first    string // its state then
+		meddle   string // SQL before it is kept from its recipient; "-" where it is not
+		attempts int
+		want     string
+	}{
+		{"kept from its recipient", "", "", "", "", 0, "canceled"},
+		{"not taken, then kept from its recipient", dispatch.Down, "", "retry", "", 1, "canceled"},
+		{"may have arrived", dispatch.Unknown, dispatch.Hold, "held", "-", 1, "held"},
+		{"may have arrived, then kept from its recipient", dispatch.Unknown, dispatch.Resend, "uncertain", "", 1, "held"},
+		{"not taken, begun by a listener that died, then kept from its recipient", dispatch.Down, "", "retry",
+			`update outbox.deliveries set state = 'sending', attempts = 2`, 2, "held"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			r := router{plan: func(dispatch.Event) ([]dispatch.Message, error) {
+				return []dispatch.Message{step("reminder", dispatch.Terms{Supersedes: "7", Retry: dispatch.Retries{First: time.Hour, OnUnknown: tt.unknown}})}, nil
+			}}
+			d := routed(newProvider(func(*dispatch.Delivery) error { return &dispatch.Error{Kind: tt.answer} }), plain, r)
+			kept := func(c *listener.Config) { c.Redirect.Allow = dispatch.Recipients{"+15550100123"} }
+			older := insert(t, db, "e", `{}`)
+			once := func(change func(*listener.Config)) {
+				t.Helper()
+				if _, err := newListener(t, db, d, change).Once(t.Context(), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tt.answer != "" {
+				once(nil)
+				wantStates(t, db, older, map[string]string{"reminder": tt.first})
+			}
+			if tt.meddle != "-" {
+				if tt.meddle != "" {
+					pgtest.Exec(t, db, tt.meddle)
+				}
+				pgtest.Exec(t, db, `update outbox.deliveries set due_at = now()`)
+				once(kept)
+			}
+			if l := ledgerOf(t, db, older); l.State != "held" || l.Attempts != tt.attempts {
+				t.Fatalf("before: %+v", l)
+			}
+			newer := insert(t, db, "e", `{}`)
+			once(kept)
+			wantStates(t, db, newer, map[string]string{"reminder": "held"})
+			if l := ledgerOf(t, db, older); l.State != tt.want || l.Attempts != tt.attempts {
+				t.Errorf("%+v, want it %s", l, tt.want)
+			}
+			if open := pgtest.QueryVal[bool](t, db, `select processed_at is null from outbox_events where id = $1`, older); open != (tt.want == "held") {
+				t.Errorf("the older event is open: %t", open)
+			}
+		})
+	}
+}
+
 // TestAfter: a step waits for others, is rendered once from their answers, and
 // is skipped where one was not delivered.
 func TestAfter(t *testing.T) {

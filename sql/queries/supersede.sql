@@ -5,6 +5,11 @@
 --
 -- Without its claim a delivery that somebody is about to send cannot be
 -- announced any more.
+--
+-- One that is held may have arrived, and is for a person to judge, unless each of
+-- its attempts is on record as not taken: then it is held for another reason, such
+-- as a recipient who is not on the list. An attempt without a record is one whose
+-- listener died.
 with newest as materialized (
     select k.key, k.step, max(d.event_seq) as seq
     from unnest($1::text[], $2::text[]) as k (key, step)
@@ -17,5 +22,7 @@ set state = 'canceled', finished_at = clock_timestamp(), due_at = null, claim = 
 from newest as n
 where d.supersedes = n.key and d.step = n.step and d.event_seq < n.seq
   and d.finished_at is null
-  and (d.state in ('scheduled', 'ready', 'retry') or d.state = 'held' and d.attempts = 0)
+  and (d.state in ('scheduled', 'ready', 'retry')
+       or d.state = 'held' and d.attempts = (
+           select count(*) from outbox.attempts as a where a.delivery_id = d.id and a.kind <> 'unknown'))
 returning d.id, d.event_seq
