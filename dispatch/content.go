@@ -15,18 +15,18 @@ type Email struct {
 	Bcc     []string          `json:"bcc,omitempty"`
 	Subject string            `json:"subject"`
 	Text    string            `json:"text,omitempty"` // text and html: at least one of them
-	HTML    string            `json:"html,omitempty"`
+	HTML    string            `json:"html,omitempty"` // without Text, what it says goes along as text
 	ReplyTo string            `json:"reply_to,omitempty"`
 	Headers map[string]string `json:"headers,omitempty"` // extra headers; none of those that we set ourselves
 
-	Attachments []Attachment `json:"attachments,omitempty"`
-	Invite      *Invite      `json:"invite,omitempty"` // nil: none
+	Attachments []Attachment `json:"attachments,omitempty"` // at most MaxAttachments, of MaxAttachmentBytes together
+	Invite      *Invite      `json:"invite,omitempty"`      // nil: none
 }
 
 // Attachment is a file that goes with an e-mail.
 type Attachment struct {
-	Name    string `json:"name"`           // the file's name, without a path
-	Type    string `json:"type,omitempty"` // media type; "" means by the name's ending
+	Name    string `json:"name"`           // the file's name, without a path; at most 255 bytes
+	Type    string `json:"type,omitempty"` // media type; "" means by the name's ending; not multipart/…, message/…
 	Content []byte `json:"content"`        // base64 in JSON
 }
 
@@ -34,7 +34,7 @@ type Attachment struct {
 // that mail programs show and as a file.
 type Invite struct {
 	Method   string `json:"method"`   // REQUEST or CANCEL, as METHOD in Calendar says
-	Calendar string `json:"calendar"` // the whole VCALENDAR, folded, with CRLF
+	Calendar string `json:"calendar"` // the whole VCALENDAR, folded, with CRLF; at most MaxInviteBytes
 }
 
 // Webhook is the content of a delivery on ChannelWebhook: a POST, signed as

@@ -17,16 +17,20 @@ import (
 // repeats nothing of the payload.
 //
 //	sms.send      {to, body, from?}
-//	email.send    {to, cc?, bcc?, subject, text?, html?, reply_to?, headers?}
+//	email.send    {to, cc?, bcc?, subject, text?, html?, reply_to?, headers?, attachments?}
 //	webhook.send  {url, body, headers?}
 //	log.send      any payload
 //	discard.send  any payload
 //
 // An email's to, cc and bcc are an address or an array of addresses; text and
-// html may be given both, and one of them has to be. A key that is null counts
-// as missing. Keys that are not listed are ignored, so that an app may keep
-// notes of its own in a payload; where a listed one is missing, a key that
-// looks like a misspelling of it is pointed out.
+// html may be given both, and one of them has to be. Attachments are an array
+// of objects {name, type?, content}: the name of a file without a path, its
+// media type, which goes by the name's ending where it is missing, and its
+// bytes in base64, with or without line ends.
+//
+// A key that is null counts as missing. Keys that are not listed are ignored,
+// so that an app may keep notes of its own in a payload; where a listed one is
+// missing, a key that looks like a misspelling of it is pointed out.
 //
 // A webhook's body that is a JSON string is sent as that text. An object,
 // array, number or boolean is sent as its JSON text, exactly as it stands in
@@ -99,6 +103,7 @@ func planEmail(payload json.RawMessage) (string, any, error) {
 		o.text("html", &m.HTML, optional),
 		o.text("reply_to", &m.ReplyTo, optional),
 		o.headers("headers", &m.Headers),
+		o.attachments("attachments", &m.Attachments),
 	)
 	if err == nil && m.Text == "" && m.HTML == "" {
 		err = o.missing("text")
@@ -172,7 +177,7 @@ var (
 		"phone": "to", "phonenumber": "to", "number": "to", "recipient": "to", "mobile": "to",
 		"message": "body", "msg": "body", "text": "body", "content": "body",
 	}}
-	emailKeys = keys{"to, subject, text or html, and optionally cc, bcc, reply_to and headers", map[string]string{
+	emailKeys = keys{"to, subject, text or html, and optionally cc, bcc, reply_to, headers and attachments", map[string]string{
 		"email": "to", "recipient": "to", "recipients": "to", "address": "to", "toaddress": "to",
 		"title": "subject", "topic": "subject",
 		"body": "text", "message": "text", "content": "text", "plain": "text", "plaintext": "text",
@@ -187,11 +192,16 @@ func readObject(payload json.RawMessage, k keys) (*object, error) {
 	if err := readable(payload); err != nil {
 		return nil, err
 	}
-	o := &object{keys: k}
 	if kindOf(payload) != "an object" {
 		return nil, fmt.Errorf("the payload is %s; it has to be an object with the keys %s", kindOf(payload), k.accepted)
 	}
-	if err := json.Unmarshal(payload, &o.values); err != nil {
+	return members(payload, k)
+}
+
+// members reads an object, of which nulls are no part.
+func members(raw json.RawMessage, k keys) (*object, error) {
+	o := &object{keys: k}
+	if err := json.Unmarshal(raw, &o.values); err != nil {
 		return nil, errors.New("the payload cannot be read as JSON")
 	}
 	for key, v := range o.values {

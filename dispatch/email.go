@@ -59,7 +59,13 @@ func (m Email) Validate() error {
 			return fmt.Errorf("the key %q has a NUL character in it", f.key)
 		}
 	}
-	return emailHeaders.validate(m.Headers)
+	if err := emailHeaders.validate(m.Headers); err != nil {
+		return err
+	}
+	if err := validateAttachments(m.Attachments); err != nil {
+		return err
+	}
+	return m.Invite.validate()
 }
 
 func nonEmpty(s string) []string {
