@@ -2,8 +2,6 @@ package smtp
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"net/mail"
 	"regexp"
@@ -12,6 +10,7 @@ import (
 	gomail "github.com/wneessen/go-mail"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/plaintext"
 )
 
 // message is a delivery as it goes over the wire.
@@ -22,8 +21,9 @@ type message struct {
 	private []string // local parts of its addresses, which are not for error texts
 }
 
-// render makes d's message. The same delivery always gives the same bytes:
-// id, date and MIME boundary come from it, never from a clock or from chance.
+// render makes d's message. The same delivery always gives the same bytes: id,
+// date and boundaries come from it, never from a clock, from chance or from
+// what the machine knows.
 //
 // Its errors are for good, and have nothing of the content in them.
 func (s *Sender) render(d *dispatch.Delivery) (*message, error) {
@@ -34,13 +34,7 @@ func (s *Sender) render(d *dispatch.Delivery) (*message, error) {
 	if err := e.Validate(); err != nil {
 		return nil, err
 	}
-	// All bodies in quoted-printable: pure ASCII in lines of at most 76, and
-	// each line end a CRLF, bare CR included.
-	msg := gomail.NewMsg(
-		gomail.WithEncoding(gomail.EncodingQP),
-		gomail.WithNoDefaultUserAgent(),
-		gomail.WithBoundary(boundary(d)),
-	)
+	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	from := *s.from
 	msg.FromMailAddress(&from)
 	msg.SetMessageIDWithValue(d.ID.String() + "@" + s.idFrom)
@@ -87,15 +81,13 @@ func (s *Sender) render(d *dispatch.Delivery) (*message, error) {
 		}
 	}
 
-	if e.Text != "" {
-		msg.SetBodyString(gomail.TypeTextPlain, e.Text)
-	}
-	if e.HTML != "" {
-		msg.AddAlternativeString(gomail.TypeTextHTML, e.HTML) // the only body where there is no text
-	}
 	var buf bytes.Buffer
-	if _, err := msg.WriteTo(&buf); err != nil {
-		return nil, errors.New("the e-mail cannot be rendered")
+	buf.Grow(sizeOf(e))
+	if _, err := msg.WriteTo(&buf); err != nil { // the header alone: it was given no body
+		return nil, errNotRendered
+	}
+	if err := content(d, e).writeTo(&buf); err != nil {
+		return nil, errNotRendered
 	}
 	m.data = buf.Bytes()
 	if err := check(m.data, headers); err != nil {
@@ -110,11 +102,47 @@ func (s *Sender) render(d *dispatch.Delivery) (*message, error) {
 	return m, nil
 }
 
-// boundary separates the parts of d's message. It comes from what it
-// separates, so that nobody can write a text that contains it.
-func boundary(d *dispatch.Delivery) string {
-	sum := sha256.Sum256(append(d.ID[:], d.Content...))
-	return "outbox-" + hex.EncodeToString(sum[:16])
+var errNotRendered = errors.New("the e-mail cannot be rendered")
+
+// content is what e says: text, the same in HTML, the same for calendars, from
+// the plainest to the richest as RFC 2046, 5.1.4 wants them, and files.
+//
+// An invitation is there twice. Gmail, Outlook and Apple Mail show the part
+// that says its method and offer to answer it; others offer the file.
+func content(d *dispatch.Delivery, e dispatch.Email) *part {
+	outer, inner := boundaries(d)
+	var same []*part
+	plain := e.Text
+	if strings.TrimSpace(plain) == "" {
+		plain = plaintext.FromHTML(e.HTML)
+	}
+	if plain != "" {
+		same = append(same, text("text/plain", plain))
+	}
+	if strings.TrimSpace(e.HTML) != "" {
+		same = append(same, text("text/html", e.HTML))
+	}
+	var files []*part
+	for _, a := range e.Attachments {
+		files = append(files, file(mediaType(a), a.Name, a.Content))
+	}
+	if v := e.Invite; v != nil {
+		same = append(same, binary("text/calendar; charset=UTF-8; method="+v.Method, []byte(v.Calendar)))
+		files = append(files, file("application/ics", "invite.ics", []byte(v.Calendar)))
+	}
+	return together("mixed", outer, append([]*part{together("alternative", inner, same...)}, files...)...)
+}
+
+// sizeOf is about how long e's message becomes, in bytes.
+func sizeOf(e dispatch.Email) int {
+	n := 4<<10 + 2*len(e.Text) + 3*len(e.HTML)
+	for _, a := range e.Attachments {
+		n += 1<<10 + len(a.Content)*3/2
+	}
+	if e.Invite != nil {
+		n += 1<<10 + len(e.Invite.Calendar)*3
+	}
+	return n
 }
 
 // hide takes the recipients' local parts out of a server's text. Many repeat

@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -53,7 +55,7 @@ func TestRender(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := boundary(d)
+	_, b := boundaries(d)
 	want := strings.ReplaceAll(`Date: Tue, 01 Jul 2025 12:00:00 +0000
 List-Unsubscribe: <https://myst.example/u?t=1>
 MIME-Version: 1.0
@@ -149,6 +151,14 @@ func TestRenderRefuses(t *testing.T) {
 		{"another Content-Type", func(e *dispatch.Email) { e.Headers = map[string]string{"Content-Type": "text/html"} }},
 		{"Resent-To", func(e *dispatch.Email) { e.Headers = map[string]string{"Resent-To": "x@x.example"} }},
 		{"a header twice", func(e *dispatch.Email) { e.Headers = map[string]string{"X-A": "1", "x-a": "2"} }},
+		{"CRLF in a file's name", func(e *dispatch.Email) { e.Attachments = []dispatch.Attachment{{Name: "a\r\nBcc: evil@x.example"}} }},
+		{"CRLF in a file's type", func(e *dispatch.Email) {
+			e.Attachments = []dispatch.Attachment{{Name: "a", Type: "text/plain\r\nBcc: evil@x.example"}}
+		}},
+		{"a type of many parts", func(e *dispatch.Email) {
+			e.Attachments = []dispatch.Attachment{{Name: "a", Type: "multipart/mixed; boundary=evil"}}
+		}},
+		{"CRLF in an invitation's method", func(e *dispatch.Email) { e.Invite = &dispatch.Invite{Method: "REQUEST\r\nBcc: evil@x.example"} }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := good
@@ -289,7 +299,7 @@ func FuzzRender(f *testing.F) {
 		if strings.ContainsAny(m.rcpts[0], "\r\n\x00") {
 			t.Fatalf("recipient %q", m.rcpts[0])
 		}
-		if n := len(bodies(t, m.data)); n != 1 && (text == "" || html == "" || n != 2) {
+		if n := len(bodies(t, m.data)); n != 1 && (html == "" || n != 2) { // HTML brings a text of its own
 			t.Fatalf("%d bodies in\n%s", n, m.data)
 		}
 	})
@@ -326,4 +336,53 @@ func reply(code int, text string) error {
 		return errors.New(text)
 	}
 	return &textproto.Error{Code: code, Msg: text}
+}
+
+// FuzzAttachment reads back a file that went with a message: the name and the
+// bytes are what they were, and nothing else has come of them.
+func FuzzAttachment(f *testing.F) {
+	f.Add("a.pdf", "", []byte("%PDF"))
+	f.Add("ü \"q\"; x=1.csv", "text/csv; charset=\"a\\\"b\"; x*=utf-8''%0D%0A; name=b", []byte("\r\n.\r\n--outbox-"))
+	f.Add("=?utf-8?q?=0D=0A?=", "multipart/mixed; boundary=x", []byte{0})
+	f.Add("a\u202efdp.exe", "message/rfc822", []byte(nil))
+	s := testSender(f)
+	f.Fuzz(func(t *testing.T, name, mediaType string, content []byte) {
+		if !utf8.ValidString(name) {
+			return // JSON makes another one of it
+		}
+		d := delivery(t, dispatch.Email{
+			To: []string{"a@x.example"}, Subject: "s", Text: "t", Attachments: []dispatch.Attachment{{Name: name, Type: mediaType, Content: content}},
+		})
+		m, err := s.render(d)
+		if err != nil {
+			return
+		}
+		parsed, err := mail.ReadMessage(bytes.NewReader(m.data))
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, m.data)
+		}
+		outer, _ := boundaries(d)
+		r := multipart.NewReader(parsed.Body, outer)
+		if p, err := r.NextRawPart(); err != nil || len(p.Header) != 2 {
+			t.Fatalf("the text: %v, %v in\n%s", p, err, m.data)
+		}
+		p, err := r.NextRawPart()
+		if err != nil || len(p.Header) != 3 {
+			t.Fatalf("the file: %v, %v in\n%s", p, err, m.data)
+		}
+		got, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, p))
+		if err != nil || !bytes.Equal(got, content) {
+			t.Fatalf("%q arrives as %q, %v", content, got, err)
+		}
+		if kind, params, err := mime.ParseMediaType(p.Header.Get("Content-Disposition")); err != nil || kind != "attachment" || len(params) != 1 || params["filename"] != name {
+			t.Fatalf("%q arrives as %v, %v", name, params, err)
+		}
+		kind, params, err := mime.ParseMediaType(p.Header.Get("Content-Type"))
+		if err != nil || params["name"] != name || strings.HasPrefix(kind, "multipart/") || strings.HasPrefix(kind, "message/") {
+			t.Fatalf("%q arrives as %s %v, %v", mediaType, kind, params, err)
+		}
+		if _, err := r.NextRawPart(); err != io.EOF {
+			t.Fatalf("a part too many, %v in\n%s", err, m.data)
+		}
+	})
 }
