@@ -8,6 +8,7 @@ import (
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/dispatch/calendar"
+	"github.com/outbox-listener/outbox-listener/dispatch/plaintext"
 )
 
 type emailContent struct {
@@ -135,6 +136,9 @@ func (e *emailContent) make(r *rendering) (any, string, error) {
 		return nil, "", err
 	}
 	m.Subject = strings.TrimSpace(m.Subject)
+	if strings.TrimSpace(m.Text) == "" {
+		m.Text = plaintext.FromHTML(m.HTML) // here, so that it is frozen with the rest
+	}
 	if m.Headers, err = e.headers.texts(r); err != nil {
 		return nil, "", err
 	}
