@@ -124,6 +124,7 @@ type Listener struct {
 	waker     *waker // deaf in Once
 	batch     batchLog
 
+	sql       atomic.Pointer[SQLConfig]
 	fenced    atomic.Int64 // outcomes that came after a take-over
 	lastSweep atomic.Int64 // Unix nanoseconds
 	released  atomic.Bool  // a delivery of ours made others due
@@ -151,6 +152,7 @@ func New(cfg Config) (*Listener, error) {
 		dueC:   make(chan struct{}, 1),
 		ended:  make(chan struct{}),
 	}
+	l.SetSQL(cfg.SQL)
 	l.batch.log = cfg.Log
 	l.waker = newWaker(cfg.Listen, cfg.Pool, l.log, l.sparse)
 	l.leases = &leases{store: l.store, log: cfg.Log, sparse: l.sparse, all: map[*lease]struct{}{}}

@@ -22,6 +22,9 @@ type SQLConfig struct {
 // DefaultSQLTimeout bounds the statement of an sql step.
 const DefaultSQLTimeout = 5 * time.Second
 
+// SetSQL changes how sql steps run, from the next one on.
+func (l *Listener) SetSQL(c SQLConfig) { l.sql.Store(&c) }
+
 // runSQL runs the statement of j in the transaction that records j as
 // delivered. A statement that fails takes the record with it, and is recorded like
 // any other failed attempt.
@@ -56,7 +59,7 @@ func (l *Listener) runSQL(ctx context.Context, j *job) verdict {
 // ours for much longer.
 func (l *Listener) insistSQL(j *job, c dispatch.SQL) (kept bool, err error) {
 	for try := 1; ; try++ {
-		kept, err = l.store.recordSQL(l.recorder.stop, j, c, l.cfg.SQL)
+		kept, err = l.store.recordSQL(l.recorder.stop, j, c, *l.sql.Load())
 		var failed *statementError
 		switch {
 		case err == nil, errors.As(err, &failed) && (!failed.passing() || try >= 5), l.recorder.stop.Err() != nil, l.lost(j):

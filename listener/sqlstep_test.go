@@ -93,12 +93,18 @@ func TestSQLStepAsARole(t *testing.T) {
 		}
 		return []dispatch.Message{sqlStep(t, "s", `insert into notes default values`)}, nil
 	}}
-	start(t, newListener(t, db, routed(newProvider(nil), plain, r), func(c *listener.Config) { c.SQL.Role = role }))
+	l := newListener(t, db, routed(newProvider(nil), plain, r), func(c *listener.Config) { c.SQL.Role = role })
+	start(t, l)
 	good, bad := insert(t, db, "writes", `{}`), insert(t, db, "reads", `{}`)
 	wantStates(t, db, good, map[string]string{"s": "delivered"})
 	wantStates(t, db, bad, map[string]string{"s": "dead"})
 	if got := pgtest.QueryVal[string](t, db, `select string_agg(body, ' ') from notes`); got != role {
 		t.Errorf("written by %q, want %q", got, role)
+	}
+	l.SetSQL(listener.SQLConfig{})
+	wantStates(t, db, insert(t, db, "writes", `{}`), map[string]string{"s": "delivered"})
+	if got := pgtest.QueryVal[int](t, db, `select count(*) from notes where body = current_user`); got != 1 {
+		t.Errorf("%d notes written as the listener's own role, want 1", got)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/httpcall"
 	"github.com/outbox-listener/outbox-listener/dispatch/httpsend"
 	"github.com/outbox-listener/outbox-listener/dispatch/openai"
 	"github.com/outbox-listener/outbox-listener/dispatch/sink"
@@ -57,7 +58,8 @@ type channels struct {
 	*dispatch.Dispatcher
 	names  []string
 	close  []io.Closer
-	openai *openai.Client // writes the copy of routes; nil where none is configured
+	openai *openai.Client   // writes the copy of routes; nil where none is configured
+	http   *httpcall.Sender // has no credentials before the routes give it some
 }
 
 // newChannels makes the senders. What it finds wrong with the configuration
@@ -94,8 +96,14 @@ func newChannels(c *config, log *slog.Logger) (*channels, configError) {
 			MaxConns: policy.Concurrency})
 		add(dispatch.ChannelEmail, s, policy, err)
 	}
+	reach := httpsend.Reach{AllowCIDRs: c.Webhook.Allow, AllowHTTP: c.Webhook.AllowHTTP}
+	// Without routes too: a request of a route that is no more is on record, and
+	// it is not to be skipped for want of a sender.
+	var err error
+	out.http, err = httpcall.New(httpcall.Config{Reach: reach, UserAgent: "outbox-listener/" + version()})
+	add(dispatch.ChannelHTTP, out.http, httpcall.Policy, err)
 	if len(c.missing(dispatch.ChannelWebhook)) == 0 {
-		s, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{c.Webhook.Secret}, Reach: httpsend.Reach{AllowCIDRs: c.Webhook.Allow, AllowHTTP: c.Webhook.AllowHTTP}, UserAgent: "outbox-listener/" + version()})
+		s, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{c.Webhook.Secret}, Reach: reach, UserAgent: "outbox-listener/" + version()})
 		add(dispatch.ChannelWebhook, s, webhook.Policy, err)
 	}
 	if len(c.missing(dispatch.ChannelOpenAI)) == 0 {
@@ -114,10 +122,10 @@ func (c *channels) Close() {
 	}
 }
 
-// warnUnconfigured writes a line for each channel whose deliveries will be
+// warnUnconfigured writes a line for each of channels whose deliveries will be
 // skipped.
-func warnUnconfigured(c *config, log *slog.Logger) {
-	for _, ch := range providers {
+func warnUnconfigured(c *config, channels []dispatch.Channel, log *slog.Logger) {
+	for _, ch := range channels {
 		if missing := c.missing(ch); len(missing) > 0 {
 			log.Warn("channel not configured; its deliveries are skipped", "channel", string(ch), "missing", strings.Join(missing, ", "))
 		}

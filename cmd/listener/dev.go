@@ -287,17 +287,17 @@ func (d *dev) startListener(ctx context.Context) error {
 		return problems
 	}
 	p := &program{cfg: cfg, log: log, stdout: d.stderr, stderr: d.stderr}
-	if err := p.open(ctx, senders); err != nil {
+	if err := p.open(ctx, senders, nil); err != nil {
 		return err
 	}
-	d.closes = append(d.closes, func() error { p.pool.Close(); return nil })
+	d.closes = append(d.closes, func() error { p.close(); return nil })
 	d.listener = p.listener
 
 	running, stop := context.WithCancel(ctx)
 	d.stop, d.ended = stop, make(chan struct{})
 	go func() {
 		defer close(d.ended)
-		p.daemon(running, senders.names) // prints why, should it fail
+		p.daemon(running, senders.names, nil) // prints why, should it fail
 	}()
 	d.closes = append(d.closes, func() error { d.stopListener(); return nil })
 	return nil

@@ -8,6 +8,7 @@ import (
 	"net/mail"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -173,6 +174,15 @@ func level(field func(*config) *slog.Level) kind {
 		*field(c) = l
 		return nil
 	}}
+}
+
+// readable reports what keeps the file at path from being read.
+func readable(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("cannot be read: %w", lastError(err))
+	}
+	return f.Close()
 }
 
 // listenAddress takes what a TCP server can be bound to.

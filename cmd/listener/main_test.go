@@ -41,12 +41,18 @@ type proc struct {
 // killed when the test ends.
 func startListener(t testing.TB, env map[string]string, args ...string) *proc {
 	t.Helper()
+	return startListenerIn(t, t.TempDir(), env, args...)
+}
+
+// startListenerIn is startListener in the working directory dir.
+func startListenerIn(t testing.TB, dir string, env map[string]string, args ...string) *proc {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &proc{t: t, cmd: exec.Command(self, args...), ended: make(chan struct{})}
-	p.cmd.Dir = t.TempDir()
+	p.cmd.Dir = dir
 	p.cmd.Env = []string{isListener + "=1"}
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "GORACE", "SystemRoot"} {
 		if v, ok := os.LookupEnv(name); ok {

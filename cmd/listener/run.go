@@ -8,8 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -48,10 +50,13 @@ type stats struct {
 // program is one run of the listener.
 type program struct {
 	cfg            *config
+	settings       settings
 	log            *slog.Logger
 	stdout, stderr io.Writer
 	pool           *pgxpool.Pool
+	routing        *routing // nil without routes
 	listener       *listener.Listener
+	ready          atomic.Bool // and systemd knows
 }
 
 // runListener delivers events in the mode that cmd and the configuration ask
@@ -64,30 +69,45 @@ func runListener(ctx context.Context, cmd runCmd, s settings, stdout, stderr io.
 		logs = stdout
 	}
 	log := newLogger(logs, cfg.LogFormat, cfg.LogLevel, s.env)
+	var hangups <-chan os.Signal
+	if daemonMode { // before anything that takes time
+		var stop func()
+		hangups, stop = catchHangups()
+		defer stop()
+	}
 	senders, more := newChannels(cfg, log)
-	if problems = append(problems, more...); len(problems) > 0 {
-		return complain(stderr, problems)
+	problems = append(problems, more...)
+	rules, err := findRoutes(cfg, problems, s)
+	if len(problems) > 0 {
+		complain(stderr, problems)
+	}
+	if err != nil {
+		complainRoutes(stderr, err)
+	}
+	if len(problems) > 0 || err != nil {
+		return exitCannot
 	}
 	defer senders.Close()
 	for _, m := range s.misspelled() {
 		log.Warn("unknown variable ignored; is it misspelled?", "name", m.name, "meant", m.meant)
 	}
-	warnUnconfigured(cfg, log)
+	warnUnconfigured(cfg, rules.uses(providers), log)
 	warnRedirected(cfg.Redirect, log)
 
-	p := &program{cfg: cfg, log: log, stdout: stdout, stderr: stderr}
-	if err := p.open(ctx, senders); err != nil {
+	p := &program{cfg: cfg, settings: s, log: log, stdout: stdout, stderr: stderr}
+	if err := p.open(ctx, senders, rules); err != nil {
 		return p.fail(err)
 	}
-	defer p.pool.Close()
+	defer p.close()
 	if daemonMode {
-		return p.daemon(ctx, senders.names)
+		return p.daemon(ctx, senders.names, hangups)
 	}
 	return p.once(ctx, cmd)
 }
 
-// open makes the pool and the listener; it does not connect yet.
-func (p *program) open(ctx context.Context, senders *channels) error {
+// open makes the pools and the listener; it does not connect yet. Without routes
+// rules is nil. Where the error is nil, close is to be called.
+func (p *program) open(ctx context.Context, senders *channels, rules *ruleset) error {
 	pc, err := parseDatabase(p.cfg.DatabaseURL, p.cfg.DatabaseSSL)
 	if err != nil {
 		return fmt.Errorf("DATABASE_URL %w", err)
@@ -122,8 +142,21 @@ func (p *program) open(ctx context.Context, senders *channels) error {
 		return err
 	}
 	lc.Pool = p.pool
-	p.listener, err = listener.New(lc)
+	if p.listener, err = listener.New(lc); err == nil && rules != nil {
+		p.routing, err = newRouting(ctx, p.cfg, senders, p.listener, rules)
+	}
+	if err != nil {
+		p.pool.Close()
+	}
 	return err
+}
+
+// close lets go of what open made.
+func (p *program) close() {
+	if p.routing != nil {
+		p.routing.close()
+	}
+	p.pool.Close()
 }
 
 // once delivers one batch, or with --once all that is due, and prints the
@@ -156,8 +189,11 @@ func (p *program) once(ctx context.Context, cmd runCmd) int {
 	return exitOK
 }
 
-// daemon delivers events until ctx ends.
-func (p *program) daemon(ctx context.Context, channels []string) int {
+// daemon delivers events until ctx ends. At each of hangups it reads the routes
+// anew.
+func (p *program) daemon(ctx context.Context, channels []string, hangups <-chan os.Signal) int {
+	ctx, quit := context.WithCancel(ctx)
+	defer quit()
 	// The listener lives a little longer than ctx where somebody waits for a
 	// dispatch.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -173,7 +209,8 @@ func (p *program) daemon(ctx context.Context, channels []string) int {
 		return p.fail(err)
 	}
 	p.log.Info("starting", "version", version(), "channels", strings.Join(channels, ", "), "poll", p.cfg.PollInterval,
-		"workers", p.cfg.Workers, "lease", p.cfg.Lease, "admin", address)
+		"workers", p.cfg.Workers, "lease", p.cfg.Lease, "routes", p.routing.String(), "admin", address)
+	helpers.Go(func() { p.reloadAt(serving, hangups, quit) })
 
 	err = awaitDatabase(ctx, p.pool, true, p.log, func() { notify(p.log, patience) })
 	if ctx.Err() != nil {
@@ -184,7 +221,10 @@ func (p *program) daemon(ctx context.Context, channels []string) int {
 		return p.fail(err)
 	}
 
-	helpers.Go(func() { announceReady(running, p.listener.Health, p.log) })
+	helpers.Go(func() {
+		announceReady(running, p.listener.Health, p.log)
+		p.ready.Store(running.Err() == nil)
+	})
 	helpers.Go(func() { feedWatchdog(running, p.alive, p.log) })
 	helpers.Go(func() {
 		<-serving.Done()

@@ -574,6 +574,12 @@ func TestSystemd(t *testing.T) {
 	r.open()
 	expect("READY=1")
 	expect("WATCHDOG=1")
+	p.signal(syscall.SIGHUP)
+	expect("RELOADING=1\nMONOTONIC_USEC=")
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
+		_, after, _ := strings.Cut(seen.String(), "RELOADING=1")
+		return strings.Contains(after, "READY=1"), "not ready again"
+	})
 	p.signal(syscall.SIGTERM)
 	expect("STOPPING=1")
 	if code := p.exit(20 * time.Second); code != exitOK {

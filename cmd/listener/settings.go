@@ -24,12 +24,14 @@ type settings struct {
 	env  map[string]string
 	file map[string]string
 	path string // of the environment file; "" when there is none
+
+	named string // the file that was asked for; "" means defaultEnvFile, if it is there
 }
 
 // readSettings takes environ, in the form of os.Environ, and the file at
 // path. "" means .env, which may be missing; a named file must exist.
 func readSettings(environ []string, path string) (settings, error) {
-	s := settings{env: map[string]string{}}
+	s := settings{env: map[string]string{}, named: path}
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
 		if runtime.GOOS == "windows" {
@@ -37,15 +39,21 @@ func readSettings(environ []string, path string) (settings, error) {
 		}
 		s.env[name] = value
 	}
-	named := path != ""
-	if !named {
+	return s.again()
+}
+
+// again returns s with the environment file as it is now.
+func (s settings) again() (settings, error) {
+	s.file, s.path = nil, ""
+	path := s.named
+	if path == "" {
 		path = defaultEnvFile
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			return s, nil // a Python environment, say
 		}
 	}
 	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && !named {
+	if errors.Is(err, fs.ErrNotExist) && s.named == "" {
 		return s, nil
 	}
 	if err != nil {

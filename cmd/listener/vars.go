@@ -37,6 +37,8 @@ type config struct {
 	AdminAddr string
 	AdminKey  dispatch.Secret // "": no admin endpoint
 
+	Routes string // path; "": defaultRoutes, where there is one
+
 	Redirect dispatch.Redirect
 
 	Twilio struct {
@@ -114,6 +116,11 @@ var variables = []variable{
 	{name: "OUTBOX_SHUTDOWN_GRACE", def: "40s",
 		meaning: "How long a stop waits for what is being sent.",
 		kind:    duration(func(c *config) *time.Duration { return &c.ShutdownGrace }, 10*time.Millisecond, time.Hour)},
+
+	{group: "Routes",
+		name: "OUTBOX_ROUTES", unset: "`routes.yaml` in the working directory, where there is one",
+		meaning: "The file that says what events become. Read at the start, and again at SIGHUP. What its `expose_env` and `credentials` name is looked up as any other variable; credentials may stand in files of their own too (`NAME_FILE`).",
+		kind:    checked(text(func(c *config) *string { return &c.Routes }, "the path of a file"), readable)},
 
 	{group: "Retention",
 		name: "OUTBOX_RETAIN_PROCESSED", def: "off",
@@ -212,10 +219,10 @@ var variables = []variable{
 			return errors.New(reason)
 		})},
 	{name: "OUTBOX_WEBHOOK_ALLOW_CIDRS", unset: "none",
-		meaning: "Private, loopback and reserved networks that webhooks may go to all the same, with plain http and any port. Other addresses are public ones, by https on ports 443 and 8443.",
+		meaning: "Private, loopback and reserved networks that webhooks and the requests of routes may go to all the same, with plain http and any port. Other addresses are public ones, by https on ports 443 and 8443.",
 		kind:    networks(func(c *config) *[]netip.Prefix { return &c.Webhook.Allow })},
 	{name: "OUTBOX_WEBHOOK_ALLOW_HTTP", def: "false",
-		meaning: "Let webhooks go to public addresses by plain http on port 80 too. What they carry can then be read on the way.",
+		meaning: "Let webhooks and requests go to public addresses by plain http on port 80 too. What they carry can then be read on the way.",
 		kind:    yesNo(func(c *config) *bool { return &c.Webhook.AllowHTTP })},
 
 	{group: "Words by a model (OpenAI)",

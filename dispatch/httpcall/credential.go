@@ -56,9 +56,9 @@ type OAuth2 struct {
 	Style string
 }
 
-// validate reports what keeps c from being used, in a sentence that begins with
-// its name.
-func (c Credential) validate(name string) error {
+// Validate reports what keeps c from being used, in a sentence that begins with
+// its name and has no secret in it.
+func (c Credential) Validate(name string) error {
 	if err := c.check(); err != nil {
 		return fmt.Errorf("credential %q: %w", name, err)
 	}

@@ -78,7 +78,7 @@ func (s *Sender) SetCredentials(all map[string]Credential) error {
 			next[name] = old
 			continue
 		}
-		if err := c.validate(name); err != nil {
+		if err := c.Validate(name); err != nil {
 			errs = append(errs, err)
 			continue
 		}

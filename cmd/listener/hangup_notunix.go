@@ -1,0 +1,8 @@
+//go:build !unix
+
+package main
+
+import "os"
+
+// catchHangups returns a channel in which nothing arrives.
+func catchHangups() (hangups <-chan os.Signal, stop func()) { return nil, func() {} }
