@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -19,8 +20,9 @@ type Plan struct {
 
 // Scan is a table that is read from one end to the other.
 type Scan struct {
-	Table string  // with its schema
-	Rows  float64 // about, as the statistics have it
+	Table  string  // with its schema
+	Rows   float64 // about, as the statistics have it
+	Column string  // that is compared with one value, so that an index of it would serve; "" where there is none, or several
 }
 
 // Explain plans q as a lookup without running it: as the role and in the kind of
@@ -88,16 +90,23 @@ func explain(ctx context.Context, tx pgx.Tx, q *Query, before, after string) (Pl
 			return Plan{}, asked(err, len(prepare)+len(before), prepare+whole)
 		}
 	}
+	point, err := tx.Begin(ctx) // what was prepared outlives a rollback
+	if err != nil {
+		return Plan{}, asked(err, 0, "")
+	}
 	execute := "explain (format json) execute " + name
 	if n := len(described.ParamOIDs); n > 0 {
 		execute += "(null" + strings.Repeat(", null", n-1) + ")"
 	}
-	results, err := tx.Conn().PgConn().Exec(ctx, execute).ReadAll()
-	if err != nil {
-		return Plan{}, asked(err, 0, execute)
+	results, failed := tx.Conn().PgConn().Exec(ctx, execute).ReadAll()
+	if err := point.Rollback(ctx); err != nil {
+		return Plan{}, asked(err, 0, "")
 	}
 	if _, err := tx.Conn().PgConn().Exec(ctx, "deallocate "+name).ReadAll(); err != nil {
-		return Plan{}, asked(err, 0, execute)
+		return Plan{}, asked(err, 0, "")
+	}
+	if failed != nil {
+		return Plan{}, asked(failed, 0, execute)
 	}
 	var roots []struct {
 		Plan node `json:"Plan"`
@@ -106,9 +115,9 @@ func explain(ctx context.Context, tx pgx.Tx, q *Query, before, after string) (Pl
 		return Plan{}, &Fault{Err: fmt.Errorf("the database explained nothing")}
 	}
 	for _, root := range roots {
-		root.Plan.tables(func(table string) {
-			if !slices.ContainsFunc(p.Scans, func(s Scan) bool { return s.Table == table }) {
-				p.Scans = append(p.Scans, Scan{Table: table})
+		root.Plan.tables(func(s Scan) {
+			if !slices.ContainsFunc(p.Scans, func(o Scan) bool { return s.Table == o.Table }) {
+				p.Scans = append(p.Scans, s)
 			}
 		})
 	}
@@ -126,19 +135,32 @@ type node struct {
 	Type     string `json:"Node Type"`
 	Relation string `json:"Relation Name"`
 	Schema   string `json:"Schema"`
+	Filter   string `json:"Filter"`
 	Plans    []node `json:"Plans"`
 }
 
 // tables calls f for each table that is read whole.
-func (n node) tables(f func(table string)) {
+func (n node) tables(f func(Scan)) {
 	if n.Type == "Seq Scan" && n.Relation != "" {
 		table := pgx.Identifier{n.Relation}.Sanitize()
 		if n.Schema != "" {
 			table = pgx.Identifier{n.Schema, n.Relation}.Sanitize()
 		}
-		f(table)
+		f(Scan{Table: table, Column: compared(n.Filter)})
 	}
 	for _, child := range n.Plans {
 		child.tables(f)
 	}
+}
+
+// equality is what a filter that compares one column with one value looks like:
+// ((email)::text = $1), (q.id = $2).
+var equality = regexp.MustCompile(`^\(\(?(?:[a-z_][a-z0-9_]*\.)?([a-z_][a-z0-9_]*)\)?(?:::[a-z ]+)? = \(?\$[0-9]+\)?(?:::[a-z ]+)?\)$`)
+
+// compared is the column that filter is about, "" where it is not that simple.
+func compared(filter string) string {
+	if m := equality.FindStringSubmatch(filter); m != nil {
+		return m[1]
+	}
+	return ""
 }

@@ -159,6 +159,26 @@ func TestRole(t *testing.T) {
 	}
 }
 
+// TestExplainAfterAFailure: a statement that cannot be planned leaves nothing
+// behind on its connection.
+func TestExplainAfterAFailure(t *testing.T) {
+	t.Parallel()
+	db, r := quotes(t)
+	role := db.Name + "_reader"
+	pgtest.Exec(t, db, `create role `+role)
+	t.Cleanup(func() { pgtest.Exec(t, db, `drop role `+role) })
+	r.Role = role
+	for range 20 {
+		var f *query.Fault
+		if _, err := r.Explain(t.Context(), parse(t, `select id from quotes where id = :id`)); !errors.As(err, &f) || f.Code != "42501" {
+			t.Fatalf("%v; want that it is not permitted", err)
+		}
+		if _, err := r.Explain(t.Context(), parse(t, `select 1 as n`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestExplain: columns and scans of whole tables are told, and nothing is run.
 func TestExplain(t *testing.T) {
 	t.Parallel()
@@ -170,8 +190,17 @@ func TestExplain(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	p, err = r.Explain(t.Context(), parse(t, `select id from quotes where note = :note order by id`))
-	if err != nil || len(p.Scans) != 1 || p.Scans[0].Table != "quotes" || p.Scans[0].Rows < 20000 {
+	if err != nil || len(p.Scans) != 1 || p.Scans[0].Table != "quotes" || p.Scans[0].Rows < 20000 || p.Scans[0].Column != "note" {
 		t.Errorf("%+v, %v", p, err)
+	}
+	for where, column := range map[string]string{
+		`total = :n::numeric`: "total", `note = :a and total = :b`: "", `lower(note) = :a`: "", `total > :n`: "", `note = :a::varchar`: "note",
+		`note in (select q.note from quotes q where q.total = :n)`: "",
+	} {
+		p, err := r.Explain(t.Context(), parse(t, `select id from quotes where `+where))
+		if err != nil || len(p.Scans) == 0 || p.Scans[0].Column != column {
+			t.Errorf("%s: %+v, %v", where, p, err)
+		}
 	}
 	var f *query.Fault
 	if _, err = r.Explain(t.Context(), parse(t, "select id,\n  totl from quotes")); !errors.As(err, &f) || f.Line != 2 || f.Column != 3 {

@@ -39,6 +39,12 @@ func (s *Sender) login(c *wire.Client) error {
 	return nil
 }
 
+// notLoggedIn is why there was no login on a connection that is there.
+type notLoggedIn struct{ err error }
+
+func (e *notLoggedIn) Error() string { return e.err.Error() }
+func (e *notLoggedIn) Unwrap() error { return e.err }
+
 // mechanism picks from those that the server offers: what works most widely
 // where the connection is encrypted, what hides the password where not.
 func (s *Sender) mechanism(offered []string, encrypted bool) (wire.Auth, error) {

@@ -73,7 +73,9 @@ func (s *Sender) dial(ctx context.Context) (*conn, error) {
 	}
 	client, err := library.DialToSMTPClientWithContext(ctx)
 	if err == nil {
-		err = s.login(client)
+		if err = s.login(client); err != nil {
+			err = &notLoggedIn{err}
+		}
 	}
 	if !release() && err == nil {
 		err = ctx.Err()

@@ -76,6 +76,7 @@ func NewOpenAI(key string) (*OpenAI, error) {
 	o := &OpenAI{key: key, listener: l, served: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/chat/completions", o.complete)
+	mux.HandleFunc("GET /v1/models", o.models)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotFound, openAIError("invalid_request_error", "", "unknown_url", "Unknown request URL: "+r.Method+" "+r.URL.Path))
 	})
@@ -118,6 +119,19 @@ func (o *OpenAI) Close() error {
 	err := o.server.Close()
 	<-o.served
 	return err
+}
+
+// models lists a few of those that there are.
+func (o *OpenAI) models(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Authorization") != "Bearer "+o.key {
+		answer(w, http.StatusUnauthorized, openAIError("invalid_request_error", "", "invalid_api_key", "Incorrect API key provided"))
+		return
+	}
+	var list []map[string]any
+	for _, id := range []string{"gpt-4o", "gpt-4o-mini", "gpt-5", "gpt-5-mini", "gpt-5-nano"} {
+		list = append(list, map[string]any{"id": id, "object": "model", "created": 1715367049, "owned_by": "openai"})
+	}
+	answer(w, http.StatusOK, encode(map[string]any{"object": "list", "data": list}))
 }
 
 func (o *OpenAI) complete(w http.ResponseWriter, r *http.Request) {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf16"
@@ -46,7 +47,7 @@ func (r TwilioReply) takes() bool {
 }
 
 // Twilio is Twilio's Messages resource on a loopback address: it creates
-// messages and lists them, for one account.
+// messages and lists them, for one account, which it shows too.
 type Twilio struct {
 	sid, token string
 	server     *http.Server
@@ -99,6 +100,7 @@ func NewTwilio(accountSID, authToken string) (*Twilio, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+path, t.create)
 	mux.HandleFunc("GET "+path, t.list)
+	mux.HandleFunc("GET /2010-04-01/Accounts/{account}", t.account)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotFound, twilioError(http.StatusNotFound, 20404, "The requested resource was not found"))
 	})
@@ -186,6 +188,22 @@ func (t *Twilio) authorized(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Set("WWW-Authenticate", `Basic realm="Twilio API"`)
 	answer(w, http.StatusUnauthorized, twilioError(http.StatusUnauthorized, 20003, "Authenticate"))
 	return false
+}
+
+// account shows the account itself.
+func (t *Twilio) account(w http.ResponseWriter, r *http.Request) {
+	sid, ok := strings.CutSuffix(r.PathValue("account"), ".json")
+	if !ok {
+		answer(w, http.StatusNotFound, twilioError(http.StatusNotFound, 20404, "The requested resource was not found"))
+		return
+	}
+	r.SetPathValue("account", sid)
+	if t.authorized(w, r) {
+		answer(w, http.StatusOK, encode(map[string]any{
+			"sid": t.sid, "friendly_name": "stand-in", "status": "active", "type": "Full",
+			"uri": "/2010-04-01/Accounts/" + t.sid + ".json",
+		}))
+	}
 }
 
 func (t *Twilio) create(w http.ResponseWriter, r *http.Request) {
