@@ -54,6 +54,14 @@ func Of(ctx context.Context, d *dispatch.Dispatcher, ev dispatch.Event, o Option
 	return p, nil
 }
 
+// Refuse is a preview of an event that is refused as a whole.
+func Refuse(ev dispatch.Event, why string) *Preview {
+	return &Preview{
+		Event:      Event{ID: ev.ID, Type: ev.Type, CreatedAt: ev.CreatedAt.UTC()},
+		Deliveries: []Delivery{{State: dispatch.Dead, Reason: why}},
+	}
+}
+
 func sendable(m *dispatch.Message) bool {
 	return m.Refused == "" && m.Skip == "" && (m.Terms == nil || m.Terms.Late == "")
 }
@@ -65,12 +73,6 @@ func sendable(m *dispatch.Message) bool {
 func (o Options) results(planned []dispatch.Message, m *dispatch.Message, used map[string]bool) (results map[string]dispatch.StepResult, missing []string) {
 	results = map[string]dispatch.StepResult{}
 	for _, step := range m.Terms.After {
-		var over dispatch.State
-		for i := range planned {
-			if one := &planned[i]; one.Route == m.Route && one.Step == step && !sendable(one) {
-				over, _ = stateOf(one)
-			}
-		}
 		name := m.Route + "." + step
 		if _, ok := o.Answers[name]; !ok {
 			name = step
@@ -78,6 +80,18 @@ func (o Options) results(planned []dispatch.Message, m *dispatch.Message, used m
 		answer, ok := o.Answers[name]
 		if ok {
 			used[name] = true
+		}
+		var over dispatch.State
+		for i := range planned {
+			one := &planned[i]
+			if one.Route != m.Route || one.Step != step || sendable(one) {
+				continue
+			}
+			// What is skipped with its content lacks nothing but a channel here:
+			// whoever answers for it wants to see what follows.
+			if !ok || one.Skip == "" || one.Content == nil {
+				over, _ = stateOf(one)
+			}
 		}
 		switch {
 		case over != "":

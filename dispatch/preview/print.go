@@ -33,10 +33,22 @@ func (p *Preview) Print(w io.Writer, html bool) error {
 		o.delivery(&p.Deliveries[i])
 	}
 	o.line("")
+	waiting := 0
+	for _, d := range p.Deliveries {
+		if len(d.WaitsFor) > 0 {
+			waiting++
+		}
+	}
 	var tally []string
-	for _, s := range []dispatch.State{dispatch.Ready, dispatch.Scheduled, dispatch.Skipped, dispatch.Expired, dispatch.Dead} {
-		if n := p.count(s); n > 0 {
-			tally = append(tally, fmt.Sprintf("%d %s", n, s))
+	for _, t := range []struct {
+		n    int
+		word string
+	}{
+		{p.count(dispatch.Ready) - waiting, "ready"}, {waiting, "waiting"}, {p.count(dispatch.Scheduled), "scheduled"},
+		{p.count(dispatch.Skipped), "skipped"}, {p.count(dispatch.Expired), "expired"}, {p.Refused(), "refused"},
+	} {
+		if t.n > 0 {
+			tally = append(tally, fmt.Sprintf("%d %s", t.n, t.word))
 		}
 	}
 	o.line("%s: %s", counted(len(p.Deliveries), "delivery", "deliveries"), strings.Join(tally, ", "))
@@ -64,12 +76,15 @@ func (o *printer) value(name, text string) {
 }
 
 // text writes a text below its name, each line with a bar before it, so that it
-// shows where it begins and ends.
+// shows where they begin.
 func (o *printer) text(name string, text Lines) {
 	if len(text) == 0 {
 		return
 	}
 	o.line("  %s", name)
+	if last := len(text) - 1; last > 0 && text[last] == "" { // as most texts end
+		text = text[:last]
+	}
 	for _, l := range text {
 		o.line("    | %s", strings.TrimSuffix(l, "\r"))
 	}
@@ -95,6 +110,9 @@ func (o *printer) delivery(d *Delivery) {
 	}
 	if title == "" {
 		title = "(no route)"
+		if d.State == dispatch.Dead {
+			title = "(all of it)"
+		}
 	}
 	o.line("%s", strings.TrimSuffix(title, " / "))
 	o.value("state", o.state(d))
@@ -105,16 +123,13 @@ func (o *printer) delivery(d *Delivery) {
 		o.value("held", d.Held)
 	}
 	if len(d.Item) > 0 {
-		o.value("item", string(d.Item))
+		o.value("item", compacted(d.Item))
 	}
-	if len(d.After) > 0 {
+	if len(d.After) > 0 && len(d.WaitsFor) == 0 {
 		o.value("after", strings.Join(d.After, ", "))
 	}
 	if d.Supersedes != "" {
 		o.value("supersedes", "what older events have left of this step under the key "+d.Supersedes)
-	}
-	if d.Cancels != "" {
-		o.value("cancels", "what older events have left of the step "+d.Step+" under the key "+d.Cancels)
 	}
 	if d.Optional {
 		o.value("required", "no: the event is processed without it")
@@ -139,6 +154,8 @@ func (o *printer) delivery(d *Delivery) {
 func (o *printer) state(d *Delivery) string {
 	text := string(d.State)
 	switch {
+	case d.Cancels != "" && d.State == dispatch.Skipped:
+		return d.Reason + ", under the key " + d.Cancels
 	case d.State == dispatch.Dead:
 		text = "refused"
 	case len(d.WaitsFor) > 0:
@@ -281,6 +298,14 @@ func indented(raw json.RawMessage) Lines {
 		return lines(string(raw))
 	}
 	return lines(b.String())
+}
+
+func compacted(raw json.RawMessage) string {
+	var b bytes.Buffer
+	if json.Compact(&b, raw) != nil {
+		return string(raw)
+	}
+	return b.String()
 }
 
 func written(t time.Time) string { return t.UTC().Format(time.RFC3339) }
