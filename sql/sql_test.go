@@ -212,6 +212,7 @@ func TestDeliveriesByID(t *testing.T) {
 		{"adopt_deliveries", 2, 1}, // the update of what was found
 		{"settle_events", 1, 1},
 		{"prune_events", 1, 1},
+		{"preview_event", 1, 1},
 		{"prune_deliveries", 4, 1}, // the walk, the rest of its events, the lock, the delete
 	} {
 		t.Run(tt.query, func(t *testing.T) {
