@@ -54,6 +54,8 @@ type cli struct {
 	Dev     devCmd     `cmd:"" help:"Try it on this machine, with nothing to configure: a private Postgres, stand-ins for the providers, and sample events."`
 	Migrate migrateCmd `cmd:"" help:"Create what the listener needs in the database, or bring it up to date."`
 	Bench   benchCmd   `cmd:"" help:"Measure this program on this machine, beside others that do the same work, and write a report."`
+	Preview previewCmd `cmd:"" help:"Show what an event becomes: recipients, times, content, or why nothing is sent. Nothing is sent or written."`
+	Routes  routesCmd  `cmd:"" help:"Work on the routes file: test it."`
 	Config  configCmd  `cmd:"" help:"Print the configuration: every variable with its value and where that comes from. Secrets are not shown."`
 }
 
@@ -105,6 +107,10 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return migrate(ctx, &c.Migrate, s, stdout, stderr)
 	case "config":
 		return runConfig(c.Config, s, stdout, stderr)
+	case "preview":
+		return runPreview(ctx, &c.Preview, s, stdout, stderr)
+	case "routes":
+		return runRoutesTest(ctx, c.Routes.Test, s, stdout, stderr)
 	default:
 		return runListener(ctx, c.Run, s, stdout, stderr)
 	}

@@ -170,6 +170,8 @@ func TestHelp(t *testing.T) {
 		{"--once --help", []string{"--limit=N"}},
 		{"run --help", []string{"Usage: listener run", "--once", "--limit=N", "--env-file=PATH"}},
 		{"dev --help", []string{"--once", "--data-dir", "--port", "--admin-addr", "--verbose"}},
+		{"preview --help", []string{"Usage: listener preview [<event-id>]", "--type=TYPE", "--payload=FILE", "--now=TIME", "--answers=FILE", "--with-ai", "--html", "--json", "Exit codes:"}},
+		{"routes test --help", []string{"Usage: listener routes test [<dir>]", "--update", "Exit codes:"}},
 		{"config --help", []string{"--markdown", "--env-file=PATH"}},
 		{"migrate --help", []string{"migrate up", "migrate status", "migrate uninstall", "--wait", "--lock-timeout"}},
 		{"migrate up --help", []string{"--backlog", "--grant", "--print"}},
@@ -197,7 +199,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 			t.Errorf("a line of %d letters: %s", len(line), line)
 		}
 	}
-	for _, command := range []string{"dev", "migrate", "config"} {
+	for _, command := range []string{"dev", "migrate", "config", "preview", "routes"} {
 		if got := call(t, nil, command, "--help"); !strings.HasPrefix(got.stdout, "Usage: listener "+command) {
 			t.Errorf("%s --help: %s", command, got.stdout)
 		}
