@@ -73,6 +73,7 @@ type compiler struct {
 	r     *Routes
 	set   *render.Set
 	route *compiledRoute // the one that is being compiled
+	lets  []let          // those of the file, which all routes have
 
 	reads, fields []string // what the step that is being compiled reads, of the scope and of copy
 }
@@ -133,6 +134,10 @@ func (c *compiler) file(f *file, o Options) {
 		c.set.Region = r.value
 	}
 	c.credentials(f)
+	n := eventNames
+	for _, l := range f.Let {
+		c.lets, n = c.let(c.lets, l, n)
+	}
 	seen := map[string]*node{}
 	for i := range f.Routes {
 		r := &f.Routes[i]
@@ -141,12 +146,23 @@ func (c *compiler) file(f *file, o Options) {
 		} else if r.Name.node != nil {
 			seen[r.Name.value] = r.Name.node
 		}
-		c.compileRoute(r)
+		c.compileRoute(r, n)
 	}
 }
 
-func (c *compiler) compileRoute(r *route) {
-	out := &compiledRoute{name: r.Name.value}
+// eventNames are what every text may read.
+var eventNames = known{"payload": {}, "event": {kind: object, keys: []string{"id", "type", "created_at"}}}
+
+// let compiles one more named text and returns lets and n with it.
+func (c *compiler) let(lets []let, l entry[text], n known) ([]let, known) {
+	c.free(l.name, n, "let")
+	t := c.template(l.value, "let "+l.name.value, n, false)
+	return append(lets, let{l.name.value, t}), n.with(l.name.value, value{kind: word})
+}
+
+// compileRoute compiles r, which may read n.
+func (c *compiler) compileRoute(r *route, n known) {
+	out := &compiledRoute{name: r.Name.value, lets: slices.Clone(c.lets)}
 	c.route = out
 	c.r.list = append(c.r.list, out)
 	for _, e := range r.Event {
@@ -158,7 +174,6 @@ func (c *compiler) compileRoute(r *route) {
 		}
 		out.events = append(out.events, e.value)
 	}
-	n := known{"payload": {}, "event": {kind: object, keys: []string{"id", "type", "created_at"}}}
 	for _, l := range r.Lookup {
 		c.free(l.name, n, "lookup")
 		if compiled := c.lookup(l, n); compiled != nil {
@@ -171,15 +186,12 @@ func (c *compiler) compileRoute(r *route) {
 		}
 	}
 	for _, l := range r.Let {
-		c.free(l.name, n, "let")
-		t := c.template(l.value, "let "+l.name.value, n, false)
-		out.lets = append(out.lets, let{l.name.value, t})
-		n = n.with(l.name.value, value{kind: word})
+		out.lets, n = c.let(out.lets, l, n)
 	}
 	out.when = c.condition(r.When, n)
-	for _, l := range r.Let {
-		if out.when.reads(l.name.value) {
-			c.f.add(r.When.node, "when reads %s, which let makes afterwards; use the values that it is made of", l.name.value)
+	for _, l := range out.lets {
+		if out.when.reads(l.name) {
+			c.f.add(r.When.node, "when reads %s, which let makes afterwards; use the values that it is made of", l.name)
 		}
 	}
 	out.early = true

@@ -23,6 +23,7 @@ type file struct {
 	Defaults    defaults            `key:"defaults" doc:"What holds where a step or function says nothing."`
 	Lookups     lookups             `key:"lookups" doc:"How lookups and sql steps run."`
 	Credentials ordered[credential] `key:"credentials" names:"name" doc:"What http steps carry to show who sends them, by name. It has names of environment variables, never values."`
+	Let         ordered[text]       `key:"let" names:"identifier" kind:"template" doc:"Texts that several routes use, by name, made of payload, event and env."`
 	Routes      []route             `key:"routes" need:"yes" doc:"What events become."`
 }
 
