@@ -226,6 +226,7 @@ func (i *inviteContent) make(r *rendering, to []string) (*dispatch.Invite, error
 
 func (p personContent) make(r *rendering) (out calendar.Person, err error) {
 	err = r.fill(into{&out.Name, p.name}, into{&out.Address, p.address})
-	out.Address = strings.TrimSpace(out.Address)
+	// An address may have a name around it, as SMTP_FROM often does.
+	out.Address = dispatch.Addr(strings.TrimSpace(out.Address))
 	return out, err
 }

@@ -450,7 +450,7 @@ routes:
             start: payload.start
             duration: '{{.payload.minutes}}m'
             summary: Visit
-            organizer: {name: Myst, address: team@x.test}
+            organizer: {name: Myst, address: Team <team@x.test>}
 `)
 	invite := func(payload string) (dispatch.Email, string) {
 		m := plan1(t, r, event("booked", payload), facts(), nil)[0]
