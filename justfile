@@ -30,7 +30,7 @@ build-all:
 
 # gofmt, vet and staticcheck
 lint:
-    test -z "$(gofmt -l bench cmd dispatch internal listener migrations sql)"
+    test -z "$(gofmt -l bench cmd dispatch examples internal listener migrations sql)"
     go vet ./...
     go tool -modfile=tools/go.mod staticcheck ./...
 

@@ -35,6 +35,8 @@ var allowed = []struct {
 	{"listener/admin", []string{"listener", "dispatch"}},
 	{"listener", []string{"dispatch", "sql"}},
 	{"bench", []string{"dispatch", "dispatch/sink", "listener", "sql", "migrations", "internal/devpg"}},
+	{"examples", nil}, // tests
+	{"examples/", nil},
 	{"internal/devpg", nil},
 	{"internal/pgtest", []string{"internal/devpg", "migrations"}},
 	{"internal/standin", []string{"dispatch"}},
@@ -51,7 +53,7 @@ var elsewhere = map[string][]string{
 	"github.com/fergusstrange/":     {"internal/devpg"},
 	"github.com/emersion/":          {"internal/standin"},
 	"github.com/alecthomas/kong":    {"cmd/listener"},
-	"github.com/jackc/pgx/v5":       {"dispatch/query", "listener", "migrations", "cmd/listener", "bench", "internal/devpg", "internal/pgtest"},
+	"github.com/jackc/pgx/v5":       {"dispatch/query", "listener", "migrations", "cmd/listener", "bench", "internal/devpg", "internal/pgtest", "examples/inserts/go"},
 	"github.com/lmittmann/tint":     {"cmd/listener"},
 	"github.com/goccy/go-yaml":      {"dispatch/routes"},
 	"github.com/expr-lang/expr":     {"dispatch/routes"},
