@@ -39,10 +39,10 @@ func (c *compiler) credentials(f *file) {
 }
 
 // Credentials reads the credentials of the file from the environment, by name.
-// Its error is a *Problems, which names the variables that are not set and never
-// a value.
+// One that is optional is left out where a variable of it is not set. Its error is
+// a *Problems, which names the variables that are not set and never a value.
 func (r *Routes) Credentials(name string, o Options) (map[string]httpcall.Credential, error) {
-	f := &findings{}
+	all, f := &findings{}, &findings{} // f has those of one credential
 	secret := func(t text) dispatch.Secret {
 		if t.node == nil {
 			return ""
@@ -53,9 +53,9 @@ func (r *Routes) Credentials(name string, o Options) (map[string]httpcall.Creden
 		}
 		return dispatch.Secret(v)
 	}
-	secrets := func(all ordered[text]) map[string]dispatch.Secret {
+	secrets := func(named ordered[text]) map[string]dispatch.Secret {
 		var out map[string]dispatch.Secret
-		for _, e := range all {
+		for _, e := range named {
 			if out == nil {
 				out = map[string]dispatch.Secret{}
 			}
@@ -66,6 +66,7 @@ func (r *Routes) Credentials(name string, o Options) (map[string]httpcall.Creden
 	out := map[string]httpcall.Credential{}
 	for _, k := range r.file.Credentials {
 		v := k.value
+		f.list = nil
 		one := httpcall.Credential{Bearer: secret(v.Bearer), Query: secrets(v.Query), Header: secrets(v.Header)}
 		for _, h := range v.Hosts {
 			one.Hosts = append(one.Hosts, h.value)
@@ -88,9 +89,14 @@ func (r *Routes) Credentials(name string, o Options) (map[string]httpcall.Creden
 				one.OAuth2.Params[p.name.value] = p.value.value
 			}
 		}
-		out[k.name.value] = one
+		switch {
+		case len(f.list) == 0:
+			out[k.name.value] = one
+		case !v.Optional:
+			all.list = append(all.list, f.list...)
+		}
 	}
-	return out, f.problems(name)
+	return out, all.problems(name)
 }
 
 // Variables are the names of the environment variables that the file may read.

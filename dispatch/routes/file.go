@@ -48,6 +48,8 @@ type credential struct {
 	Query  ordered[text] `key:"query" kind:"variable" doc:"Parameters that the URL gets: names, and the variables that have their values."`
 	Header ordered[text] `key:"header" kind:"variable" doc:"Headers that the request gets: names, and the variables that have their values."`
 	Hosts  []text        `key:"hosts" doc:"The only hosts that get it, with or without a port."`
+
+	Optional bool `key:"optional" doc:"true: a variable that is not set is no mistake; requests that carry it fail then, so that when has to keep them back."`
 }
 
 type basic struct {
