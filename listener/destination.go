@@ -39,9 +39,18 @@ const (
 	silence      = 5 * time.Second // without any answer, where nothing else is known to wait
 )
 
-// mostOf is how many of the workers one destination may have: never the last
-// eighth of them, so that there are hands for the others.
-func mostOf(workers int) int { return workers - workers/8 }
+// keptOf is how many of the workers are kept for other destinations than the
+// one that has the most: an eighth of them, and at least one where there are two
+// or more, so that a place that hangs never holds the last hand.
+func keptOf(workers int) int {
+	if workers < 2 {
+		return 0
+	}
+	return max(workers/8, 1)
+}
+
+// mostOf is how many of the workers one destination may have.
+func mostOf(workers int) int { return workers - keptOf(workers) }
 
 func newDestination(limit int) *destination {
 	return &destination{limit: limit, window: min(firstWindow, limit), place: -1}

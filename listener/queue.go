@@ -282,7 +282,7 @@ const relaxEvery = 100 * time.Millisecond
 func (q *queue) relax() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	spare := q.leisure - q.workers/8
+	spare := q.leisure - keptOf(q.workers)
 	for d := range q.blocked {
 		if spare <= 0 {
 			break

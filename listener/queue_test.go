@@ -166,6 +166,61 @@ func TestIdleHandsWidenAWindow(t *testing.T) {
 	})
 }
 
+// TestHandsKeptForOthers: however long one destination hangs, and however few
+// workers there are, a hand is left for another, if there are two or more.
+func TestHandsKeptForOthers(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ workers, hanging, others int }{
+		{1, 1, 0},
+		{2, 1, 1},
+		{3, 2, 1},
+		{4, 3, 1},
+		{5, 4, 1},
+		{6, 5, 1},
+		{7, 6, 1},
+		{8, 7, 1},
+		{16, 14, 2},
+		{64, 56, 8},
+	} {
+		t.Run(fmt.Sprint(tt.workers, " workers"), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := hands{t, newQueue(tt.workers, 10)}
+				ctx, cancel := context.WithCancel(t.Context())
+				began := make(chan *job, 1000)
+				for range tt.workers {
+					go func() {
+						for {
+							w, ok := h.q.pop(ctx)
+							if !ok {
+								return
+							}
+							began <- w.job
+							<-ctx.Done() // an attempt without end
+						}
+					}()
+				}
+				h.wait("hangs", 500)
+				time.Sleep(10 * time.Second) // of the bubble's clock: its window has grown as far as it may
+				synctest.Wait()
+				if n := len(began); n != tt.hanging {
+					t.Errorf("%d hands at the one that hangs, want %d", n, tt.hanging)
+				}
+				for i := range tt.others + 5 {
+					h.wait(fmt.Sprint("other ", i), 1)
+				}
+				synctest.Wait()
+				if n := len(began) - tt.hanging; n != tt.others {
+					t.Errorf("%d hands at the others, want %d", n, tt.others)
+				}
+				cancel()
+				h.q.takeAll()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
 // TestOverflow: what waits for a destination that does not answer leaves the
 // queue when it is in the way of others, and only then.
 func TestOverflow(t *testing.T) {
