@@ -38,6 +38,10 @@ lint:
 bench *args:
     go run ./cmd/listener bench {{args}}
 
+# the half of it that needs large tables or minutes of events; just bench --part=short is the other
+bench-long *args:
+    go run ./cmd/listener bench --part=long {{args}}
+
 # the micro-benchmarks
 microbench *args:
     go test -run '^$' -bench . -benchmem {{args}} ./dispatch/... ./listener/...

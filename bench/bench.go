@@ -23,8 +23,9 @@ import (
 // rounds, on a Postgres of its own.
 type Options struct {
 	Only     []string // names of scenarios; empty means all
+	Part     string   // PartLong, PartShort, or "" for all scenarios; Only goes before it
 	Rounds   int      // 0 means 5, or 1 with Quick
-	Quick    bool     // about a twentieth of the size: shows that it works, not how fast
+	Quick    bool     // about a twentieth of the size: shows that it works, and judges no figure
 	Out      string   // folder of the reports; "" means bench/results
 	NoPeers  bool     // leave the other programs out
 	Peers    string   // folder of the other programs; "" means bench/peers
@@ -40,31 +41,42 @@ type Options struct {
 	Stdout   io.Writer // gets the progress and the final table; nil discards them
 }
 
+// Parts of a run, each of which takes about as long as the other.
+const (
+	PartLong  = "long"  // what needs large tables, or minutes of events
+	PartShort = "short" // the others
+)
+
 // A scenario measures one thing.
 type scenario struct {
 	name string // as in --only
 	what string // one line for people
+	part string
 	run  func(ctx context.Context, r *run, res *result) error
+
+	// cannot says why the scenario cannot run here; nil, or "" for an answer,
+	// where it can.
+	cannot func(ctx context.Context, r *run) (string, error)
 }
 
 // scenarios are all of them, in the order in which they run.
 var scenarios = []scenario{
-	{"insert", "what the application's inserts cost", insertCost},
-	{"drain", "a backlog of events that go nowhere, 1000 a batch", drain},
-	{"drain10", "the same with the default batch of 10", drain10},
-	{"script", "the same against a loop that only writes the rows", script},
-	{"webhook", "a backlog of signed webhooks", webhooks},
-	{"latency", "from COMMIT to the first byte at the receiver", latency},
-	{"wake", "commits while the listener falls asleep", wake},
-	{"size", "a large table against a small one", tableSize},
-	{"snapshot", "an old snapshot while events pass", snapshot},
-	{"slow", "one receiver of 21 that hangs", slow},
-	{"stuck", "one delivery that hangs while events pass", stuck},
-	{"wal", "bytes of write-ahead log for an event", wal},
-	{"share", "three listeners on one backlog", share},
-	{"idle", "what a sleeping listener costs", idle},
-	{"memory", "the most memory while draining", memory},
-	{"start", "from launch to the first delivery", start},
+	{"insert", "what the application's inserts cost", PartShort, insertCost, insertCannot},
+	{"drain", "a backlog of events that go nowhere, 1000 a batch", PartShort, drain, nil},
+	{"drain10", "the same with the default batch of 10", PartShort, drain10, nil},
+	{"script", "the same against a loop that only writes the rows", PartShort, script, nil},
+	{"webhook", "a backlog of signed webhooks", PartShort, webhooks, nil},
+	{"latency", "from COMMIT to the first byte at the receiver", PartShort, latency, nil},
+	{"wake", "commits while the listener falls asleep", PartShort, wake, nil},
+	{"wal", "bytes of write-ahead log for an event", PartShort, wal, walCannot},
+	{"share", "three listeners on one backlog", PartShort, share, nil},
+	{"idle", "what a sleeping listener costs", PartShort, idle, noProc},
+	{"start", "from launch to the first delivery", PartShort, start, nil},
+	{"size", "a large table against a small one", PartLong, tableSize, nil},
+	{"snapshot", "an old snapshot while events pass", PartLong, snapshot, nil},
+	{"slow", "one receiver of 21 that hangs", PartLong, slow, nil},
+	{"stuck", "one delivery that hangs while events pass", PartLong, stuck, nil},
+	{"memory", "the most memory while draining", PartLong, memory, noProc},
 }
 
 // Names returns the names of the scenarios.
@@ -87,15 +99,16 @@ type run struct {
 }
 
 // Run measures and returns the path of the report. A scenario that fails is
-// in the report with its error, the others go on, and Run's error names it. A
-// target that is not met is no error.
+// in the report with its error, the others go on, and Run's error names it. One
+// that cannot run here is in the report with the reason. Neither that nor a
+// target that is not met is an error.
 func Run(ctx context.Context, o Options) (report string, err error) {
 	r, err := newRun(o)
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(r.temp)
-	chosen, err := choose(r.Only)
+	chosen, err := choose(r.Only, r.Part)
 	if err != nil {
 		return "", err
 	}
@@ -107,15 +120,21 @@ func Run(ctx context.Context, o Options) (report string, err error) {
 	if m.postgres, err = r.server.describe(ctx); err != nil {
 		return "", err
 	}
+	if r.Database != "" {
+		r.note("The server was given (--database): whatever else it does counts too, and its settings are as they are.")
+	}
+	if r.server.noCheckpoint {
+		r.note("The role may not CHECKPOINT, so that a checkpoint may fall into any of the runs.")
+	}
 	r.findPeers(ctx, chosen)
 
 	var results []*result
 	var failed []error
 	for _, s := range chosen {
-		res := &result{name: s.name, what: s.what, progress: r.say}
+		res := &result{name: s.name, what: s.what, progress: r.say, small: r.Quick}
 		begun := time.Now()
 		r.say("%s: %s", s.name, s.what)
-		if res.err = s.run(ctx, r, res); res.err != nil {
+		if res.err = s.runOn(ctx, r, res); res.err != nil {
 			if ctx.Err() != nil {
 				res.err = errors.New("stopped")
 			}
@@ -135,8 +154,23 @@ func Run(ctx context.Context, o Options) (report string, err error) {
 	if err != nil {
 		return "", err
 	}
-	r.say("\n%s\nreport: %s", table(results), report)
+	r.say("\n%s\n\n%s\n\nreport: %s", table(results), durations(results), report)
 	return report, errors.Join(failed...)
+}
+
+// runOn runs s, unless it cannot be run here.
+func (s scenario) runOn(ctx context.Context, r *run, res *result) error {
+	if s.cannot != nil {
+		var err error
+		if res.cannot, err = s.cannot(ctx, r); err != nil {
+			return err
+		}
+		if res.cannot != "" {
+			r.say("%s cannot be run: %s", s.name, res.cannot)
+			return nil
+		}
+	}
+	return s.run(ctx, r, res)
 }
 
 func newRun(o Options) (*run, error) {
@@ -169,11 +203,19 @@ func newRun(o Options) (*run, error) {
 	return r, err
 }
 
-func choose(only []string) ([]scenario, error) {
-	if len(only) == 0 {
-		return scenarios, nil
-	}
+func choose(only []string, part string) ([]scenario, error) {
 	var chosen []scenario
+	if len(only) == 0 {
+		for _, s := range scenarios {
+			if part == "" || s.part == part {
+				chosen = append(chosen, s)
+			}
+		}
+		if len(chosen) == 0 {
+			return nil, fmt.Errorf("there is no part %q of a run; there are %s and %s", part, PartShort, PartLong)
+		}
+		return chosen, nil
+	}
 	for _, name := range only {
 		i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == name })
 		if i < 0 {

@@ -88,18 +88,20 @@ type running interface {
 	pause(ctx context.Context, wait time.Duration) error
 }
 
-// asleep waits until somebody holds the gate of db, see docs/design.md.
+// gate is the advisory lock that a sleeping listener holds, see docs/design.md.
+const gate = int64(7206178340117325153)
+
+// asleep waits until somebody holds the gate of db.
 func (db *database) asleep(ctx context.Context, l running) error {
-	const gate = 7206178340117325153
 	for {
 		held, err := value[bool](ctx, db, `select exists (select from pg_locks
 			where locktype = 'advisory' and objsubid = 1 and granted and mode = 'ExclusiveLock'
 			  and database = (select oid from pg_database where datname = current_database())
-			  and (classid::bigint << 32 | objid::bigint) = $1)`, int64(gate))
+			  and (classid::bigint << 32 | objid::bigint) = $1)`, gate)
 		if err != nil || held {
 			return err
 		}
-		if err := l.pause(ctx, 10*time.Millisecond); err != nil {
+		if err := l.pause(ctx, 5*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,9 @@ const payload = 250
 const drainMethod = "The listener's time begins with its first connection and ends when another session sees every event processed, both by the server's clock. " +
 	"The others' time is as they print it, from starting their worker on a pool that is connected. Rows are kept; before each run: VACUUM ANALYZE and CHECKPOINT."
 
+// untunedMethod says in a report why River is there twice.
+const untunedMethod = "River and the listener run with GOGC=300, which is the listener's own default; " + riverUntuned + " is as Go has it otherwise. The ratio is to the former."
+
 // drainOurs returns how many events a second the listener delivers, of n that
 // wait. With urls they are webhooks.
 func (r *run) drainOurs(ctx context.Context, n, bytes int, env vars, urls ...string) (float64, error) {
@@ -52,7 +55,7 @@ func drainAgainst(ctx context.Context, r *run, res *result, n, size int, names .
 func oursAt(size int) string { return ours + ", batch " + strconv.Itoa(size) }
 
 func drain(ctx context.Context, r *run, res *result) error {
-	res.note("River and the listener run with GOGC=300, which is the listener's own default; %s is as Go has it otherwise.", riverUntuned)
+	res.note(untunedMethod)
 	err := drainAgainst(ctx, r, res, r.size(200_000), 1000, river, riverUntuned, graphile, pgboss)
 	our := res.values(oursAt(1000))
 	res.atLeast("listener / River, batch 1000 (aim 4)", "x", 3, ratios(our, res.values(river)))

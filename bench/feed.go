@@ -2,7 +2,7 @@ package bench
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
 )
 
@@ -80,15 +80,20 @@ func (res *result) claimDrift(ctx context.Context, w *claimWatch, f fed) error {
 	if err != nil {
 		return err
 	}
-	res.detail("claims looked at, first tenth", "", float64(len(a)))
-	res.detail("claims looked at, last tenth", "", float64(len(b)))
-	if len(a) == 0 || len(b) == 0 {
-		return errors.New("no claim was seen")
+	for _, p := range []float64{90, 99} {
+		res.add(fmt.Sprintf("%s, claim p%g, first tenth", ours, p), "ms", percentile(a.brought, p))
+		res.add(fmt.Sprintf("%s, claim p%g, last tenth", ours, p), "ms", percentile(b.brought, p))
 	}
-	res.add(ours+", claim p90, first tenth", "ms", percentile(a, 90))
-	res.add(ours+", claim p90, last tenth", "ms", percentile(b, 90))
-	res.add(ours+", claim p99, first tenth", "ms", percentile(a, 99))
-	res.add(ours+", claim p99, last tenth", "ms", percentile(b, 99))
+	for _, part := range []struct {
+		name string
+		claimTimes
+	}{{"first", a}, {"last", b}} {
+		res.detail("claims that brought something, "+part.name+" tenth", "", float64(len(part.brought)))
+		res.detail("claims that found nothing, "+part.name+" tenth", "", float64(len(part.empty)))
+		if len(part.empty) > 0 {
+			res.detail("claims that found nothing, p99, "+part.name+" tenth", "ms", percentile(part.empty, 99))
+		}
+	}
 	return nil
 }
 

@@ -63,7 +63,9 @@ func idle(ctx context.Context, r *run, res *result) error {
 	}
 	took := time.Since(begun)
 	sweeps := took.Seconds() * 3 / 10
-	if counted {
+	if !counted {
+		res.note("Queries are not counted: the server does not have pg_stat_statements loaded, or the role may not create it.")
+	} else {
 		sweeps = after.sweeps - before.sweeps
 		res.detail("sweeps", "", sweeps)
 		res.detail("queries a sweep", "", (after.queries-before.queries)/sweeps)
@@ -109,7 +111,6 @@ func idleCounts(ctx context.Context, db *database, d *daemon, counted bool) (c i
 	err = observer.pool.QueryRow(ctx, `
 		select coalesce(sum(calls), 0)::float8,
 			coalesce(sum(calls) filter (where query !~* '^(begin|commit|select set_config)'), 0)::float8,
-			
 			coalesce(sum(calls) filter (where query like '%order by d.due_at%limit%'), 0)::float8
 		from pg_stat_statements where dbid = (select oid from pg_database where datname = $1)`, db.name).Scan(&c.statements, &c.queries, &c.sweeps)
 	return c, err

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,26 +35,43 @@ var insertings = []inserting{
 	{"no trigger, no listener", noTrigger, false, nil},
 }
 
+// insertClients are how many insert at once.
+var insertClients = []int{32, 64}
+
+// insertCannot says what pgbench lacks.
+func insertCannot(ctx context.Context, r *run) (string, error) {
+	if r.server.program("pgbench") == "" {
+		return "pgbench is neither beside the server nor in PATH; it comes with Postgres", nil
+	}
+	// The listener has up to nine connections, the benchmark a few.
+	needed := slices.Max(insertClients) + 20
+	free, err := r.server.freeConnections(ctx)
+	if err != nil || free >= needed {
+		return "", err
+	}
+	return fmt.Sprintf("it needs %d connections, and the server has %d left (max_connections)", needed, free), nil
+}
+
 // insertCost measures the inserts of many clients, one row a transaction, with
 // and without our trigger.
 func insertCost(ctx context.Context, r *run, res *result) error {
-	if r.server.program("pgbench") == "" {
-		return errors.New("pgbench is neither beside the server nor in PATH; it comes with Postgres")
-	}
-	clients := []int{32, 64}
+	clients := insertClients
 	seconds := pick(r, 4, 1)
 	res.note("pgbench -M prepared, %d s a run, each client inserts one row of %d bytes a transaction into a table of its own run; the listener delivers to nowhere (discard) with its defaults. Each variant with a listener has it drain what is inserted, on the same machine.", seconds, payload)
 	label := func(v inserting, c int) string { return fmt.Sprintf("%s, %d clients", v.label, c) }
 	for round := range r.Rounds {
 		for _, c := range clients {
 			for _, v := range inTurn(round, insertings) {
-				tps, notes, err := r.inserts(ctx, v, c, seconds)
+				one, err := r.inserts(ctx, v, c, seconds)
 				if err != nil {
 					return err
 				}
-				res.add(label(v, c), "inserts/s", tps)
-				if notes >= 0 {
-					res.detail(fmt.Sprintf("notifications with no listener alive, %d clients", c), "", float64(notes))
+				res.add(label(v, c), "inserts/s", one.tps)
+				if v.listener {
+					res.detail(label(v, c)+", not delivered yet at the end", "%", 100*one.left)
+				}
+				if one.notes >= 0 {
+					res.detail(fmt.Sprintf("notifications with no listener alive, %d clients", c), "", float64(one.notes))
 				}
 			}
 		}
@@ -72,41 +90,46 @@ func insertCost(ctx context.Context, r *run, res *result) error {
 
 var tpsLine = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
 
-// inserts returns the inserts a second of one run and, where our trigger is
-// there and no listener is, how many notifications were sent; else -1.
-func (r *run) inserts(ctx context.Context, v inserting, clients, seconds int) (tps float64, notes int, err error) {
+// An insertRun is what one run of pgbench showed.
+type insertRun struct {
+	tps   float64
+	notes int     // notifications, where our trigger is there and no listener is; else -1
+	left  float64 // share of what was inserted that was not delivered yet
+}
+
+func (r *run) inserts(ctx context.Context, v inserting, clients, seconds int) (one insertRun, err error) {
 	db, err := r.server.migrated(ctx)
 	if err != nil {
-		return 0, 0, err
+		return one, err
 	}
 	defer db.drop()
 	if v.prepare != "" {
 		if _, err := db.pool.Exec(ctx, v.prepare, pgx.QueryExecModeSimpleProtocol); err != nil {
-			return 0, 0, err
+			return one, err
 		}
 	}
 	if err := db.settle(ctx); err != nil {
-		return 0, 0, err
+		return one, err
 	}
 	if v.listener {
 		d, err := r.launchAsleep(ctx, db, v.env)
 		if err != nil {
-			return 0, 0, err
+			return one, err
 		}
 		defer d.stop()
 	}
-	notes = -1
+	one.notes = -1
 	var counted func() (int, error)
 	if !v.listener && v.prepare == "" {
 		if counted, err = countNotifications(ctx, db); err != nil {
-			return 0, 0, err
+			return one, err
 		}
 	}
 
 	script := filepath.Join(r.temp, "insert.sql")
 	text := fmt.Sprintf("insert into public.outbox_events (type, payload) values ('discard.send', '{\"n\": 1, \"text\": \"%s\"}');\n", strings.Repeat("x", payload-30))
 	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
-		return 0, 0, err
+		return one, err
 	}
 	cmd := exec.CommandContext(ctx, r.server.program("pgbench"), "--no-vacuum", "--protocol=prepared",
 		"--client="+strconv.Itoa(clients), "--jobs=2", "--time="+strconv.Itoa(seconds), "--file="+script, db.url)
@@ -114,27 +137,34 @@ func (r *run) inserts(ctx context.Context, v inserting, clients, seconds int) (t
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return 0, 0, fmt.Errorf("pgbench: %w: %s", err, lastLine([]byte(stderr.String())))
+		return one, fmt.Errorf("pgbench: %w: %s", err, lastLine([]byte(stderr.String())))
 	}
 	m := tpsLine.FindSubmatch(out)
 	if m == nil {
-		return 0, 0, fmt.Errorf("pgbench printed no tps: %s", out)
+		return one, fmt.Errorf("pgbench printed no tps: %s", out)
 	}
-	if tps, err = strconv.ParseFloat(string(m[1]), 64); err != nil || counted == nil {
-		return tps, notes, err
+	if one.tps, err = strconv.ParseFloat(string(m[1]), 64); err != nil {
+		return one, err
 	}
-	notes, err = counted()
-	return tps, notes, err
+	one.left, err = value[float64](ctx, db, `select count(*) filter (where processed_at is null) / count(*)::float8 from public.outbox_events`)
+	if err == nil && counted != nil {
+		one.notes, err = counted()
+	}
+	return one, err
 }
 
-// countNotifications listens where the listener would. The function that it
-// returns says how many notifications came, and ends it.
+// countNotifications listens where the listener would, and makes sure that it
+// hears what the trigger sends. The function that it returns says how many
+// notifications came since, and ends it.
 func countNotifications(ctx context.Context, db *database) (func() (int, error), error) {
 	conn, err := pgx.Connect(ctx, db.url)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.Exec(ctx, "listen outbox_events"); err != nil {
+	if _, err = conn.Exec(ctx, "listen outbox_events"); err == nil {
+		err = hearsTheTrigger(ctx, db, conn)
+	}
+	if err != nil {
 		return nil, errors.Join(err, conn.Close(ctx))
 	}
 	return func() (int, error) {
@@ -153,4 +183,25 @@ func countNotifications(ctx context.Context, db *database) (func() (int, error),
 			}
 		}
 	}, nil
+}
+
+// hearsTheTrigger inserts one event as if a listener slept, and fails unless
+// conn is notified of it: without that a count of none would mean nothing.
+func hearsTheTrigger(ctx context.Context, db *database, conn *pgx.Conn) error {
+	return withConn(ctx, db.url, func(sleeper *pgx.Conn) error {
+		if _, err := sleeper.Exec(ctx, "select pg_advisory_lock($1)", gate); err != nil {
+			return err
+		}
+		err := db.exec(ctx, `insert into public.outbox_events (type, payload) values ('discard.send', '{}')`)
+		if err != nil {
+			return err
+		}
+		wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if _, err := conn.WaitForNotification(wait); err != nil {
+			return fmt.Errorf("the notification of an insert with the gate shut was not heard: %w", err)
+		}
+		_, err = sleeper.Exec(ctx, "select pg_advisory_unlock($1)", gate)
+		return err
+	})
 }

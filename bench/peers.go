@@ -45,7 +45,7 @@ var peerFolders = []struct{ name, folder string }{
 var peerNeeds = map[string][]string{
 	"drain":   {river, riverUntuned, graphile, pgboss},
 	"drain10": {river},
-	"webhook": {river},
+	"webhook": {river, riverUntuned},
 	"latency": {river},
 }
 

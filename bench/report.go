@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +16,10 @@ func writeReport(r *run, m machine, results []*result) (string, error) {
 	if err := os.MkdirAll(r.Out, 0o755); err != nil {
 		return "", fmt.Errorf("--out: %w", err)
 	}
-	base := m.date.Format("2006-01-02") + "-" + fileName(m.commit)
+	base, err := freeName(r.Out, m.date.Format("2006-01-02")+"-"+fileName(m.commit))
+	if err != nil {
+		return "", err
+	}
 	pictures := map[string]string{}
 	for _, res := range results {
 		bars := res.bars()
@@ -29,6 +34,22 @@ func writeReport(r *run, m machine, results []*result) (string, error) {
 	}
 	path := filepath.Join(r.Out, base+".md")
 	return path, os.WriteFile(path, []byte(markdown(r, m, results, pictures)), 0o644)
+}
+
+// freeName returns base, or base-2, base-3 and so on: the first of which dir has
+// no report yet. What was measured before is never overwritten.
+func freeName(dir, base string) (string, error) {
+	name := base
+	for n := 2; ; n++ {
+		_, err := os.Stat(filepath.Join(dir, name+".md"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return name, nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("--out: %w", err)
+		}
+		name = fmt.Sprintf("%s-%d", base, n)
+	}
 }
 
 // fileName leaves of s what is safe in a file's name.
@@ -51,7 +72,9 @@ func markdown(r *run, m machine, results []*result, pictures map[string]string) 
 	}
 	p("# Benchmark of %s\n", m.date.Format("2006-01-02"))
 	if r.Quick {
-		p("**Quick: sizes are a twentieth. It shows that everything runs, not how fast.**\n")
+		p("**Quick: sizes are about a twentieth. It shows that everything runs, not how fast: a percentile of a few dozen")
+		p("claims is the slowest of them, and half a second of work is mostly its beginning. So no figure is judged, only")
+		p("what must never happen.**\n")
 	}
 	p("| | |\n|---|---|")
 	p("| commit | %s |", cell(at))
@@ -81,13 +104,25 @@ func markdown(r *run, m machine, results []*result, pictures map[string]string) 
 			}
 			p("| [%s](#%s) | %s | %s | %s | %s |", res.name, res.name, cell(c.what), c.found(), c.wanted(), mark)
 		}
-		if res.err != nil {
+		switch {
+		case res.err != nil:
 			p("| [%s](#%s) | failed | | | **failed** |", res.name, res.name)
+		case res.cannot != "":
+			p("| [%s](#%s) | cannot be run here | | | not measured |", res.name, res.name)
 		}
 	}
+	p("\n## How long it took\n")
+	p("| scenario | |\n|---|--:|")
+	for _, res := range results {
+		p("| %s | %s |", res.name, res.took.Round(time.Second))
+	}
+	p("| all | %s |", total(results).Round(time.Second))
 	for _, res := range results {
 		p("\n## %s\n", res.name)
 		p("%s. Took %s.\n", sentence(res.what), res.took.Round(time.Second))
+		if res.cannot != "" {
+			p("**Cannot be run here: %s**\n", res.cannot)
+		}
 		if name, ok := pictures[res.name]; ok {
 			p("![%s](%s)\n", cell(res.what), name)
 		}
@@ -128,10 +163,29 @@ func table(results []*result) string {
 		for _, c := range res.checks {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", res.name, c.what, c.found(), c.wanted(), c.mark())
 		}
-		if res.err != nil {
+		switch {
+		case res.err != nil:
 			fmt.Fprintf(w, "%s\tfailed\t\t\t%v\n", res.name, strings.Join(strings.Fields(res.err.Error()), " "))
+		case res.cannot != "":
+			fmt.Fprintf(w, "%s\tcannot be run here\t\t\t%s\n", res.name, res.cannot)
 		}
 	}
 	w.Flush()
 	return strings.TrimRight(b.String(), "\n")
+}
+
+// durations says how long each scenario took, on one line.
+func durations(results []*result) string {
+	parts := make([]string, len(results))
+	for i, res := range results {
+		parts[i] = fmt.Sprintf("%s %s", res.name, res.took.Round(time.Second))
+	}
+	return fmt.Sprintf("took %s: %s", total(results).Round(time.Second), strings.Join(parts, ", "))
+}
+
+func total(results []*result) (d time.Duration) {
+	for _, res := range results {
+		d += res.took
+	}
+	return d
 }

@@ -2,6 +2,8 @@ package bench
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +30,8 @@ func TestMarkdown(t *testing.T) {
 	r := &run{Options: Options{Rounds: 3, Command: "listener bench"}, notes: []string{"pg-boss is left out"}}
 	m := machine{date: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), commit: "abc", dirty: true, cpu: "a|b", cores: 2}
 	failed := &result{name: "wake", what: "wake-ups", err: errors.New("one\ntwo")}
-	got := markdown(r, m, []*result{sample(), failed}, map[string]string{"drain": "x.svg"})
+	cannot := &result{name: "wal", what: "bytes", cannot: "it is not ours"}
+	got := markdown(r, m, []*result{sample(), failed, cannot}, map[string]string{"drain": "x.svg"})
 	for _, want := range []string{
 		"| commit | abc, with uncommitted changes |",
 		"| machine | a\\|b, 2 cores,",
@@ -40,6 +43,9 @@ func TestMarkdown(t *testing.T) {
 		"![a backlog](x.svg)",
 		"| listener, batch 10 | 2,000 (1,000–3,000) | events/s |",
 		"**Failed: one two**",
+		"| [wal](#wal) | cannot be run here | | | not measured |",
+		"**Cannot be run here: it is not ours**",
+		"| drain | 3s |\n| wake | 0s |\n| wal | 0s |\n| all | 3s |",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the report lacks %q:\n%s", want, got)
@@ -50,6 +56,32 @@ func TestMarkdown(t *testing.T) {
 	}
 	if strings.Contains(got, "Quick") {
 		t.Errorf("a full run calls itself quick:\n%s", got)
+	}
+}
+
+func TestSmallRun(t *testing.T) {
+	t.Parallel()
+	res := &result{small: true}
+	res.atLeast("rate", "x", 3, []float64{1})
+	res.never("lost", []float64{0, 1})
+	for i, want := range []string{"not judged", "not met"} {
+		if got := res.checks[i].mark(); got != want {
+			t.Errorf("%s: %s, want %s", res.checks[i].what, got, want)
+		}
+	}
+}
+
+func TestFreeName(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, want := range []string{"a", "a-2", "a-3"} {
+		got, err := freeName(dir, "a")
+		if err != nil || got != want {
+			t.Fatalf("freeName = %q, %v; want %q", got, err, want)
+		}
+		if err := os.WriteFile(filepath.Join(dir, got+".md"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -12,7 +12,9 @@ type result struct {
 	checks     []*check
 	notes      []string // about the method, for the report
 	took       time.Duration
+	cannot     string // why it was not run; "" where it was
 	err        error
+	small      bool // too small for its figures to be held against targets
 
 	progress func(format string, args ...any)
 }
@@ -77,25 +79,26 @@ type check struct {
 	values  []float64
 	atLeast bool // else at most
 	target  float64
+	small   bool // measured in so small a run that it says nothing of the target
 }
 
 // atLeast adds a check that values reach a target.
 func (res *result) atLeast(what, unit string, target float64, values []float64) {
-	res.checks = append(res.checks, &check{what, unit, values, true, target})
+	res.checks = append(res.checks, &check{what, unit, values, true, target, res.small})
 }
 
 // atMost adds a check that values stay within a target.
 func (res *result) atMost(what, unit string, target float64, values []float64) {
-	res.checks = append(res.checks, &check{what, unit, values, false, target})
+	res.checks = append(res.checks, &check{what, unit, values, false, target, res.small})
 }
 
 // never adds a check that none of values is above 0: all of them count, not
-// their median.
+// their median, and in a small run too.
 func (res *result) never(what string, values []float64) {
 	if len(values) > 0 {
 		values = []float64{percentile(values, 100)}
 	}
-	res.atMost(what, "", 0, values)
+	res.checks = append(res.checks, &check{what, "", values, false, 0, false})
 }
 
 // measured reports whether there is anything to judge.
@@ -129,6 +132,8 @@ func (c *check) mark() string {
 	switch {
 	case !c.measured():
 		return "not measured"
+	case c.small:
+		return "not judged"
 	case c.met():
 		return "met"
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outbox-listener/outbox-listener/internal/devpg"
@@ -25,6 +26,8 @@ type server struct {
 	admin  string        // URL of a database to create others from
 	bin    string        // folder of the server's programs; "" where that is not known
 	claims *claimLog     // what its log says; nil for one that was given
+
+	noCheckpoint bool // the role may not ask for one
 }
 
 // openServer starts a private server with these settings, or uses the one at
@@ -43,11 +46,43 @@ func openServer(ctx context.Context, url string, settings map[string]string) (*s
 			return nil, err
 		}
 		s.admin = s.own.URL("postgres")
+	} else if err := s.inspect(ctx); err != nil {
+		return nil, err
 	}
 	if dir, _, err := devpg.Find(); err == nil {
 		s.bin = dir
 	}
 	return s, nil
+}
+
+// inspect asks what the role that was given may do. It changes nothing.
+func (s *server) inspect(ctx context.Context) error {
+	return withConn(ctx, s.admin, func(conn *pgx.Conn) error {
+		var role string
+		var mayCreate bool
+		err := conn.QueryRow(ctx, `select rolname, rolcreatedb or rolsuper from pg_roles where rolname = current_user`).Scan(&role, &mayCreate)
+		if err != nil {
+			return err
+		}
+		if !mayCreate {
+			return fmt.Errorf("--database: the role %s may not create databases, and the benchmark works in none that it did not make (ALTER ROLE %[1]s CREATEDB)", role)
+		}
+		_, err = conn.Exec(ctx, "checkpoint")
+		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" { // insufficient_privilege
+			s.noCheckpoint = true
+			return nil
+		}
+		return err
+	})
+}
+
+// freeConnections returns how many more connections the server takes.
+func (s *server) freeConnections(ctx context.Context) (n int, err error) {
+	err = withConn(ctx, s.admin, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+			- count(*)::int from pg_stat_activity where backend_type = 'client backend'`).Scan(&n)
+	})
+	return n, err
 }
 
 // close stops a server of our own.
@@ -125,7 +160,8 @@ func (s *server) empty(ctx context.Context) (*database, error) {
 	}
 	u.Path = "/" + db.name
 	db.url = u.String()
-	if err := s.exec(ctx, "create database "+db.name); err != nil {
+	// template1 may have tables of whoever the server belongs to.
+	if err := s.exec(ctx, "create database "+db.name+" template template0"); err != nil {
 		return nil, err
 	}
 	if db.pool, err = pgxpool.New(ctx, db.url); err != nil {
@@ -215,6 +251,9 @@ func (db *database) fillFrom(ctx context.Context, first, n, bytes int, urls ...s
 // with nothing left to write.
 func (db *database) settle(ctx context.Context) error {
 	for _, sql := range []string{"vacuum (analyze)", "checkpoint"} {
+		if sql == "checkpoint" && db.server.noCheckpoint {
+			continue
+		}
 		if _, err := db.pool.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("%s: %w", sql, err)
 		}

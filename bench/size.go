@@ -2,10 +2,11 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/outbox-listener/outbox-listener/sql"
 )
 
 // sizePayload keeps the large table within a few gigabytes.
@@ -14,32 +15,33 @@ const sizePayload = 60
 // few is what waits in the small table.
 const few = 10_000
 
-// smallRuns is how often a round drains a small one: there are some 80 claims
-// in a run, too few for a percentile.
-const smallRuns = 8
+// sizeStarts is how often a round starts a listener on each of the two tables:
+// there are some 80 claims in the small one, too few for a percentile.
+const sizeStarts = 8
 
 // tableSize compares a table with a long past and a large backlog with a
 // small and new one.
 //
-// What a claim takes depends on more than the size. Measured with
-// auto_explain, counting the pages that each claim of a drain looked at: the
-// slowest in a hundred are not those that read from disk (reading was a twelfth
-// of the time), but those that look again at what lies below the cursor for late
-// commits, ten times a second at most, and at the start those that begin at a
-// floor which the listener before did not bring up to date any more. Both grow
-// with how long a listener has drained and not with the table: a new table with as
-// many events as the large one gets done in a round has the same p99. So there is
-// a third table to tell the two apart, and the first twentieth of each run,
-// where the start is, is shown by itself.
+// What a claim takes depends on more than the size, so that both sides do the
+// same: as many starts of a listener on each, in turn, and of each start the same
+// number of events. Before each the floor is where a listener leaves it that has
+// had a second to bring it up, since one that is stopped while it drains leaves
+// it behind, and its successor walks over what was done since.
+//
+// The longer a listener drains, the more there is between what it knows to be
+// settled and what it has claimed, which it looks through for late commits ten
+// times a second at most. That makes the slowest in a hundred claims of a long
+// drain slower than those of a short one, on a new table as on a large one: a
+// longer drain of each shows it, below the line.
 func tableSize(ctx context.Context, r *run, res *result) error {
 	done, pending := r.SizeProcessed, r.size(1_000_000)
 	if done == 0 {
 		done = r.size(10_000_000)
 	}
-	slice := pending / max(r.Rounds, 5)
-	runs := pick(r, smallRuns, 1)
-	res.note("Large: %s processed events, with their deliveries in the ledger, and %s that wait; small: %s that wait and nothing else; new: %s that wait and nothing else. Payloads of %d bytes, batch 10. In each round a listener is started on the large one until %s events are done, on %d small ones until they are empty, and on a new one, as many events as on the large one.", number(float64(done)), number(float64(pending)), number(few), number(float64(slice)), sizePayload, number(float64(slice)), runs)
-	res.note("Rate: the middle 80 %% of the first %s events after the start, by processed_at. Claims: all of a run but the first twentieth, which stands by itself as the start.", number(few))
+	small, starts, long := r.size(few), pick(r, sizeStarts, 2), r.size(100_000)
+	res.note("Large: %s processed events, with their deliveries in the ledger, and %s that wait; small: %s that wait and nothing else. Payloads of %d bytes, batch 10. In each round a listener is started %d times on the large one, until %[3]s events are done, and as often on a small one, in turn. Before each round what was done of the large one is filled up, and it is vacuumed.", number(float64(done)), number(float64(pending)), number(float64(small)), sizePayload, starts)
+	res.note("Rate: the middle 80 %% of those %s events, by processed_at; of a round the median. Claims: all of them while they were done, the first ones too; of a round together.", number(float64(small)))
+	res.note("A long drain: %s events of the large table, and of a new one that has nothing else.", number(float64(long)))
 	res.note("%s", claimMethod(r.server))
 	large, err := r.server.migrated(ctx)
 	if err != nil {
@@ -50,50 +52,98 @@ func tableSize(ctx context.Context, r *run, res *result) error {
 	if err := large.fillPast(ctx, done); err != nil {
 		return err
 	}
-	if err := large.fill(ctx, pending, sizePayload); err != nil {
-		return err
-	}
-	if err := large.settle(ctx); err != nil {
-		return err
-	}
-	bytes, err := value[int64](ctx, large, `select pg_database_size(current_database())`)
-	if err != nil {
-		return err
-	}
-	r.say("  size · the large table is built: %.1f GB in %s", float64(bytes)/1e9, time.Since(begun).Round(time.Second))
-	variants := []func(round int) error{
-		func(round int) error {
-			return r.sizeRuns(res, "large", 1, func() (sizeRun, error) { return r.sizeRun(ctx, large, int64(done+round*slice), slice) })
-		},
-		func(int) error {
-			return r.sizeRuns(res, "small", runs, func() (sizeRun, error) { return r.newSizeRun(ctx, few) })
-		},
-		func(int) error {
-			return r.sizeRuns(res, "new", 1, func() (sizeRun, error) { return r.newSizeRun(ctx, slice) })
-		},
-	}
 	for round := range r.Rounds {
-		for _, measure := range inTurn(round, variants) {
-			if err := measure(round); err != nil {
+		if err := large.fillUp(ctx, pending); err != nil {
+			return err
+		}
+		if round == 0 {
+			bytes, err := value[int64](ctx, large, `select pg_database_size(current_database())`)
+			if err != nil {
 				return err
 			}
+			r.say("  size · the large table is built: %.1f GB in %s", float64(bytes)/1e9, time.Since(begun).Round(time.Second))
+		}
+		if err := r.sizeRound(ctx, res, large, round, small, starts, long); err != nil {
+			return err
 		}
 	}
 	rates := func(which string) []float64 { return res.values(ours + ", " + which) }
 	res.atLeast("drain rate, large / small", "x", 0.9, ratios(rates("large"), rates("small")))
 	p99 := func(which string) []float64 { return res.values("claim p99, " + which) }
-	for _, ratio := range ratios(p99("large"), p99("new")) {
-		res.detail("claim p99, large / new", "x", ratio)
+	for _, ratio := range ratios(p99("large, long drain"), p99("new, long drain")) {
+		res.detail("claim p99 of a long drain, large / new", "x", ratio)
 	}
 	res.atMost("claim latency p99, large / small", "x", 1.3, ratios(p99("large"), p99("small")))
 	return nil
+}
+
+// sizeRound measures one round.
+func (r *run) sizeRound(ctx context.Context, res *result, large *database, round, small, starts, long int) error {
+	onLarge := func(n int) (sizeRun, error) { return r.sizeRun(ctx, large, n) }
+	onNew := func(n int) (sizeRun, error) { return r.newSizeRun(ctx, n) }
+	sides := []sizeSide{{"large", onLarge}, {"small", onNew}}
+	all := map[string][]sizeRun{}
+	for i := range starts {
+		for _, s := range inTurn(round+i, sides) {
+			one, err := s.measure(small)
+			if err != nil {
+				return err
+			}
+			all[s.name] = append(all[s.name], one)
+		}
+	}
+	for _, s := range sides {
+		res.addSize(s.name, all[s.name])
+	}
+	for _, s := range inTurn(round, []sizeSide{{"large, long drain", onLarge}, {"new, long drain", onNew}}) {
+		one, err := s.measure(long)
+		if err != nil {
+			return err
+		}
+		res.addSize(s.name, []sizeRun{one})
+	}
+	return nil
+}
+
+// A sizeSide is a table to measure n events on.
+type sizeSide struct {
+	name    string
+	measure func(n int) (sizeRun, error)
+}
+
+// addSize adds what a number of runs on tables of one kind showed.
+func (res *result) addSize(which string, runs []sizeRun) {
+	var rates, brought, empty []float64
+	for _, one := range runs {
+		rates, brought, empty = append(rates, one.rate), append(brought, one.claims.brought...), append(empty, one.claims.empty...)
+	}
+	res.add(ours+", "+which, "events/s", median(rates))
+	res.detail("claim p50, "+which, "ms", median(brought))
+	res.detail("claim p99, "+which, "ms", percentile(brought, 99))
+	res.detail("claims that brought something, "+which, "", float64(len(brought)))
+	res.detail("claims that found nothing, "+which, "", float64(len(empty)))
+}
+
+// fillUp inserts events until so many wait.
+func (db *database) fillUp(ctx context.Context, pending int) error {
+	waiting, err := value[int](ctx, db, `select count(*) from public.outbox_events
+		where seq > (select floor from outbox.state) and processed_at is null`)
+	if err != nil {
+		return err
+	}
+	if waiting < pending {
+		if err := db.fill(ctx, pending-waiting, sizePayload); err != nil {
+			return err
+		}
+	}
+	return db.settle(ctx)
 }
 
 // fillPast inserts n events that were processed, and their deliveries, as a
 // listener leaves them: the floor is above them. The indexes are made
 // afterwards, which takes a fraction of the time.
 func (db *database) fillPast(ctx context.Context, n int) error {
-	for _, sql := range []string{
+	for _, statement := range []string{
 		`alter table public.outbox_events drop constraint outbox_events_pkey`,
 		`drop index public.outbox_events_seq`,
 		`alter table outbox.deliveries drop constraint deliveries_pkey`,
@@ -109,7 +159,7 @@ func (db *database) fillPast(ctx context.Context, n int) error {
 		`alter table outbox.deliveries add primary key (id)`,
 		fmt.Sprintf(`update outbox.state set floor = %d`, n),
 	} {
-		if err := db.exec(ctx, sql); err != nil {
+		if err := db.exec(ctx, statement); err != nil {
 			return fmt.Errorf("building the large table: %w", err)
 		}
 	}
@@ -118,25 +168,8 @@ func (db *database) fillPast(ctx context.Context, n int) error {
 
 // A sizeRun is what one run of a listener showed.
 type sizeRun struct {
-	rate        float64   // of the first few events, a second
-	start, rest []float64 // ms of each claim: of the first twentieth, of the others
-}
-
-// sizeRuns adds what a number of runs on tables of one kind showed.
-func (r *run) sizeRuns(res *result, which string, runs int, measure func() (sizeRun, error)) error {
-	var rates, start, rest []float64
-	for range runs {
-		one, err := measure()
-		if err != nil {
-			return err
-		}
-		rates, start, rest = append(rates, one.rate), append(start, one.start...), append(rest, one.rest...)
-	}
-	res.add(ours+", "+which, "events/s", median(rates))
-	res.detail("claim p50, "+which, "ms", median(rest))
-	res.detail("claim p99, "+which, "ms", percentile(rest, 99))
-	res.detail("claim p99 at the start, "+which, "ms", percentile(start, 99))
-	return nil
+	rate   float64 // events a second
+	claims claimTimes
 }
 
 // newSizeRun is sizeRun on a table of its own with n events that wait.
@@ -146,47 +179,42 @@ func (r *run) newSizeRun(ctx context.Context, n int) (one sizeRun, err error) {
 		return one, err
 	}
 	defer db.drop()
-	return r.sizeRun(ctx, db, 0, n)
+	return r.sizeRun(ctx, db, n)
 }
 
-// sizeRun has a listener deliver about n events above number after.
-func (r *run) sizeRun(ctx context.Context, db *database, after int64, n int) (one sizeRun, err error) {
+// sizeRun has a listener deliver the next n events, and may go on for a moment.
+func (r *run) sizeRun(ctx context.Context, db *database, n int) (one sizeRun, err error) {
+	if err := db.exec(ctx, sql.Query("advance_floor"), int64(math.MaxInt64)); err != nil {
+		return one, err
+	}
 	w, err := watchClaims(ctx, db)
 	if err != nil {
 		return one, err
 	}
 	defer w.stop()
-	// The round before may have gone beyond its share.
-	first, err := value[int64](ctx, db, fmt.Sprintf(`select seq from public.outbox_events where seq > %d and processed_at is null order by seq limit 1`, after))
+	// The numbers have no gaps. To look for the events would be to warm their pages.
+	floor, err := value[int64](ctx, db, `select floor from outbox.state`)
 	if err != nil {
 		return one, err
 	}
-	begun, err := value[time.Time](ctx, db, `select clock_timestamp()`)
-	if err != nil {
-		return one, err
-	}
+	first, last := floor+1, floor+int64(n)
 	from := time.Now()
 	d, err := r.launch(db, nil)
 	if err != nil {
 		return one, err
 	}
-	err = db.processed(ctx, d, after+int64(n))
+	err = db.processed(ctx, d, last)
 	until := time.Now()
 	d.stop()
 	if err != nil {
 		return one, err
 	}
 	err = db.pool.QueryRow(ctx, `
-		select 0.8 * count(*) / extract(epoch from percentile_disc(0.9) within group (order by processed_at) - percentile_disc(0.1) within group (order by processed_at))
-		from public.outbox_events where seq > $1 and seq <= $2 and processed_at >= $3`, first-1, first+few-1, begun).Scan(&one.rate)
+		select 0.8 * count(processed_at) / extract(epoch from percentile_disc(0.9) within group (order by processed_at) - percentile_disc(0.1) within group (order by processed_at))
+		from public.outbox_events where seq between $1 and $2`, first, last).Scan(&one.rate)
 	if err != nil {
 		return one, err
 	}
-	took, err := w.between(ctx, first-1, from, until)
-	if err == nil && len(took) == 0 {
-		err = errors.New("no claim was seen")
-	}
-	start := int(math.Ceil(float64(len(took)) / 20))
-	one.start, one.rest = took[:start], took[start:]
+	one.claims, err = w.between(ctx, first-1, from, until)
 	return one, err
 }

@@ -15,12 +15,12 @@ const (
 )
 
 // wake looks for a wake-up that is lost. In each round one event wakes the
-// listener, and two transactions insert and commit while it falls asleep
-// again. Nothing else happens then: the sweep is ten minutes away, and whatever
-// arrives was announced.
+// listener, which is asleep, and two transactions insert and commit while it
+// falls asleep again. Nothing else happens then: the sweep is ten minutes away,
+// and whatever arrives was announced.
 func wake(ctx context.Context, r *run, res *result) error {
 	rounds := pick(r, 2000, 100)
-	res.note("%d rounds. Each: an event wakes the listener; 0–30 ms after its delivery each of two sessions inserts an event and commits 0–70 ms later; the next round begins when both have arrived. The poll interval is 1 h and OUTBOX_LEASE 1 h, whose sixth bounds the sweep too: ten minutes. From when COMMIT had returned to the first byte at the receiver, for all three.", rounds)
+	res.note("%d rounds. Each: an event wakes the listener; 0–30 ms after its delivery each of two sessions inserts an event and commits 0–70 ms later; the next round begins when both have arrived and the listener is asleep. The poll interval is 1 h and OUTBOX_LEASE 1 h, whose sixth bounds the sweep too: ten minutes. From when COMMIT had returned to the first byte at the receiver, for all three.", rounds)
 	var waking, between []float64 // ms
 	missing := 0
 	err := r.receiving(ctx, 3*rounds, func(db *database, to *sink) error {
@@ -30,6 +30,9 @@ func wake(ctx context.Context, r *run, res *result) error {
 		}
 		defer k.close()
 		for i := range rounds {
+			if err := db.asleep(ctx, k.d); err != nil {
+				return err
+			}
 			first, others, lost, err := k.round(ctx, i)
 			if err != nil {
 				return err

@@ -2,7 +2,10 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // wal counts the bytes of write-ahead log from a filled table to a drained
@@ -29,6 +32,21 @@ func wal(ctx context.Context, r *run, res *result) error {
 		res.atMost(fmt.Sprintf("WAL for an event, batch %d", size), "B", 650, res.values(label(size)))
 	}
 	return nil
+}
+
+// walCannot says why the log of a server that was given cannot be counted.
+func walCannot(ctx context.Context, r *run) (string, error) {
+	if r.server.own != nil {
+		return "", nil
+	}
+	if r.server.noCheckpoint {
+		return "the role may not CHECKPOINT: full-page images would be counted", nil
+	}
+	err := r.server.exec(ctx, `select pg_current_wal_insert_lsn()`)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return "the server does not tell the position of its log: " + pg.Message, nil
+	}
+	return "", err
 }
 
 // walOf returns the bytes and the full-page images for an event; -1 images

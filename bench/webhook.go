@@ -11,6 +11,7 @@ func webhooks(ctx context.Context, r *run, res *result) error {
 	n := r.size(30_000)
 	res.note(drainMethod)
 	res.note("%s webhooks to a receiver in the benchmark's own process, which answers 204 at once. The listener signs each one (HMAC-SHA256) and has its defaults: batch 10, 16 workers.", number(float64(n)))
+	res.note(untunedMethod)
 	label := ours + ", default batch"
 	large := ours + ", batch 1000"
 	// Numbers may begin with 0 or with 1.
@@ -29,8 +30,10 @@ func webhooks(ctx context.Context, r *run, res *result) error {
 		{label, posting(func(url string) (float64, error) { return r.drainOurs(ctx, n, payload, nil, url) })},
 		{large, posting(func(url string) (float64, error) { return r.drainOurs(ctx, n, payload, batch(1000), url) })},
 	}
-	if p := r.peer(river); p != nil {
-		variants = append(variants, variant{river, posting(func(url string) (float64, error) { return p.drain(ctx, r.server, n, payload, url) })})
+	for _, name := range []string{river, riverUntuned} {
+		if p := r.peer(name); p != nil {
+			variants = append(variants, variant{name, posting(func(url string) (float64, error) { return p.drain(ctx, r.server, n, payload, url) })})
+		}
 	}
 	if err := r.compare(res, "webhooks/s", r.Rounds, variants); err != nil {
 		return err

@@ -17,8 +17,9 @@ import (
 // benchCmd is `listener bench`.
 type benchCmd struct {
 	Only          []string `placeholder:"NAME" help:"Measure only these: ${benches}. May be repeated or separated by commas."`
+	Part          string   `enum:"all,short,long" default:"all" help:"Only the scenarios of some seconds or minutes (short), or those that need large tables or minutes of events (long): ${enum}. --only goes before it."`
 	Rounds        int      `placeholder:"N" help:"How often each variant runs; 5 unless said otherwise."`
-	Quick         bool     `help:"A twentieth of the size and one round: shows that it works, not how fast."`
+	Quick         bool     `help:"A twentieth of the size and one round: shows that it works, and judges no figure."`
 	Database      string   `placeholder:"URL" help:"Use this server in place of a private one. Its role must be allowed to create databases; what is there is not touched."`
 	Out           string   `placeholder:"DIR" help:"Where the report and its pictures go; bench/results unless said otherwise."`
 	NoPeers       bool     `name:"no-peers" help:"Leave the other programs out."`
@@ -33,9 +34,16 @@ fsync on, and beside other programs that do the same work. Targets that are not
 met are in the report; they are no failure. Run it in the folder of the
 repository, on a machine that has nothing else to do.
 
-Without --database, Postgres is found as for "listener dev". The other programs
-need Go and Node.js; one that cannot be built is left out, and the report says
-so. The databases that it makes are named outbox_bench_*, and go again.`
+All of it takes well over half an hour; --part=short and --part=long each take
+about half of that. A report never replaces another.
+
+Without --database, Postgres is found as for "listener dev". With it, the
+databases that it makes on that server are named outbox_bench_*, and go again;
+the database of the URL itself is only connected to, and nothing in it is read or
+written. What cannot be measured there is left out, and the report says why.
+
+The other programs need Go and Node.js; one that cannot be built is left out,
+and the report says so.`
 }
 
 // Validate is called by kong.
@@ -61,7 +69,7 @@ func runBench(ctx context.Context, c *benchCmd, args []string, stdout, stderr io
 		defer stop()
 	}
 	_, err := bench.Run(ctx, bench.Options{
-		Only: c.Only, Rounds: c.Rounds, Quick: c.Quick, Out: c.Out, NoPeers: c.NoPeers, Peers: c.Peers,
+		Only: c.Only, Part: strings.TrimPrefix(c.Part, "all"), Rounds: c.Rounds, Quick: c.Quick, Out: c.Out, NoPeers: c.NoPeers, Peers: c.Peers,
 		Database: c.Database, SizeProcessed: c.SizeProcessed,
 		Version: version(), Command: maskWords(strings.Join(append([]string{"listener"}, args...), " ")), Stdout: stdout,
 	})
