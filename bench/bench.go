@@ -150,6 +150,9 @@ func Run(ctx context.Context, o Options) (report string, err error) {
 			break
 		}
 	}
+	for _, l := range r.server.left {
+		r.note("%s", l)
+	}
 	report, err = writeReport(r, m, results)
 	if err != nil {
 		return "", err

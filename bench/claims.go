@@ -173,10 +173,7 @@ func (w *claimWatch) between(ctx context.Context, after int64, from, until time.
 			took.empty = append(took.empty, t.took)
 		}
 	}
-	if len(took.brought) == 0 {
-		err = fmt.Errorf("no claim that brought something was seen, and %d that did not", len(took.empty))
-	}
-	return took, err
+	return took, nil
 }
 
 // claimMethod says in a report how claims were timed.
@@ -184,7 +181,7 @@ func claimMethod(s *server) string {
 	if s.claims != nil {
 		return "Claim latency: how long the listener's own claims took in the server, from its log (log_min_duration_statement=0 for the database). Those that found nothing are counted and shown apart."
 	}
-	return "Claim latency: the server's log is not ours to read, so the same claim from the floor, in a transaction that is rolled back, every 20 ms. Those that found nothing are counted and shown apart."
+	return "Claim latency: the server's log is not ours to read, so the same claim from the floor, in a transaction that is rolled back, every 20 ms: a coarse measure of what a listener's own claims take. Those that found nothing are counted and shown apart."
 }
 
 // watchClaims begins to time the claims of listeners that connect to db from

@@ -80,6 +80,9 @@ func (res *result) claimDrift(ctx context.Context, w *claimWatch, f fed) error {
 	if err != nil {
 		return err
 	}
+	if len(a.brought) == 0 || len(b.brought) == 0 {
+		return fmt.Errorf("of the claims that were seen, %d of the first tenth and %d of the last brought something", len(a.brought), len(b.brought))
+	}
 	for _, p := range []float64{90, 99} {
 		res.add(fmt.Sprintf("%s, claim p%g, first tenth", ours, p), "ms", percentile(a.brought, p))
 		res.add(fmt.Sprintf("%s, claim p%g, last tenth", ours, p), "ms", percentile(b.brought, p))

@@ -27,7 +27,8 @@ type server struct {
 	bin    string        // folder of the server's programs; "" where that is not known
 	claims *claimLog     // what its log says; nil for one that was given
 
-	noCheckpoint bool // the role may not ask for one
+	noCheckpoint bool     // the role may not ask for one
+	left         []string // what could not be removed again, and why
 }
 
 // openServer starts a private server with these settings, or uses the one at
@@ -219,7 +220,28 @@ func (db *database) drop() {
 	if db.pool != nil {
 		db.pool.Close()
 	}
-	_ = db.server.exec(ctx, "drop database if exists "+db.name+" with (force)") // a private server goes anyway
+	if db.server.own != nil {
+		_ = db.server.exec(ctx, "drop database if exists "+db.name+" with (force)") // the server goes anyway
+		return
+	}
+	// Whoever is no superuser may not end a worker of autovacuum by force, and
+	// without it the server waits for 5 s and has it end by itself.
+	for force := true; ; force = !force {
+		statement := "drop database if exists " + db.name
+		if force {
+			statement += " with (force)"
+		}
+		err := db.server.exec(ctx, statement)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			db.server.left = append(db.server.left, fmt.Sprintf("The database %s could not be dropped: %v", db.name, err))
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // fill inserts n events in one statement. Without urls they are discarded;

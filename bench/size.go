@@ -69,7 +69,12 @@ func tableSize(ctx context.Context, r *run, res *result) error {
 	}
 	rates := func(which string) []float64 { return res.values(ours + ", " + which) }
 	res.atLeast("drain rate, large / small", "x", 0.9, ratios(rates("large"), rates("small")))
-	p99 := func(which string) []float64 { return res.values("claim p99, " + which) }
+	p99 := func(which string) []float64 {
+		if v := res.values("claim p99, " + which); len(v) == r.Rounds {
+			return v
+		}
+		return nil // rounds would not be those of the other side
+	}
 	for _, ratio := range ratios(p99("large, long drain"), p99("new, long drain")) {
 		res.detail("claim p99 of a long drain, large / new", "x", ratio)
 	}
@@ -118,10 +123,12 @@ func (res *result) addSize(which string, runs []sizeRun) {
 		rates, brought, empty = append(rates, one.rate), append(brought, one.claims.brought...), append(empty, one.claims.empty...)
 	}
 	res.add(ours+", "+which, "events/s", median(rates))
-	res.detail("claim p50, "+which, "ms", median(brought))
-	res.detail("claim p99, "+which, "ms", percentile(brought, 99))
 	res.detail("claims that brought something, "+which, "", float64(len(brought)))
 	res.detail("claims that found nothing, "+which, "", float64(len(empty)))
+	if len(brought) > 0 { // probes may be too few
+		res.detail("claim p50, "+which, "ms", median(brought))
+		res.detail("claim p99, "+which, "ms", percentile(brought, 99))
+	}
 }
 
 // fillUp inserts events until so many wait.
