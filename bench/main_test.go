@@ -49,7 +49,7 @@ func TestRun(t *testing.T) {
 	for _, want := range []string{
 		"| command | `listener bench --quick` |",
 		"other programs are left out: --no-peers",
-		"| [drain](#drain) | listener / River, batch 1000 (aim 4) | – | ≥ 3x | not measured |",
+		"| [drain](#drain) | listener / River, batch 1000 (aim 4) | ≥ 3x | – | not measured |",
 		"| listener, batch 1000 | ",
 		"-webhook.svg)",
 		"So no figure is judged, only",

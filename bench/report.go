@@ -95,14 +95,14 @@ func markdown(r *run, m machine, results []*result, pictures map[string]string) 
 		p("\n- %s", n)
 	}
 	p("\n## Targets\n")
-	p("| scenario | measured | | target | |\n|---|---|--:|---|---|")
+	p("| scenario | what | wanted | measured | |\n|---|---|--:|--:|---|")
 	for _, res := range results {
 		for _, c := range res.checks {
 			mark := c.mark()
 			if mark == "not met" {
 				mark = "**not met**"
 			}
-			p("| [%s](#%s) | %s | %s | %s | %s |", res.name, res.name, cell(c.what), c.found(), c.wanted(), mark)
+			p("| [%s](#%s) | %s | %s | %s | %s |", res.name, res.name, cell(c.what), c.wanted(), c.found(), mark)
 		}
 		switch {
 		case res.err != nil:

@@ -13,7 +13,7 @@ func snapshot(ctx context.Context, r *run, res *result) error {
 	n := r.size(500_000)
 	res.note("%s events pass, %d at a time, batch 100, while another session holds a REPEATABLE READ snapshot from before the first.", number(float64(n)), feedChunk)
 	res.note("%s", claimMethod(r.server))
-	for range min(r.Rounds, 3) {
+	for range r.Rounds {
 		err := r.server.atRest(ctx, func(db *database) error {
 			return withConn(ctx, db.url, func(old *pgx.Conn) error { return r.passBy(ctx, res, n, db, old) })
 		})

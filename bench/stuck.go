@@ -18,7 +18,7 @@ func stuck(ctx context.Context, r *run, res *result) error {
 	lasts := pick(r, time.Minute, 3*time.Second)
 	res.note("%s events pass, %d at a time and evenly within %s, batch 100, while one delivery is in the hands of a worker all the time: before the first of them and after the last, in one attempt. The listener runs in the benchmark's own process, with a channel that is given that long.", number(float64(n)), feedChunk, lasts)
 	res.note("%s", claimMethod(r.server))
-	for range min(r.Rounds, 3) {
+	for range r.Rounds {
 		err := r.server.atRest(ctx, func(db *database) error { return passStuck(ctx, res, n, lasts, db) })
 		if err != nil {
 			return err

@@ -16,7 +16,7 @@ func wal(ctx context.Context, r *run, res *result) error {
 	res.note("%s events of %d bytes. CHECKPOINT, then the fill, then the drain: every page that was there has been written to since the checkpoint, so that full-page images do not count. Autovacuum is off for the tables. From pg_current_wal_insert_lsn() after the fill to after the drain, when the listener is asleep.", number(float64(n)), payload)
 	sizes := []int{1000, 10}
 	label := func(size int) string { return fmt.Sprintf("%s, bytes of WAL an event, batch %d", ours, size) }
-	for round := range min(r.Rounds, 3) {
+	for round := range r.Rounds {
 		for _, size := range inTurn(round, sizes) {
 			bytes, images, err := r.walOf(ctx, n, size)
 			if err != nil {
