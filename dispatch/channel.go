@@ -43,6 +43,13 @@ type Sender interface {
 	Send(ctx context.Context, d *Delivery) (Receipt, error)
 }
 
+// Instant is a Sender that waits for nothing and nobody: its deliveries are done
+// as soon as they are begun, and are given no deadline.
+type Instant interface {
+	Sender
+	Instant()
+}
+
 // Addressed is a Sender whose deliveries go to more than one place. Deliveries
 // to a place that is slow or down do not keep those to others waiting.
 //
@@ -65,7 +72,8 @@ type Policy struct {
 	// OnUnknown says what follows when bytes left and no clear answer came.
 	OnUnknown OnUnknown
 
-	// Timeout bounds one attempt. 0 means DefaultTimeout.
+	// Timeout bounds one attempt, except of a sender that is Instant. 0 means
+	// DefaultTimeout.
 	Timeout time.Duration
 
 	// Concurrency is the most attempts at one destination at once. 0 means

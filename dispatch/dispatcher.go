@@ -19,8 +19,9 @@ type Dispatcher struct {
 }
 
 type registration struct {
-	sender Sender
-	policy Policy
+	sender  Sender
+	policy  Policy
+	instant bool // the sender is Instant
 }
 
 // PlanFunc says what an event becomes. It must not send anything, and it must
@@ -49,7 +50,8 @@ func (d *Dispatcher) Register(ch Channel, s Sender, p Policy) {
 	if p.OnUnknown == "" {
 		p.OnUnknown = Resend
 	}
-	d.senders[ch] = registration{s, p}
+	_, instant := s.(Instant)
+	d.senders[ch] = registration{s, p, instant}
 }
 
 // Configured reports whether ch has a sender, or needs none.
@@ -139,8 +141,11 @@ func (d *Dispatcher) Send(ctx context.Context, del *Delivery) (r Receipt, e *Err
 	if !ok {
 		return Receipt{}, &Error{Channel: del.Channel, Kind: Down, Err: fmt.Errorf("channel not configured")}
 	}
-	ctx, cancel := context.WithTimeout(ctx, reg.policy.Timeout)
-	defer cancel()
+	if !reg.instant {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, reg.policy.Timeout)
+		defer cancel()
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			r, e = Receipt{}, &Error{Channel: del.Channel, Kind: Unknown, Err: &PanicError{Value: p, Stack: debug.Stack()}}

@@ -53,6 +53,11 @@ func (Discard) Send(ctx context.Context, _ *dispatch.Delivery) (dispatch.Receipt
 	return dispatch.Receipt{}, nil
 }
 
+var _ dispatch.Instant = Discard{}
+
+// Instant implements dispatch.Instant.
+func (Discard) Instant() {}
+
 func notBegun(ch dispatch.Channel, err error) error {
 	return &dispatch.Error{Channel: ch, Kind: dispatch.Down, Err: err}
 }
