@@ -9,7 +9,11 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-const inQuotes = "a value that begins with {{ is read as a mapping; put it in quotes: '{{…}}'"
+const (
+	inQuotes = "a value that begins with {{ is read as a mapping; put it in quotes: '{{…}}'"
+	colon    = "a text that has a colon and a space is read as a key; put it in quotes"
+	tabs     = "a tab cannot indent; use spaces"
+)
 
 // refuse notes what of YAML is not accepted, what the library cannot read, and
 // what it must not be given.
@@ -17,15 +21,20 @@ func (l *located) refuse(f *findings) {
 	var open []bool // the brackets that are open: { or not
 	documents, content, done := 0, false, false
 	bounds := bounds{f: f}
-	for i, t := range l.tokens {
+	line := 0 // of the token before
+	for i, t := range l.solid {
 		p, there := l.places[t]
 		if !there {
 			break
 		}
 		here := at(p.line, p.column)
+		first := p.line != line && !p.block
+		line = p.line
+		if before := l.line(p.line); first && len(open) == 0 && t.Type != token.InvalidType && strings.Contains(before[:len(before)-len(strings.TrimLeft(before, " \t"))], "\t") {
+			f.add(at(p.line, strings.Index(before, "\t")+1), tabs)
+			return
+		}
 		switch t.Type {
-		case token.CommentType:
-			continue
 		case token.InvalidType:
 			l.explainAt(t.Error, p, f)
 			return
@@ -53,14 +62,28 @@ func (l *located) refuse(f *findings) {
 			f.add(here, "a merge key (<<) is not accepted; write the keys themselves")
 		case token.TagType:
 			f.add(here, "a tag (%s) is not accepted; leave it out, or put a text that begins with ! in quotes", t.Value)
+		case token.LiteralType, token.FoldedType:
+			if len(open) > 0 {
+				f.add(here, "a block cannot stand in braces or brackets; put the text in quotes")
+			}
+		case token.SequenceEntryType:
+			if len(open) > 0 {
+				f.add(here, "a list with - cannot stand in braces or brackets; write it in brackets, or put a text that begins with - in quotes")
+			}
 		case token.MappingKeyType:
 			f.add(here, "a key that begins with ? is not accepted; write key: value, or put a text that begins with ? in quotes")
 		case token.StringType:
-			if strings.HasPrefix(t.Value, "%") && (i == 0 || !begins(l.tokens[i-1])) {
-				f.add(here, "a text cannot begin with %%; put it in quotes")
+			if p.text != "" && !p.block && strings.ContainsRune(",[]{}#&*!|>'\"%@`", rune(p.text[0])) {
+				f.add(here, "a text cannot begin with %c; put it in quotes", p.text[0])
+			} else if !p.block {
+				l.plain(p, f)
+			}
+		case token.MappingValueType:
+			if len(open) > 0 && i > 0 && p.end < len(l.text) && !strings.ContainsRune(" \t\n,[]{}", l.text[p.end]) && l.solid[i-1].Indicator != token.QuotedScalarIndicator {
+				f.add(here, "a colon that ends a key is followed by a space; put a text that has a colon in quotes")
 			}
 		case token.MappingStartType:
-			if next := l.after(i); next != nil && next.Type == token.MappingStartType && l.places[next] == (place{line: p.line, column: p.column + 1, exact: true}) && len(open) == 0 {
+			if next := l.after(i); next != nil && next.Type == token.MappingStartType && len(open) == 0 && l.places[next].line == p.line && l.places[next].column == p.column+1 {
 				f.add(here, inQuotes)
 			}
 		}
@@ -75,7 +98,7 @@ func (l *located) refuse(f *findings) {
 		case token.MappingEndType, token.SequenceEndType:
 			open = open[:max(0, len(open)-1)]
 		}
-		if !bounds.take(l, i, len(open)) {
+		if !bounds.take(l, i, open) || len(f.list) > maxProblems {
 			return
 		}
 	}
@@ -87,83 +110,27 @@ func (l *located) refuse(f *findings) {
 	}
 }
 
-// begins says whether t is the header of a block.
-func begins(t *token.Token) bool {
-	return t.Type == token.LiteralType || t.Type == token.FoldedType || t.Type == token.CommentType
+// plain notes what the library takes for more of a plain text, and YAML does not,
+// or no person would.
+func (l *located) plain(p place, f *findings) {
+	switch {
+	case strings.Contains(p.text, ": "), strings.Contains(p.text, ":\n"), strings.HasSuffix(p.text, ":"):
+		f.add(at(p.line, p.column), "%s", colon)
+	case strings.Contains(p.text, " #"), strings.Contains(p.text, "\n#"):
+		f.add(at(p.line, p.column), "a text that has a space and # ends there; put it in quotes")
+	case strings.HasPrefix(p.text, "- "), strings.HasPrefix(p.text, "? "), p.text == "-":
+		f.add(at(p.line, p.column), "%c cannot stand here; put a text that begins with it in quotes", p.text[0])
+	case p.dash:
+		f.add(at(p.line, p.column), "a line that begins with - goes on with this text; begin a list in the line behind its key, or put the text in quotes")
+	}
 }
 
 // after returns the token behind token i, nil where there is none.
 func (l *located) after(i int) *token.Token {
-	if i+1 < len(l.tokens) {
-		return l.tokens[i+1]
+	if i+1 < len(l.solid) {
+		return l.solid[i+1]
 	}
 	return nil
-}
-
-// bounds counts what the library would go into, before it does: it calls itself
-// for what is nested, and for each key of a mapping.
-type bounds struct {
-	f     *findings
-	stack []level
-	flow  [maxNesting + 1]int // keys of what is open, by how deep it is
-}
-
-type level struct {
-	column, keys int
-	list         bool
-}
-
-func (b *bounds) take(l *located, i, open int) bool {
-	t := l.tokens[i]
-	p := l.places[t]
-	if len(b.stack)+open > maxNesting {
-		b.f.add(at(p.line, p.column), "this is nested more than %d deep", maxNesting)
-		return false
-	}
-	isList := t.Type == token.SequenceEntryType
-	switch t.Type {
-	case token.MappingStartType, token.SequenceStartType:
-		b.flow[open] = 0
-	case token.MappingValueType:
-		if open > 0 {
-			b.flow[open]++
-			return b.few(b.flow[open], p)
-		}
-		if i == 0 {
-			return true
-		}
-		key, there := l.places[l.tokens[i-1]]
-		if !there || key.line != p.line {
-			return true
-		}
-		p = key
-	case token.SequenceEntryType:
-		if open > 0 {
-			return true
-		}
-	default:
-		return true
-	}
-	for len(b.stack) > 0 {
-		top := b.stack[len(b.stack)-1]
-		if top.column < p.column || top.column == p.column && (!top.list || isList) {
-			break
-		}
-		b.stack = b.stack[:len(b.stack)-1]
-	}
-	if top := len(b.stack) - 1; top < 0 || b.stack[top].column != p.column || b.stack[top].list != isList {
-		b.stack = append(b.stack, level{column: p.column, list: isList})
-	}
-	top := &b.stack[len(b.stack)-1]
-	top.keys++
-	return isList || b.few(top.keys, p)
-}
-
-func (b *bounds) few(keys int, p place) bool {
-	if keys > maxKeys {
-		b.f.add(at(p.line, p.column), "this mapping has more than %d keys", maxKeys)
-	}
-	return keys <= maxKeys
 }
 
 // explain notes an error of the library.
@@ -265,7 +232,7 @@ var header = regexp.MustCompile(`^[|>][-+1-9]*(?:\s+#.*)?$`)
 // in which column; "" where nothing is known.
 func mistake(line string) (column int, says string) {
 	if i := strings.IndexFunc(line, func(r rune) bool { return r != ' ' }); i >= 0 && line[i] == '\t' {
-		return i + 1, "a tab cannot indent; use spaces"
+		return i + 1, tabs
 	}
 	value := line[len(keyed.FindString(line)):]
 	column = len([]rune(line)) - len([]rune(value)) + 1
@@ -290,7 +257,7 @@ func mistake(line string) (column int, says string) {
 		}
 		return 0, ""
 	case strings.Contains(value, ": "), strings.HasSuffix(value, ":") && len(keyed.FindString(line)) > 0 && strings.Contains(keyed.FindString(line), ":"):
-		return column, "a text that has a colon and a space is read as a key; put it in quotes"
+		return column, colon
 	}
 	return 0, ""
 }

@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/goccy/go-yaml/token"
@@ -9,7 +10,11 @@ import (
 // place is where a token begins, from 1; columns count characters.
 type place struct {
 	line, column int
-	exact        bool // of a scalar: its text stands in the file as it is, in one line
+	end          int    // of its characters in the file, the first behind it
+	text         string // what it says
+	block        bool   // of what | or > begins
+	dash         bool   // of a plain text: a line of it behind the first begins with - and a blank
+	exact        bool   // of a scalar: its text stands in the file as it is, in one line
 }
 
 // located is a file's tokens with where they stand.
@@ -24,6 +29,7 @@ type located struct {
 	text    []rune
 	lines   []string
 	tokens  token.Tokens
+	solid   token.Tokens // those that are no comments
 	places  map[*token.Token]place
 	invalid *token.Token // what the library cannot read; its place is known
 	lost    *node        // where tokens and text part, nil where they do not
@@ -38,6 +44,11 @@ func locate(text string, tokens token.Tokens) *located {
 		places: make(map[*token.Token]place, len(tokens)),
 	}
 	c := cursor{located: l, line: 1, column: 1}
+	for _, t := range tokens {
+		if t.Type != token.CommentType {
+			l.solid = append(l.solid, t)
+		}
+	}
 	var header *token.Token // that of a block whose text is next
 	for _, t := range tokens {
 		c.blanks()
@@ -52,10 +63,12 @@ func locate(text string, tokens token.Tokens) *located {
 				c.restOfLine()
 			}
 		case token.SingleQuoteType, token.DoubleQuoteType:
-			p.exact, ok = c.quoted(t)
+			p.text, p.exact, ok = c.quoted(t.Type == token.DoubleQuoteType)
 		case token.StringType:
 			if header == nil {
-				p.exact, ok = c.value(t.Value)
+				from := c.i
+				p.text, p.exact, ok = c.value(t.Value)
+				p.dash = dashed.MatchString(string(l.text[from:c.i]))
 				break
 			}
 			// A block's text begins in the line behind its header. How far it is
@@ -70,18 +83,22 @@ func locate(text string, tokens token.Tokens) *located {
 					more = 0
 				}
 			}
-			p = place{line: l.places[header].line + 1, column: p.column - more}
-			if strings.Trim(t.Value, " \t\n") == "" {
-				p.column = 1
+			p = place{line: l.places[header].line + 1, column: p.column - more, block: true}
+			indent := p.column - 1
+			if solid(t.Value) == "" {
+				p.column, indent = 1, len(l.text) // no line is part of it that is not blank
 			}
-			_, ok = c.value(t.Value)
+			p.text = blockText(header.Value, l.lines[p.line-1:], indent)
+			_, _, ok = c.value(p.text)
+			ok = ok && solid(p.text) == solid(t.Value)
 		default:
-			p.exact, ok = c.value(t.Value)
+			p.text, p.exact, ok = c.value(t.Value)
 		}
 		if !ok {
 			l.lost = at(p.line, p.column)
 			return l
 		}
+		p.end = c.i
 		l.places[t] = p
 		switch t.Type {
 		case token.CommentType:
@@ -97,7 +114,19 @@ func locate(text string, tokens token.Tokens) *located {
 	return l
 }
 
+var dashed = regexp.MustCompile(`\n[ \t]*-(?:\s|$)`)
+
 func blank(r rune) bool { return r == ' ' || r == '\t' || r == '\n' }
+
+// solid is s without its blanks.
+func solid(s string) string {
+	return strings.Map(func(r rune) rune {
+		if blank(r) {
+			return -1
+		}
+		return r
+	}, s)
+}
 
 // cursor is a place in the text, before character i.
 type cursor struct {
@@ -128,9 +157,10 @@ func (c *cursor) restOfLine() {
 	}
 }
 
-// value goes behind value, whose blanks need not be those of the text. It says
-// whether they are, and whether the value is there at all.
-func (c *cursor) value(value string) (exact, ok bool) {
+// value goes behind value, whose blanks need not be those of the file. It returns
+// what the file says there, and whether it says so in those characters and one
+// line.
+func (c *cursor) value(value string) (says string, exact, ok bool) {
 	from, line := c.i, c.line
 	for _, r := range value {
 		if blank(r) {
@@ -138,96 +168,44 @@ func (c *cursor) value(value string) (exact, ok bool) {
 		}
 		c.blanks()
 		if !c.sees(r) {
-			return false, false
+			return "", false, false
 		}
 		c.step()
 	}
-	return line == c.line && string(c.text[from:c.i]) == value, true
+	says, _ = flowText(c.text[from:c.i], 0)
+	return says, line == c.line, true
 }
 
-// quoted goes behind the quoted text of t.
-func (c *cursor) quoted(t *token.Token) (exact, ok bool) {
+// quoted goes behind a text in quotes, and returns as value does.
+func (c *cursor) quoted(double bool) (says string, exact, ok bool) {
 	quote := '\''
-	if t.Type == token.DoubleQuoteType {
+	if double {
 		quote = '"'
 	}
 	if !c.sees(quote) {
-		return false, false
+		return "", false, false
 	}
 	c.step()
-	from := c.i
+	from, line, column := c.i, c.line, c.column
 	for ; c.i < len(c.text); c.step() {
 		switch {
-		case c.sees('\\') && quote == '"':
-			if digits := hexDigits(c.text[c.i+1:]); digits > 0 && !c.character(digits) {
-				c.escapes = append(c.escapes, at(c.line, c.column))
-			}
+		case c.sees('\\') && double:
+			c.step()
+		case c.sees(quote) && !double && c.i+1 < len(c.text) && c.text[c.i+1] == quote:
 			c.step()
 		case c.sees(quote):
-			if quote == '"' || c.i+1 == len(c.text) || c.text[c.i+1] != quote {
-				exact = string(c.text[from:c.i]) == t.Value
-				c.step()
-				return exact, true
-			}
+			raw := c.text[from:c.i]
 			c.step()
+			says, bad := flowText(raw, quote)
+			if bad >= 0 {
+				before := cursor{located: c.located, i: from, line: line, column: column}
+				for before.i < from+bad {
+					before.step()
+				}
+				c.escapes = append(c.escapes, at(before.line, before.column))
+			}
+			return says, says == string(raw), true
 		}
 	}
-	return false, false
-}
-
-// hexDigits says how many digits an escape has, by what stands behind its \.
-func hexDigits(s []rune) int {
-	if len(s) > 0 {
-		switch s[0] {
-		case 'x':
-			return 2
-		case 'u':
-			return 4
-		case 'U':
-			return 8
-		}
-	}
-	return 0
-}
-
-// character says whether the escape here, which has that many digits, means one.
-func (c *cursor) character(digits int) bool {
-	code, ok := hex(c.text[c.i+2:], digits)
-	const low, end = 0xdc00, 0xe000
-	switch {
-	case !ok || code > 0x10ffff || code >= low && code < end && !c.behindHigh():
-		return false
-	case code >= 0xd800 && code < low:
-		rest := c.text[c.i+2+digits:]
-		if digits != 4 || len(rest) < 2 || rest[0] != '\\' || rest[1] != 'u' {
-			return false
-		}
-		second, ok := hex(rest[2:], 4)
-		return ok && second >= low && second < end
-	}
-	return true
-}
-
-// behindHigh says whether the six characters before are an escape for the first
-// half of a pair.
-func (c *cursor) behindHigh() bool {
-	if c.i < 6 || string(c.text[c.i-6:c.i-4]) != `\u` {
-		return false
-	}
-	code, ok := hex(c.text[c.i-4:], 4)
-	return ok && code >= 0xd800 && code < 0xdc00
-}
-
-func hex(s []rune, digits int) (code uint32, ok bool) {
-	if len(s) < digits {
-		return 0, false
-	}
-	for _, r := range s[:digits] {
-		i := strings.IndexRune("0123456789abcdef", r|0x20)
-		if i < 0 || r < '0' {
-			return 0, false
-		}
-		code = code<<4 | uint32(i)
-	}
-	return code, true
+	return "", false, false
 }

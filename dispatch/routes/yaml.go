@@ -91,7 +91,12 @@ func (b *builder) node(n ast.Node, owner *node, depth int) *node {
 			if e := n.Entries[i].Start; e != nil && e.Type == token.SequenceEntryType {
 				from = at(b.places[e].line, b.places[e].column)
 			}
-			out.items = append(out.items, b.node(v, from, depth+1))
+			item := b.node(v, from, depth+1)
+			// The library takes a key that stands below an empty item for its value.
+			if out.style != flow && item.line > from.line && item.column <= p.column {
+				b.f.add(from, "this item of a list is empty; leave it out")
+			}
+			out.items = append(out.items, item)
 		}
 		return out
 	case *ast.LiteralNode:
@@ -111,12 +116,13 @@ func (b *builder) mapping(n *ast.MappingNode, values []*ast.MappingValueNode, de
 	}
 	seen := map[string]*node{}
 	for _, v := range values {
-		key, ok := v.Key.(ast.ScalarNode)
-		if !ok {
-			b.f.add(out, "a key has to be a text")
+		switch v.Key.(type) {
+		case *ast.StringNode, *ast.BoolNode, *ast.NullNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		default:
+			b.f.add(at(b.places[v.Start].line, b.places[v.Start].column), "the key before this colon has to be a text")
 			continue
 		}
-		k := b.scalar(key.GetToken(), out)
+		k := b.scalar(v.Key.GetToken(), out)
 		if out.line == 0 {
 			out.line, out.column = k.line, k.column
 		}
@@ -130,13 +136,20 @@ func (b *builder) mapping(n *ast.MappingNode, values []*ast.MappingValueNode, de
 		}
 		seen[k.value] = k
 		out.keys = append(out.keys, k)
-		out.items = append(out.items, b.node(v.Value, k, depth+1))
+		item := b.node(v.Value, k, depth+1)
+		if out.style != flow && item.line > k.line && item.column <= k.column && (item.kind != list || item.column < k.column) {
+			b.f.add(item, "this cannot be the value of %s in line %d: it has to be indented more", short(k.value), k.line)
+		}
+		out.items = append(out.items, item)
 	}
 	if out.line == 0 {
 		out.line, out.column = 1, 1
 	}
 	return out
 }
+
+// doubtful are words that YAML has other kinds for, and JSON has not.
+var doubtful = []string{"True", "TRUE", "False", "FALSE", "Null", "NULL"}
 
 // scalar returns the scalar of a token, which is not in the file where a value
 // was left out.
@@ -145,13 +158,13 @@ func (b *builder) scalar(t *token.Token, owner *node) *node {
 	if !there {
 		return &node{kind: null, line: owner.line, column: owner.column}
 	}
-	n := &node{kind: str, style: plain, value: t.Value, line: p.line, column: p.column}
+	n := &node{kind: str, style: plain, value: p.text, line: p.line, column: p.column}
 	if t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType {
 		n.style = quoted
 	} else {
-		n.kind = kindOf(t.Value)
-		if meant := strings.ToLower(t.Value); n.kind == str && slices.Contains([]string{"true", "false", "null"}, meant) && slices.Contains([]string{strings.ToUpper(meant), strings.ToUpper(meant[:1]) + meant[1:]}, t.Value) {
-			b.f.add(n, "%s is a text in some programs and not in others; write %s, or '%[1]s' for a text", t.Value, meant)
+		n.kind = kindOf(n.value)
+		if n.kind == str && slices.Contains(doubtful, n.value) {
+			b.f.add(n, "%s is a text in some programs and not in others; write %s, or '%[1]s' for a text", n.value, strings.ToLower(n.value))
 		}
 	}
 	if p.exact {
@@ -172,7 +185,7 @@ func (b *builder) block(l *ast.LiteralNode) *node {
 		n.style = folded
 	}
 	if l.Value != nil {
-		n.value = l.Value.Token.Value
+		n.value = b.places[l.Value.Token].text
 		n.textColumn = max(1, b.places[l.Value.Token].column)
 	}
 	b.check(n)

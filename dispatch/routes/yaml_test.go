@@ -121,3 +121,77 @@ func TestParseKinds(t *testing.T) {
 		})
 	}
 }
+
+// TestParseTexts has what the library reads otherwise than YAML 1.2 has it.
+func TestParseTexts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, source, want string }{
+		{"a blank at a block's end", "a: |\n  b: \n", "b: \n"},
+		{"a blank at a stripped block's end", "a: |-\n  - \n", "- "},
+		{"a block at the file's end", "a: >-\n  b \n  c", "b  c"},
+		{"a kept block of one empty line", "a: |+\n\n", "\n"},
+		{"a clipped block of empty lines", "a: |\n\n\n", ""},
+		{"tabs in a block", "a: |\n  b\t\n  \tc\n", "b\t\n\tc\n"},
+		{"folded lines that are indented more", "a: >\n  b\n  c\n    d\n    e\n\n  f\n  g\n", "b c\n  d\n  e\n\nf g\n"},
+		{"folded lines, empty ones between", "a: >\n\n  b\n\n\n  c\n\n\n", "\nb\n\nc\n"},
+		{"folded and kept", "a: >+\n  b\n  c\n\n\n", "b c\n\n\n"},
+		{"plain, empty lines between", "a: b\n\n\n  c\n\n  d\n  e\n", "b\n\nc\nd e"},
+		{"plain, blanks at the ends", "a: b \t\n \t c\n", "b c"},
+		{"plain, a tab within", "a: b\n  \"c\"\td\n", "b \"c\"\td"},
+		{"single quotes over lines", "a: ' b \n\n  c\n  '\n", " b\nc "},
+		{"double quotes over lines", "a: \" b \n\n  c\\\n   d\\ \n\n\n  e\"\n", " b\ncd \n\ne"},
+		{"escapes", `a: "\"\\\/\t\x41\u00e4\U0001F600\ud83d\ude00\_"`, "\"\\/\tAä😀😀\u00a0"},
+		{"quotes within the others", `a: "it's"`, "it's"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := &findings{}
+			root := parse([]byte(tt.source), f)
+			if err := f.problems("f"); err != nil {
+				t.Fatal(err)
+			}
+			if got := walk(t, root, "a").value; got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestParseBounds has files that the library would take minutes, gigabytes or
+// the whole stack for.
+func TestParseBounds(t *testing.T) {
+	t.Parallel()
+	fill := func(s string) string { return strings.Repeat(s, (maxBytes-32)/len(s)) }
+	for _, tt := range []struct{ name, source, want string }{
+		{"too large", strings.Repeat("a", maxBytes+1), "bytes; at most"},
+		{"lists in lists", fill("- "), "more than 200000"},
+		{"a few lists in lists", strings.Repeat("- ", 40), "nested more than 32 deep"},
+		{"brackets", "a: " + fill("["), "has more than"},
+		{"a few brackets", "a: " + strings.Repeat("[", 40), "nested more than 32 deep"},
+		{"a few mappings", "a: " + strings.Repeat("{a: ", 40), "nested more than 32 deep"},
+		{"mappings by indentation", indented(40), "nested more than 32 deep"},
+		{"keys", strings.Repeat("a: b\n", 2000), "more than 1000 keys"},
+		{"keys in braces", "a: {" + strings.Repeat("a: b, ", 2000), "more than 1000 keys"},
+		{"keys in braces, without values", "a: {" + strings.Repeat("a,", 50_000), "more than 1000 keys"},
+		{"items without values", strings.Repeat("-\n", 50_000), "items without a value"},
+		{"dashes in brackets", "a: [" + strings.Repeat("- ", 50_000), "a list with - cannot stand in"},
+		{"tabs in double quotes", "a: \"" + fill("\t"), "too many tabs"},
+		{"less-than signs", fill("<"), "too many < in a row"},
+		{"lines", fill("\n"), "has more than 100000 lines"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := &findings{}
+			parse([]byte(tt.source), f)
+			if err := f.problems("f"); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func indented(levels int) string {
+	var b strings.Builder
+	for i := range levels {
+		fmt.Fprintf(&b, "%*sa:\n", i, "")
+	}
+	return b.String()
+}
