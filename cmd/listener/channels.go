@@ -60,12 +60,13 @@ type channels struct {
 	close  []io.Closer
 	openai *openai.Client   // writes the copy of routes; nil where none is configured
 	http   *httpcall.Sender // has no credentials before the routes give it some
+	made   map[dispatch.Channel]dispatch.Sender
 }
 
 // newChannels makes the senders. What it finds wrong with the configuration
 // is what shows only when the variables of one channel are seen together.
 func newChannels(c *config, log *slog.Logger) (*channels, configError) {
-	out := &channels{Dispatcher: dispatch.New()}
+	out := &channels{Dispatcher: dispatch.New(), made: map[dispatch.Channel]dispatch.Sender{}}
 	var problems configError
 	add := func(ch dispatch.Channel, s dispatch.Sender, p dispatch.Policy, err error) {
 		if err != nil {
@@ -78,6 +79,7 @@ func newChannels(c *config, log *slog.Logger) (*channels, configError) {
 			return
 		}
 		out.Register(ch, s, p)
+		out.made[ch] = s
 		out.names = append(out.names, string(ch))
 		if c, ok := s.(io.Closer); ok {
 			out.close = append(out.close, c)

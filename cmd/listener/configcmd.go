@@ -142,7 +142,7 @@ The daemon logs to stdout, and has the admin endpoint.
 | 0 | done. The one batch exits 0 whenever it ran, as it always did; ` + "`--once`" + ` only if there were no errors |
 | 1 | it could not run, or broke off; stderr says why, in one line for each reason |
 | 2 | the command line is wrong |
-| 3 | ` + "`--once`" + ` ran, and there were errors |
+| 3 | ` + "`--once`" + ` ran, and there were errors; ` + "`check`" + ` ran, and found problems |
 | 130 | a second signal cut the stop short |
 
 The daemon waits for a database that cannot be reached yet. A refused login, an unknown database, and a

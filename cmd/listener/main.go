@@ -22,7 +22,7 @@ const (
 	exitOK          = 0
 	exitCannot      = 1   // it could not run
 	exitUsage       = 2   // the command line is wrong
-	exitFailures    = 3   // it ran, and something was not delivered
+	exitFailures    = 3   // it ran, and something was not delivered, or is wrong
 	exitInterrupted = 130 // a second signal cut the stop short
 )
 
@@ -56,6 +56,7 @@ type cli struct {
 	Bench   benchCmd   `cmd:"" help:"Measure this program on this machine, beside others that do the same work, and write a report."`
 	Preview previewCmd `cmd:"" help:"Show what an event becomes: recipients, times, content, or why nothing is sent. Nothing is sent or written."`
 	Routes  routesCmd  `cmd:"" help:"Work on the routes file: test it."`
+	Check   checkCmd   `cmd:"" help:"Check the configuration, the routes against the database, and the providers. Nothing is sent or written."`
 	Config  configCmd  `cmd:"" help:"Print the configuration: every variable with its value and where that comes from. Secrets are not shown."`
 }
 
@@ -105,6 +106,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	switch command {
 	case "migrate":
 		return migrate(ctx, &c.Migrate, s, stdout, stderr)
+	case "check":
+		return runCheck(ctx, c.Check, s, stdout, stderr)
 	case "config":
 		return runConfig(c.Config, s, stdout, stderr)
 	case "preview":
@@ -217,7 +220,7 @@ Ctrl-C and SIGTERM stop it in order: what is being sent is finished, the rest is
 given back. A second one stops it at once.
 
 Exit codes: 0 done, 1 could not run, 2 wrong command line, 3 ran with --once and
-something was not delivered, 130 stopped at once.
+something was not delivered, or check found problems, 130 stopped at once.
 
 Run "listener <command> --help" for the flags of a command.
 `

@@ -172,6 +172,7 @@ func TestHelp(t *testing.T) {
 		{"dev --help", []string{"--once", "--data-dir", "--port", "--admin-addr", "--verbose"}},
 		{"preview --help", []string{"Usage: listener preview [<event-id>]", "--type=TYPE", "--payload=FILE", "--now=TIME", "--answers=FILE", "--with-ai", "--html", "--json", "Exit codes:"}},
 		{"routes test --help", []string{"Usage: listener routes test [<dir>]", "--update", "Exit codes:"}},
+		{"check --help", []string{"--offline", "--json", "--large", "--env-file=PATH"}},
 		{"config --help", []string{"--markdown", "--env-file=PATH"}},
 		{"migrate --help", []string{"migrate up", "migrate status", "migrate uninstall", "--wait", "--lock-timeout"}},
 		{"migrate up --help", []string{"--backlog", "--grant", "--print"}},
@@ -199,7 +200,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 			t.Errorf("a line of %d letters: %s", len(line), line)
 		}
 	}
-	for _, command := range []string{"dev", "migrate", "config", "preview", "routes"} {
+	for _, command := range []string{"dev", "migrate", "check", "config", "preview", "routes"} {
 		if got := call(t, nil, command, "--help"); !strings.HasPrefix(got.stdout, "Usage: listener "+command) {
 			t.Errorf("%s --help: %s", command, got.stdout)
 		}

@@ -48,9 +48,9 @@ type ruleset struct {
 // findRoutes reads the routes file that c means; nil where there is none, or where
 // problems say already that it is not there.
 func findRoutes(c *config, problems configError, s settings) (*ruleset, error) {
-	named := func(p problem) bool { return p.name == "OUTBOX_ROUTES" }
+	unread := func(p problem) bool { return p.name == "OUTBOX_ROUTES" }
 	path := routesPath(c)
-	if path == "" || slices.ContainsFunc(problems, named) {
+	if path == "" || slices.ContainsFunc(problems, unread) {
 		return nil, nil
 	}
 	return readRoutes(path, s)

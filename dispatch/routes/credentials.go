@@ -99,6 +99,40 @@ func (r *Routes) Credentials(name string, o Options) (map[string]httpcall.Creden
 	return out, all.problems(name)
 }
 
+// CredentialUse is a credential of the file, with the variables that it has its
+// secrets from.
+type CredentialUse struct {
+	Name      string
+	Variables []string
+	Place
+}
+
+// CredentialUses are the credentials, in the order of the file.
+func (r *Routes) CredentialUses() []CredentialUse {
+	var out []CredentialUse
+	for _, k := range r.file.Credentials {
+		use := CredentialUse{Name: k.name.value, Place: placeIn(k.name.node, 0, 0)}
+		v := k.value
+		texts := []text{v.Bearer}
+		if v.Basic != nil {
+			texts = append(texts, v.Basic.User, v.Basic.Password)
+		}
+		if v.OAuth2 != nil {
+			texts = append(texts, v.OAuth2.ClientID, v.OAuth2.ClientSecret, v.OAuth2.RefreshToken)
+		}
+		for _, e := range slices.Concat(v.Query, v.Header) {
+			texts = append(texts, e.value)
+		}
+		for _, t := range texts {
+			if t.node != nil {
+				use.Variables = append(use.Variables, t.value)
+			}
+		}
+		out = append(out, use)
+	}
+	return out
+}
+
 // Variables are the names of the environment variables that the file may read.
 func (r *Routes) Variables() []string {
 	var out []string

@@ -149,7 +149,7 @@ func (a *API) token(rw http.ResponseWriter, r *http.Request) {
 		wanted = "refresh_token"
 	}
 	switch {
-	case id != a.cfg.ClientID || secret != a.cfg.ClientSecret:
+	case a.cfg.ClientID != "" && id != a.cfg.ClientID, a.cfg.ClientSecret != "" && secret != a.cfg.ClientSecret:
 		answer(rw, http.StatusUnauthorized, `{"error": "invalid_client"}`)
 	case grant != wanted:
 		answer(rw, http.StatusBadRequest, `{"error": "unsupported_grant_type"}`)

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/routes"
+)
+
+// readRoutes reads the routes file, whatever is wrong with the rest.
+func (c *checkup) readRoutes() {
+	if c.noRoutes {
+		c.looked("routes", "not checked")
+		return
+	}
+	if c.path = routesPath(c.cfg); c.path == "" {
+		c.looked("routes", "none: there is no %s, and OUTBOX_ROUTES is not set", defaultRoutes)
+		return
+	}
+	r, err := loadRoutes(c.path, c.settings)
+	if err != nil {
+		c.fileProblems(err)
+		c.looked("routes", "%s: cannot be used", c.path)
+		return
+	}
+	c.routes = r
+	c.looked("routes", "%s: %s", c.path, r.Summary())
+	for _, name := range r.Variables() {
+		if f, err := c.settings.find(&variable{name: name}); err != nil || f.value == "" {
+			c.warnAt(routes.Place{}, "the variable %s, which expose_env names, is not set; it is empty in texts", name)
+		}
+	}
+}
+
+// channels notes the channels that routes use and that are not configured: one
+// problem each, at the first step.
+func (c *checkup) channels() {
+	if c.routes == nil {
+		return
+	}
+	steps := map[dispatch.Channel][]routes.ChannelUse{}
+	var order []dispatch.Channel
+	for _, u := range c.routes.Channels() {
+		if steps[u.Channel] == nil {
+			order = append(order, u.Channel)
+		}
+		steps[u.Channel] = append(steps[u.Channel], u)
+	}
+	for _, ch := range order {
+		missing := c.cfg.missing(ch)
+		if len(missing) == 0 {
+			continue
+		}
+		first, more := steps[ch][0], ""
+		if n := len(steps[ch]) - 1; n > 0 {
+			more = ", as " + counted(n, "other step") + " of this channel"
+		}
+		c.problemAt(first.Place, "the step %s would be skipped%s: %s is not configured; missing: %s", first.Step, more, ch, strings.Join(missing, ", "))
+	}
+	if c.routes.UsesCopy() && len(c.cfg.missing(dispatch.ChannelOpenAI)) > 0 {
+		c.looked("copy", "by templates, since OPENAI_API_KEY is not set")
+	}
+}
+
+// columns compares the columns that texts use with those that lookups have, by
+// route and lookup.
+func (c *checkup) columns(known map[[2]string][]string) {
+	for _, u := range c.routes.Uses() {
+		columns, ok := known[[2]string{u.Route, u.Lookup}]
+		if !ok {
+			continue // its statement is at fault, which was said
+		}
+		switch n := occurrences(columns, u.Column); {
+		case n == 0:
+			c.problemAt(u.Place, "the lookup %s has no column %q; %sit has %s", u.Lookup, u.Column, meant(u.Column, columns), strings.Join(columns, ", "))
+		case n > 1:
+			c.warnAt(u.Place, "the lookup %s has %d columns %q, of which the last counts; name the others with as", u.Lookup, n, u.Column)
+		}
+	}
+}
+
+func occurrences(list []string, word string) int {
+	n := 0
+	for _, w := range list {
+		if w == word {
+			n++
+		}
+	}
+	return n
+}
+
+// meant asks whether one of known was meant, where one is near.
+func meant(word string, known []string) string {
+	near := slices.Clone(known)
+	slices.SortStableFunc(near, func(a, b string) int { return distance(word, a) - distance(word, b) })
+	if len(near) == 0 || distance(word, near[0]) > max(1, len(word)/3) {
+		return ""
+	}
+	return "did you mean \"" + near[0] + "\"? "
+}
