@@ -3,10 +3,12 @@ package preview
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/dispatch/calendar"
+	"github.com/outbox-listener/outbox-listener/dispatch/plaintext"
 )
 
 // content fills in what m sends. What is not what its channel has is shown as it
@@ -58,6 +60,9 @@ func email(c dispatch.Email) *Email {
 	out := &Email{
 		To: c.To, Cc: c.Cc, Bcc: c.Bcc, ReplyTo: c.ReplyTo, Headers: c.Headers,
 		Subject: c.Subject, Text: lines(c.Text), HTML: lines(c.HTML),
+	}
+	if strings.TrimSpace(c.Text) == "" {
+		out.FromHTML = lines(plaintext.FromHTML(c.HTML))
 	}
 	for _, a := range c.Attachments {
 		one := Attachment{Name: a.Name, Type: a.Type, Bytes: len(a.Content)}

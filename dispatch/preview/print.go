@@ -233,14 +233,11 @@ func (o *printer) email(m *Email) {
 	o.pairs("headers", m.Headers)
 	o.value("subject", m.Subject)
 	o.text("text", m.Text)
+	o.text("text, made from html", m.FromHTML)
 	if len(m.HTML) > 0 && o.html {
 		o.text("html", m.HTML)
 	} else if len(m.HTML) > 0 {
-		text := counted(len(m.HTML), "line", "lines") + ", shown with --html"
-		if len(m.Text) == 0 {
-			text += "; the text is made from it"
-		}
-		o.value("html", text)
+		o.value("html", counted(len(m.HTML), "line", "lines")+", shown with --html")
 	}
 	for _, a := range m.Attachments {
 		o.value("attachment", strings.TrimSuffix(fmt.Sprintf("%s, %s, %s", a.Name, counted(a.Bytes, "byte", "bytes"), a.Type), ", "))

@@ -118,7 +118,8 @@ type Email struct {
 	ReplyTo     string            `json:"reply_to,omitempty"`
 	Headers     map[string]string `json:"headers,omitempty"`
 	Subject     string            `json:"subject"`
-	Text        Lines             `json:"text,omitempty"` // none: made from HTML
+	Text        Lines             `json:"text,omitempty"`
+	FromHTML    Lines             `json:"text_from_html,omitempty"` // the text that goes with HTML alone
 	HTML        Lines             `json:"html,omitempty"`
 	Attachments []Attachment      `json:"attachments,omitempty"`
 	Invite      *Invite           `json:"invite,omitempty"`

@@ -28,7 +28,7 @@ var allowed = []struct {
 	{"dispatch/plaintext", nil},
 	{"dispatch/smtp", []string{"dispatch", "dispatch/plaintext"}},
 	{"dispatch/routes", []string{"dispatch", "dispatch/calendar", "dispatch/httpcall", "dispatch/openai", "dispatch/plaintext", "dispatch/query", "dispatch/render"}},
-	{"dispatch/preview", []string{"dispatch", "dispatch/calendar", "dispatch/openai", "dispatch/routes"}},
+	{"dispatch/preview", []string{"dispatch", "dispatch/calendar", "dispatch/openai", "dispatch/plaintext", "dispatch/routes"}},
 	{"dispatch/golden", []string{"dispatch", "dispatch/openai", "dispatch/preview", "dispatch/routes", "dispatch/sink"}},
 	{"dispatch/", []string{"dispatch", "dispatch/httpsend"}},
 	{"migrations", []string{"sql"}},
