@@ -49,6 +49,8 @@ microbench *args:
 # write the pages of docs/ that are made from the code
 docs:
     go run ./cmd/listener config --markdown > docs/configuration.md
+    go test ./dispatch/routes -run TestReference -update
+    go test ./cmd/listener -run TestRoutesPage -update
 
 # what CI runs
 ci:

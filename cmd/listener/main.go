@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // routes name time zones, and the machine may have none
 
 	"github.com/alecthomas/kong"
 )

@@ -217,7 +217,7 @@ func (c *compiler) compileRoute(r *route, n known) {
 		}
 		out.cancels = append(out.cancels, cc)
 	}
-	if len(r.Deliver) == 0 && len(r.Cancels) == 0 && r.Node != nil {
+	if len(r.Deliver) == 0 && len(r.Cancels) == 0 && r.Node != nil && len(c.f.list) == 0 { // else a misspelt key may be why
 		c.f.add(r.Node, `the route %q does nothing; it needs "deliver" or "cancels"`, r.Name.value)
 	}
 }
