@@ -17,9 +17,9 @@ type level struct {
 	list         bool
 }
 
-// take counts token i, where open says which brackets are open behind it: { or
-// not. It returns false where a bound is passed.
-func (b *bounds) take(l *located, i int, brackets []bool) bool {
+// take counts token i, brackets being those that are open behind it. It returns
+// false where a bound is passed.
+func (b *bounds) take(l *located, i int, brackets []bracket) bool {
 	t, open := l.solid[i], len(brackets)
 	p := l.places[t]
 	if len(b.stack)+open > maxNesting {
@@ -37,7 +37,7 @@ func (b *bounds) take(l *located, i int, brackets []bool) bool {
 	case token.MappingStartType, token.SequenceStartType:
 		b.flow[open] = 0
 	case token.CollectEntryType:
-		if open > 0 && brackets[open-1] {
+		if open > 0 && brackets[open-1].mapping {
 			b.flow[open]++
 			return b.few(b.flow[open]/2, p)
 		}

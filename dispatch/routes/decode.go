@@ -161,7 +161,7 @@ func (d *decoder) empty(n *node, k key, what string) {
 func (d *decoder) list(v reflect.Value, n *node, k key, what string) bool {
 	element := v.Type().Elem()
 	items := n.items
-	switch scalars := element == reflect.TypeFor[text]() || element.Kind() == reflect.Int; {
+	switch scalars := takesOne(element); {
 	case n.kind == list:
 		if len(items) == 0 && k.need {
 			d.f.add(n, "%s is an empty list, and has to have an item: %s", what, sentence(k.doc))
@@ -189,6 +189,11 @@ func (d *decoder) list(v reflect.Value, n *node, k key, what string) bool {
 	}
 	v.Set(out)
 	return true
+}
+
+// takesOne says whether a list of that type may be written as its only item.
+func takesOne(element reflect.Type) bool {
+	return element == reflect.TypeFor[text]() || element.Kind() == reflect.Int
 }
 
 // title names an item of a list, by its name where it has one.
@@ -253,15 +258,18 @@ func (d *decoder) text(to *text, n *node, k key, what string) bool {
 		}
 		d.f.add(n, "%s is %s; %s is accepted%s", what, n, accepts(reflect.TypeFor[text](), k), mend)
 		return false
+	case k.kind == "variable" && (n.kind != str || !p.matches.MatchString(n.value)):
+		// It may be the secret itself.
+		d.f.add(n, "%s is not %s", what, p.is)
+		return false
+	case has && n.kind != str:
+		d.f.add(n, "%s is %s, which is not %s", what, n, p.is)
+		return false
 	case strict && n.kind != str:
 		d.f.add(n, "%s is %s; %s is accepted", what, n, accepts(reflect.TypeFor[text](), k))
 		return false
 	case len(k.enum) > 0 && !slices.Contains(k.enum, n.value):
 		d.f.add(n, "%s is %s; %s%s", what, short(n.value), values(k.enum), meant(n.value, k.enum))
-		return false
-	case k.kind == "variable" && !p.matches.MatchString(n.value):
-		// It may be the secret itself.
-		d.f.add(n, "%s is not %s", what, p.is)
 		return false
 	case has && !p.matches.MatchString(n.value):
 		d.f.add(n, "%s is %s, which is not %s", what, short(n.value), p.is)

@@ -9,130 +9,6 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-const (
-	inQuotes = "a value that begins with {{ is read as a mapping; put it in quotes: '{{…}}'"
-	colon    = "a text that has a colon and a space is read as a key; put it in quotes"
-	tabs     = "a tab cannot indent; use spaces"
-)
-
-// refuse notes what of YAML is not accepted, what the library cannot read, and
-// what it must not be given.
-func (l *located) refuse(f *findings) {
-	var open []bool // the brackets that are open: { or not
-	documents, content, done := 0, false, false
-	bounds := bounds{f: f}
-	line := 0 // of the token before
-	for i, t := range l.solid {
-		p, there := l.places[t]
-		if !there {
-			break
-		}
-		here := at(p.line, p.column)
-		first := p.line != line && !p.block
-		line = p.line
-		if before := l.line(p.line); first && len(open) == 0 && t.Type != token.InvalidType && strings.Contains(before[:len(before)-len(strings.TrimLeft(before, " \t"))], "\t") {
-			f.add(at(p.line, strings.Index(before, "\t")+1), tabs)
-			return
-		}
-		switch t.Type {
-		case token.InvalidType:
-			l.explainAt(t.Error, p, f)
-			return
-		case token.DocumentHeaderType:
-			if documents++; documents > 1 || content {
-				f.add(here, "a second document begins here; one is accepted: leave the --- out")
-				return
-			}
-			continue
-		case token.DocumentEndType:
-			done = true
-			continue
-		case token.DirectiveType:
-			if p.column == 1 {
-				f.add(here, "a directive is not accepted; leave the line out")
-			} else {
-				f.add(here, "a text cannot begin with %%; put it in quotes")
-			}
-			return
-		case token.AnchorType:
-			f.add(here, "an anchor (&) is not accepted; write the value where it is needed, or put a text that begins with & in quotes")
-		case token.AliasType:
-			f.add(here, "an alias (*) is not accepted; write the value itself, or put a text that begins with * in quotes")
-		case token.MergeKeyType:
-			f.add(here, "a merge key (<<) is not accepted; write the keys themselves")
-		case token.TagType:
-			f.add(here, "a tag (%s) is not accepted; leave it out, or put a text that begins with ! in quotes", t.Value)
-		case token.LiteralType, token.FoldedType:
-			if len(open) > 0 {
-				f.add(here, "a block cannot stand in braces or brackets; put the text in quotes")
-			}
-		case token.SequenceEntryType:
-			if len(open) > 0 {
-				f.add(here, "a list with - cannot stand in braces or brackets; write it in brackets, or put a text that begins with - in quotes")
-			}
-		case token.MappingKeyType:
-			f.add(here, "a key that begins with ? is not accepted; write key: value, or put a text that begins with ? in quotes")
-		case token.StringType:
-			if p.text != "" && !p.block && strings.ContainsRune(",[]{}#&*!|>'\"%@`", rune(p.text[0])) {
-				f.add(here, "a text cannot begin with %c; put it in quotes", p.text[0])
-			} else if !p.block {
-				l.plain(p, f)
-			}
-		case token.MappingValueType:
-			if len(open) > 0 && i > 0 && p.end < len(l.text) && !strings.ContainsRune(" \t\n,[]{}", l.text[p.end]) && l.solid[i-1].Indicator != token.QuotedScalarIndicator {
-				f.add(here, "a colon that ends a key is followed by a space; put a text that has a colon in quotes")
-			}
-		case token.MappingStartType:
-			if next := l.after(i); next != nil && next.Type == token.MappingStartType && len(open) == 0 && l.places[next].line == p.line && l.places[next].column == p.column+1 {
-				f.add(here, inQuotes)
-			}
-		}
-		if done {
-			f.add(here, "this stands behind the end of the document; leave the ... out")
-			return
-		}
-		content = true
-		switch t.Type {
-		case token.MappingStartType, token.SequenceStartType:
-			open = append(open, t.Type == token.MappingStartType)
-		case token.MappingEndType, token.SequenceEndType:
-			open = open[:max(0, len(open)-1)]
-		}
-		if !bounds.take(l, i, open) || len(f.list) > maxProblems {
-			return
-		}
-	}
-	for _, e := range l.escapes {
-		f.add(e, "this escape is no character; use single quotes, where a backslash is itself")
-	}
-	if l.lost != nil && len(f.list) == 0 {
-		l.explainAt("", place{line: l.lost.line, column: l.lost.column}, f)
-	}
-}
-
-// plain notes what the library takes for more of a plain text, and YAML does not,
-// or no person would.
-func (l *located) plain(p place, f *findings) {
-	switch {
-	case strings.Contains(p.text, ": "), strings.Contains(p.text, ":\n"), strings.HasSuffix(p.text, ":"):
-		f.add(at(p.line, p.column), "%s", colon)
-	case strings.Contains(p.text, " #"), strings.Contains(p.text, "\n#"):
-		f.add(at(p.line, p.column), "a text that has a space and # ends there; put it in quotes")
-	case strings.HasPrefix(p.text, "- "), strings.HasPrefix(p.text, "? "), p.text == "-":
-		f.add(at(p.line, p.column), "%c cannot stand here; put a text that begins with it in quotes", p.text[0])
-	case p.dash:
-		f.add(at(p.line, p.column), "a line that begins with - goes on with this text; begin a list in the line behind its key, or put the text in quotes")
-	}
-}
-
-// after returns the token behind token i, nil where there is none.
-func (l *located) after(i int) *token.Token {
-	if i+1 < len(l.solid) {
-		return l.solid[i+1]
-	}
-	return nil
-}
-
 // explain notes an error of the library.
 func (l *located) explain(err error, f *findings) {
 	var syntax interface {
@@ -161,6 +37,18 @@ func (l *located) explainAt(message string, p place, f *findings) {
 	}
 	if strings.Contains(message, "unknown escape") {
 		f.add(at(p.line, p.column), "%s in double quotes; use single quotes, where a backslash is itself", message)
+		return
+	}
+	if strings.Contains(message, "\t") || strings.Contains(message, "tab character") {
+		for n := p.line; n <= len(l.lines); n++ {
+			if column := tabbed(l.line(n)); column > 0 {
+				f.add(at(n, column), tabs)
+				return
+			}
+		}
+	}
+	if before := []rune(l.line(p.line)); p.column > 1 && p.column <= len(before)+1 && strings.ContainsRune(`'"`, before[p.column-2]) && message != "" {
+		f.add(at(p.line, p.column), "%s", unescaped(before[p.column-2]))
 		return
 	}
 	if next := p.line + 1; strings.Contains(message, "mapping value is not allowed") && indent(l.line(next)) > indent(l.line(p.line)) && keyOf(l.line(p.line)) && keyOf(l.line(next)) {
@@ -231,8 +119,8 @@ var header = regexp.MustCompile(`^[|>][-+1-9]*(?:\s+#.*)?$`)
 // mistake says what is likely to be wrong with a line that YAML cannot read, and
 // in which column; "" where nothing is known.
 func mistake(line string) (column int, says string) {
-	if i := strings.IndexFunc(line, func(r rune) bool { return r != ' ' }); i >= 0 && line[i] == '\t' {
-		return i + 1, tabs
+	if column := tabbed(line); column > 0 {
+		return column, tabs
 	}
 	value := line[len(keyed.FindString(line)):]
 	column = len([]rune(line)) - len([]rune(value)) + 1
@@ -246,11 +134,11 @@ func mistake(line string) (column int, says string) {
 	case first == '|' && !header.MatchString(value), first == '>' && !header.MatchString(value):
 		return column, fmt.Sprintf("a text cannot begin with %c, which begins a block; put it in quotes", first)
 	case strings.ContainsRune("@`%", rune(first)):
-		return column, fmt.Sprintf("a text cannot begin with %c; put it in quotes", first)
+		return column, fmt.Sprintf(cannotBegin, first)
 	case first == '\'' && odd(value, `'`):
-		return column, "the text in quotes ends before its line does; within single quotes a ' is written ''"
+		return column, unescaped('\'')
 	case first == '"' && odd(value, `"`):
-		return column, `the text in quotes ends before its line does; within double quotes a " is written \"`
+		return column, unescaped('"')
 	case strings.ContainsRune(`{["'|>#&*!`, rune(first)):
 		if i := strings.Index(value, "{{"); i > 0 && (first == '{' || first == '[') && strings.ContainsAny(value[i-1:i], " [{,") {
 			return column + len([]rune(value[:i])), inQuotes
@@ -260,6 +148,20 @@ func mistake(line string) (column int, says string) {
 		return column, colon
 	}
 	return 0, ""
+}
+
+// unescaped says how to write a quotation mark in a text that is in such.
+func unescaped(quote rune) string {
+	if quote == '"' {
+		return `the text in quotes ends before its line does; within double quotes a " is written \", or use single quotes`
+	}
+	return "the text in quotes ends before its line does; within single quotes a ' is written ''"
+}
+
+// tabbed returns the column of the first tab that a line is indented with, 0
+// where there is none.
+func tabbed(line string) int {
+	return strings.Index(line[:len(line)-len(strings.TrimLeft(line, " \t"))], "\t") + 1
 }
 
 // odd says whether the text in quotes that value begins with ends before it, but

@@ -165,6 +165,7 @@ func (b *builder) scalar(t *token.Token, owner *node) *node {
 		n.kind = kindOf(n.value)
 		if n.kind == str && slices.Contains(doubtful, n.value) {
 			b.f.add(n, "%s is a text in some programs and not in others; write %s, or '%[1]s' for a text", n.value, strings.ToLower(n.value))
+			n.kind = kindOf(strings.ToLower(n.value))
 		}
 	}
 	if p.exact {

@@ -195,3 +195,29 @@ func indented(levels int) string {
 	}
 	return b.String()
 }
+
+// TestParseBytes has what is no text.
+func TestParseBytes(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, source, want string }{
+		{"not UTF-8", "a: b\nc: \xff\n", "f:2:4: this is not UTF-8"},
+		{"half a character", "a: \xc3", "f:1:4: this is not UTF-8"},
+		{"UTF-16", "\xff\xfea\x00", "f: the file is UTF-16"},
+		{"NUL", "a: b\x00\n", "f:1:5: the character U+0000"},
+		{"a control character", "a: 'ü\x1b[0m'\n", "f:1:6: the character U+001B"},
+		{"NUL as an escape", `a: "\0"`, "f:1:4: a text cannot have the character U+0000"},
+		{"a carriage return", "a: b\rc: d\n", "f:1:5: a carriage return stands alone"},
+		{"a byte order mark in the middle", "a: b\ufeff\n", "f:1:5: the character U+FEFF"},
+		{"nothing", "", "f: the file is empty"},
+		{"blanks", " \n\n", "f: the file is empty"},
+		{"a mark", "---\n", "f: the file is empty"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := &findings{}
+			parse([]byte(tt.source), f)
+			if err := f.problems("f"); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("%v, want %s", err, tt.want)
+			}
+		})
+	}
+}

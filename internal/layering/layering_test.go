@@ -67,6 +67,7 @@ var elsewhere = map[string][]string{
 	"github.com/standard-webhooks/": nil,
 	"github.com/arran4/":            nil, // it writes line breaks through
 	"code.dny.dev/ssrf":             {"dispatch/httpsend"},
+	"github.com/santhosh-tekuri/":   nil,
 	"github.com/coreos/go-systemd/": {"cmd/listener"},
 }
 
