@@ -137,9 +137,10 @@ type Recipients []string
 // ParseRecipients reads recipients, each of
 //
 //	+15550100123        a number
-//	+1555*              all numbers that begin so
+//	+1555*, +*          all numbers that begin so
 //	ann@example.com     an address
 //	@example.com        all addresses of a domain, not of those below it
+//	@*                  all addresses
 //	hooks.example.com   a host, for webhooks and requests, on any port
 //	localhost:8080      a host on one port
 //
@@ -159,6 +160,9 @@ func ParseRecipients(words []string) (Recipients, error) {
 }
 
 func recipientForm(s string) bool {
+	if s == "+*" || s == "@*" {
+		return true
+	}
 	if strings.HasPrefix(s, "+") && !strings.Contains(s, "@") {
 		digits, all := strings.CutSuffix(s, "*")
 		if all {
@@ -194,7 +198,7 @@ func (r Recipients) has(ch Channel, recipient string) bool {
 	case ChannelEmail:
 		address := strings.ToLower(Addr(recipient))
 		at := strings.LastIndexByte(address, '@')
-		return at > 0 && (slices.Contains(r, address) || slices.Contains(r, address[at:]))
+		return at > 0 && (slices.Contains(r, "@*") || slices.Contains(r, address) || slices.Contains(r, address[at:]))
 	case ChannelWebhook, ChannelHTTP:
 		u, err := url.Parse(strings.ToLower(recipient))
 		if err != nil || u.Host == "" {

@@ -90,6 +90,19 @@ func TestRedirectNamesManyRecipients(t *testing.T) {
 	}
 }
 
+// TestRedirectAllowsAll: all numbers and addresses, and no hosts.
+func TestRedirectAllowsAll(t *testing.T) {
+	r := Redirect{Allow: allow(t, "+*", "@*")}
+	for _, d := range []*Delivery{to(t, ChannelSMS, SMS{To: "+442071838750", Body: "x"}), to(t, ChannelEmail, Email{To: []string{"Ann <ann@mail.example.org>"}, Subject: "s", Text: "t"})} {
+		if send, held := r.Apply(d); send != d {
+			t.Errorf("%s: %s", d.Channel, held)
+		}
+	}
+	if send, _ := r.Apply(to(t, ChannelWebhook, Webhook{URL: "https://example.com/", Body: "{}"})); send != nil {
+		t.Error("a webhook goes")
+	}
+}
+
 func TestRedirectAllows(t *testing.T) {
 	some := []string{"+15550100123", "+4420*", "ann@example.com", "@Example.org", "hooks.example.com", "localhost:8080", "127.0.0.1", "[::1]:9000", "plain.example:80", "tls.example:443"}
 	sms := func(n string) any { return SMS{To: n, Body: "x"} }

@@ -126,6 +126,8 @@ func TestCheck(t *testing.T) {
 		{name: "variables that are not set", env: map[string]string{"CRM_SECRET": ""}, file: swap("version: 1", "version: 1\nexpose_env: [SITE_URL]"),
 			want: []string{"routes.yaml: warning: the variable SITE_URL, which expose_env names, is not set; it is empty in texts",
 				"routes.yaml:5:"}},
+		{name: "an optional credential that is not set", env: map[string]string{"CRM_SECRET": ""}, file: swap("  crm:\n", "  crm:\n    optional: true\n"),
+			want: []string{"routes.yaml:3:3: warning: the credential crm is left out, since not all of its variables are set (CRM_ID, CRM_SECRET)"}},
 		{name: "wrong keys", env: map[string]string{"TWILIO_AUTH_TOKEN": "canary", "OPENAI_API_KEY": "canary", "CRM_SECRET": "canary"},
 			want: []string{"routes.yaml:3:3: no token for the credential crm from 127.0.0.1:", "TWILIO_ACCOUNT_SID or TWILIO_AUTH_TOKEN: the credentials are wrong (status 401, code 20003)", "OPENAI_API_KEY: key refused (401)"}},
 		{name: "wrong keys that nobody asks about", env: map[string]string{"TWILIO_AUTH_TOKEN": "canary", "OPENAI_API_KEY": "canary", "CRM_SECRET": "canary"}, args: []string{"--offline"}},

@@ -68,6 +68,11 @@ func (c *checkup) credentials(ctx context.Context) {
 		c.looked("credentials", "%d, not all of them usable", len(uses))
 		return
 	}
+	for _, u := range uses {
+		if _, ok := all[u.Name]; !ok {
+			c.warnAt(u.Place, "the credential %s is left out, since not all of its variables are set (%s); a request that carries it all the same fails", u.Name, strings.Join(u.Variables, ", "))
+		}
+	}
 	if c.cmd.Offline {
 		c.looked("credentials", "%d; not tried (--offline)", len(uses))
 		return

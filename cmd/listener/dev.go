@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,6 +35,7 @@ type devCmd struct {
 	DataDir   string `placeholder:"DIR" type:"path" help:"Keep the database in this folder from one run to the next. Without it, the database is temporary."`
 	Port      int    `placeholder:"PORT" help:"Port of the database on 127.0.0.1. By default a free one."`
 	AdminAddr string `placeholder:"HOST:PORT" help:"Where to serve the admin endpoint. By default a free port on 127.0.0.1."`
+	Routes    string `placeholder:"PATH" type:"path" help:"Have this routes file say what events become, with requests to the stand-ins only."`
 	Verbose   bool   `short:"v" help:"Log everything, the database's own log too, and not only warnings. Logs go to stderr."`
 }
 
@@ -43,6 +45,11 @@ func (devCmd) Help() string {
 receiver of webhooks and OpenAI, and the listener against them; inserts sample
 events; and shows what arrives until Ctrl-C. Configuration is neither needed nor
 read.
+
+With --routes, events become what the file says; the tables that it looks into are
+yours to create, best with --data-dir. Variables that it names come from the
+environment. Requests and webhooks to any other address than those of the stand-ins
+are held; OUTBOX_DEV_API_URL is, for expose_env, where requests can go.
 
 Postgres is found along PATH or where packages put it, or else is downloaded
 once. OUTBOX_DEV_PG_BIN names the folder of initdb and postgres to use instead.`
@@ -84,6 +91,7 @@ type dev struct {
 	server   *devpg.Server
 	pool     *pgxpool.Pool // for what dev itself asks; the listener has its own
 	standins *devStandins
+	routes   string // for the header; "" without --routes
 	admin    string // address of the admin endpoint
 	key      string // the key to it
 	listener *listener.Listener
@@ -274,7 +282,8 @@ func (d *dev) startListener(ctx context.Context) error {
 	env["OUTBOX_SHUTDOWN_GRACE"] = "5s" // Ctrl-C is not to be a trial of patience
 	env["OUTBOX_ADMIN_ADDR"] = d.admin
 	env["ADMIN_API_KEY"] = d.key
-	cfg, problems := readConfig(settings{env: env})
+	s := settings{env: env}
+	cfg, problems := readConfig(s)
 
 	level := slog.LevelWarn
 	if d.cmd.Verbose {
@@ -286,8 +295,18 @@ func (d *dev) startListener(ctx context.Context) error {
 	if problems = append(problems, more...); len(problems) > 0 {
 		return problems
 	}
-	p := &program{cfg: cfg, log: log, stdout: d.stderr, stderr: d.stderr}
-	if err := p.open(ctx, senders, nil); err != nil {
+	var rules *ruleset
+	if d.cmd.Routes != "" {
+		if rules, err = d.readRoutes(s); err != nil {
+			return fmt.Errorf("the routes cannot be used:\n%s", strings.Join(problemLines(err), "\n"))
+		}
+		d.routes = rules.path + ": " + rules.Summary() + "; what they send elsewhere than to the stand-ins is held"
+		if cfg.Redirect, err = d.standins.only(); err != nil {
+			return err
+		}
+	}
+	p := &program{cfg: cfg, settings: s, log: log, stdout: d.stderr, stderr: d.stderr}
+	if err := p.open(ctx, senders, rules); err != nil {
 		return err
 	}
 	d.closes = append(d.closes, func() error { p.close(); return nil })
@@ -353,6 +372,7 @@ type devStandins struct {
 	smtp    *standin.SMTP
 	webhook *standin.Webhook
 	openai  *standin.OpenAI
+	api     *standin.API
 	account [2]string // SID and token at Twilio
 	secret  string    // that webhooks are signed with
 	key     string    // to OpenAI
@@ -381,6 +401,9 @@ func startStandins() (_ *devStandins, err error) {
 		return nil, err
 	}
 	if s.openai, err = standin.NewOpenAI(s.key); err != nil {
+		return nil, err
+	}
+	if s.api, err = standin.NewAPI(standin.APIConfig{}); err != nil {
 		return nil, err
 	}
 	s.twilio.OnReceive(s.add)
@@ -419,6 +442,9 @@ func (s *devStandins) close() error {
 	}
 	if s.openai != nil {
 		errs = append(errs, s.openai.Close())
+	}
+	if s.api != nil {
+		errs = append(errs, s.api.Close())
 	}
 	return errors.Join(errs...)
 }

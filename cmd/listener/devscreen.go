@@ -79,8 +79,13 @@ func (s *screen) header(d *dev) {
 		{"SMTP", fmt.Sprintf("%s:%d (stand-in)", d.standins.smtp.Host(), d.standins.smtp.Port())},
 		{"webhooks", d.standins.webhook.URL() + " (stand-in)"},
 		{"OpenAI", d.standins.openai.URL() + " (stand-in)"},
+		{"requests", d.standins.api.URL() + " (stand-in)"},
 		{"admin", "http://" + d.admin + ", ADMIN_API_KEY " + d.key},
+		{"routes", d.routes},
 	} {
+		if line[1] == "" {
+			continue
+		}
 		s.printf("  %s  %s\n", s.dim(pad(line[0], 8)), line[1])
 	}
 	s.printf("\n")
