@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -20,6 +21,8 @@ import (
 
 	ics "github.com/arran4/golang-ical"
 
+	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/preview"
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
 	"github.com/outbox-listener/outbox-listener/internal/standin"
 )
@@ -69,12 +72,61 @@ func newMystOS(t testing.TB) *mystos {
 	return m
 }
 
-// event commits an event that was created some days ago, and waits for it.
-func (m *mystos) event(t testing.TB, daysAgo int, typ, payload string) {
+// event commits an event that was created some days ago, and waits for it. What is
+// sent is what listener preview said before.
+func (m *mystos) event(t *testing.T, daysAgo int, typ, payload string) {
 	t.Helper()
+	previewed := m.preview(t, typ, payload)
+	texts, letters := len(m.twilio.Received()), len(m.smtp.Received())
+	defer func() {
+		t.Helper()
+		var sent []string
+		for _, r := range m.twilio.Received()[texts:] {
+			sent = append(sent, unfolded(r.Recipient+" "+r.Body))
+		}
+		for _, l := range m.mails(t)[letters:] {
+			sent = append(sent, unfolded(l.to+" "+l.subject+" "+l.text+" "+l.method))
+		}
+		if slices.Sort(sent); !slices.Equal(sent, previewed) {
+			t.Errorf("%s: sent\n%s\npreviewed\n%s", typ, strings.Join(sent, "\n"), strings.Join(previewed, "\n"))
+		}
+	}()
 	pgtest.Exec(t, m.db, `insert into outbox_events (type, payload, created_at) values ($1, $2::jsonb, now() - make_interval(days => $3))`, typ, payload, daysAgo)
 	processed(t, m.db)
 }
+
+// preview returns the SMS and e-mails that listener preview would have leave now.
+func (m *mystos) preview(t *testing.T, typ, payload string) []string {
+	t.Helper()
+	file := write(t, "payload.json", payload)
+	got := call(t, m.env, "preview", "--type", typ, "--payload", file, "--json")
+	if got.code != exitOK {
+		t.Fatalf("preview of %s: exit code %d, %s%s", typ, got.code, got.stdout, got.stderr)
+	}
+	var p preview.Preview
+	if err := json.Unmarshal([]byte(got.stdout), &p); err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, d := range p.Deliveries {
+		switch {
+		case d.State != dispatch.Ready:
+		case d.SMS != nil:
+			out = append(out, unfolded(d.Recipient+" "+strings.Join(d.SMS.Body, "\n")))
+		case d.Email != nil:
+			method := ""
+			if d.Email.Invite != nil {
+				method = d.Email.Invite.Method
+			}
+			out = append(out, unfolded(d.Recipient+" "+d.Email.Subject+" "+strings.Join(d.Email.Text, "\n")+" "+method))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// unfolded is s without what only lays it out.
+func unfolded(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // letter is an e-mail as a person gets to see it.
 type letter struct {
