@@ -22,11 +22,17 @@ func frozen(jobs []*job) bool {
 // they are on record: see thaw.
 func (l *Listener) freeze(e *event) {
 	e.mu.Lock()
-	var open []*job
 	for _, j := range e.jobs {
 		if o, settled := j.planned(); settled {
 			j.outcome = &o
-		} else if !j.waiting() {
+		}
+	}
+	var open []*job
+	for _, j := range e.jobs {
+		if j.outcome != nil {
+			continue
+		}
+		if j.blocked = j.waiting() && e.blocks(j); !j.blocked {
 			open = append(open, j)
 		}
 	}
@@ -34,6 +40,15 @@ func (l *Listener) freeze(e *event) {
 	en := entry{event: e, rows: e.rows(l.store.lease), open: open, frozen: true}
 	e.mu.Unlock()
 	l.recorder.add(en)
+}
+
+// blocks reports whether a step that j waits for is still to be delivered. The
+// record of the last of them makes j due; where the plan has settled all of them,
+// there will be no such record, and j goes on like any other.
+func (e *event) blocks(j *job) bool {
+	return slices.ContainsFunc(e.jobs, func(o *job) bool {
+		return o.outcome == nil && o.Route == j.Route && slices.Contains(j.terms().After, o.Step)
+	})
 }
 
 // planned is the outcome of j where its plan has it already.
@@ -186,7 +201,10 @@ func (r row) frozen() frozenRow {
 		f.Retry = &t.Retry
 	}
 	if j.waiting() {
-		f.DueIn, f.After, f.Scope = nil, t.After, text(t.Scope)
+		f.After, f.Scope = t.After, text(t.Scope)
+		if j.blocked {
+			f.DueIn = nil
+		}
 	}
 	return f
 }

@@ -388,6 +388,60 @@ func TestAfter(t *testing.T) {
 	}
 }
 
+// TestAfterWhatNeverBegins: a step is rendered as well where those before it are
+// over with the plan already: skipped, refused, or too late. Nothing would make it
+// due afterwards.
+func TestAfterWhatNeverBegins(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		change func(*dispatch.Message)
+		before string
+	}{
+		{"skipped", func(m *dispatch.Message) { m.Skip = "nobody" }, "skipped"},
+		{"refused", func(m *dispatch.Message) { m.Refused = "never" }, "dead"},
+		{"late", func(m *dispatch.Message) { m.Terms.Late = "late" }, "expired"},
+		{"not configured", func(m *dispatch.Message) { m.Channel = "pigeon" }, "skipped"},
+	} {
+		for _, mode := range []string{"daemon", "once"} {
+			t.Run(tt.name+" "+mode, func(t *testing.T) {
+				t.Parallel()
+				db := pgtest.New(t)
+				r := router{
+					plan: func(dispatch.Event) ([]dispatch.Message, error) {
+						waits := func(name, after string) dispatch.Message {
+							m := step(name, dispatch.Terms{After: []string{after}, Scope: json.RawMessage(`{}`)})
+							m.Content = nil
+							return m
+						}
+						one := step("one", dispatch.Terms{})
+						tt.change(&one)
+						return []dispatch.Message{one, waits("two", "one"), waits("three", "two")}, nil
+					},
+					render: func(m dispatch.Message, steps map[string]dispatch.StepResult) (dispatch.Message, error) {
+						for name, s := range steps {
+							m.Skip = name + " was " + string(s.State)
+						}
+						return m, nil
+					},
+				}
+				l := newListener(t, db, routed(newProvider(nil), plain, r), nil)
+				ev := insert(t, db, "e", `{}`)
+				if mode == "daemon" {
+					start(t, l)
+				} else if _, err := l.Once(t.Context(), 0); err != nil {
+					t.Fatal(err)
+				}
+				wantStates(t, db, ev, map[string]string{"one": tt.before, "two": "skipped", "three": "skipped"})
+				processed(t, db, 5*time.Second)
+				if got := pgtest.QueryVal[string](t, db, `select last_error from outbox.deliveries where step = 'two'`); got != "one was "+tt.before {
+					t.Errorf("two: %s", got)
+				}
+			})
+		}
+	}
+}
+
 // TestOnceFollows: one run delivers also what waits for what it delivered.
 func TestOnceFollows(t *testing.T) {
 	t.Parallel()
