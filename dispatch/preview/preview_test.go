@@ -35,7 +35,7 @@ func expected(t *testing.T, name string) (*Preview, []byte) {
 // TestPrint holds what people see of every channel against testdata, and what
 // programs see against itself.
 func TestPrint(t *testing.T) {
-	for _, name := range []string{"paid", "paid-answered", "canceled", "refused", "unknown"} {
+	for _, name := range []string{"paid", "paid-answered", "canceled", "direct-html", "refused", "unknown"} {
 		t.Run(name, func(t *testing.T) {
 			p, raw := expected(t, name)
 			if again, err := p.JSON(); err != nil || !bytes.Equal(again, raw) {
