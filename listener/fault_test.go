@@ -223,8 +223,10 @@ func TestSlowDeliveryIsParked(t *testing.T) {
 func TestShutdownGivesBack(t *testing.T) {
 	t.Parallel()
 	db, d, b := pgtest.New(t), dispatch.New(), newBlocker()
-	channel(d, "greeting", "carrier", b, careful)
-	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'greeting', '{}' from generate_series(1, 12)`)
+	for i := range 3 { // one channel, that has never answered, would have one worker
+		channel(d, fmt.Sprint("greeting", i), dispatch.Channel(fmt.Sprint("carrier", i)), b, careful)
+	}
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'greeting' || n % 3, '{}' from generate_series(1, 12) as n`)
 	l := newListener(t, db, d, func(c *listener.Config) { c.Workers = 3 })
 	stop := start(t, l)
 	for range 3 {
