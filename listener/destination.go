@@ -10,7 +10,8 @@ import (
 // at once, found as TCP finds its own: it begins small, grows with each answer
 // while work waits for it, and is halved by each attempt that ended without
 // one. So a place that hangs holds as many hands as it was worth while it
-// answered, and no more.
+// answered, and no more. Hands that are idle widen it too, but only where attempts
+// are known to end.
 //
 // Guarded by the mutex of its queue.
 type destination struct {
@@ -26,6 +27,7 @@ type destination struct {
 	relieved time.Time     // when something was last put off
 	used     time.Time     // when an attempt last began
 	heard    time.Time     // when one was last answered
+	returns  bool          // the last attempt that ended was answered, or at least not overdue
 }
 
 const (
@@ -64,6 +66,13 @@ func (d *destination) slow(now time.Time) bool {
 	return d.oldest != nil && now.Sub(d.oldest.flyingSince) >= overdue
 }
 
+// promising reports whether idle hands are well spent there: what was begun
+// there comes back, as far as is known. A place that hangs would take every hand
+// that is idle at the moment, and keep it long after others need it.
+func (d *destination) promising(now time.Time) bool {
+	return d.returns && !(d.slow(now) && d.heard.Before(d.oldest.flyingSince))
+}
+
 // begin notes that the attempt at j is under way.
 func (d *destination) begin(j *job, now time.Time) {
 	d.used = now
@@ -94,9 +103,9 @@ func (d *destination) end(j *job) {
 	j.earlier, j.later = nil, nil
 }
 
-// answered and failed are what an attempt says about its destination.
+// answered notes that an attempt was.
 func (d *destination) answered(now time.Time) {
-	d.heard = now
+	d.heard, d.returns = now, true
 	if len(d.waiting) > 0 {
 		d.window = min(d.window+1, d.limit)
 	} else {
@@ -104,7 +113,11 @@ func (d *destination) answered(now time.Time) {
 	}
 }
 
-func (d *destination) failed() { d.window = max(d.window/2, 1) }
+// failed notes that the attempt at j ended without an answer.
+func (d *destination) failed(j *job, now time.Time) {
+	d.window = max(d.window/2, 1)
+	d.returns = now.Sub(j.flyingSince) < overdue
+}
 
 // nextPutOff returns how long what waits is put off for at most: it doubles, up
 // to limit.

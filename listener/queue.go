@@ -277,8 +277,9 @@ func (q *queue) rank(d *destination) {
 // relaxEvery is how often windows are widened for hands that stay idle.
 const relaxEvery = 100 * time.Millisecond
 
-// relax widens the windows that hold work back, by as much as there were hands
-// idle all the time since the last look: what nobody else wanted.
+// relax widens the windows that hold work back where that is promising, by as
+// much as there were hands idle all the time since the last look: what nobody
+// else wanted.
 func (q *queue) relax() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -287,7 +288,7 @@ func (q *queue) relax() {
 		if spare <= 0 {
 			break
 		}
-		if d.window < d.limit {
+		if d.window < d.limit && d.promising(time.Now()) {
 			d.window++
 			spare--
 			q.rank(d)
@@ -314,7 +315,7 @@ func (q *queue) left(j *job, v verdict) {
 		case answered:
 			d.answered(time.Now())
 		case unanswered:
-			d.failed()
+			d.failed(j, time.Now())
 		}
 		q.rank(d)
 	}

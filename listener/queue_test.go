@@ -129,45 +129,77 @@ func TestHangingDestinationKeepsFewHands(t *testing.T) {
 	}
 }
 
-// TestIdleHandsWidenAWindow: where nobody else wants the hands, a slow
-// destination gets them, but for those that are kept.
-func TestIdleHandsWidenAWindow(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := hands{t, newQueue(16, 10)}
-		ctx, cancel := context.WithCancel(t.Context())
-		began := make(chan *job, 100)
-		for range 16 {
-			go func() {
-				for {
-					w, ok := h.q.pop(ctx)
-					if !ok {
-						return
-					}
-					began <- w.job
-					<-ctx.Done() // an attempt without end
+// busy has so many hands at work until the test ends, each of which spends on a
+// delivery what took says, and has the verdict that it says. It counts the
+// attempts under way by destination.
+func (h hands) busy(n int, took func(destination string) (time.Duration, verdict)) (flying func(destination string) int) {
+	ctx, cancel := context.WithCancel(h.t.Context())
+	for range n {
+		go func() {
+			for {
+				w, ok := h.q.pop(ctx)
+				if !ok {
+					return
 				}
-			}()
-		}
-		synctest.Wait()
-		h.wait("slow", 100)
-		synctest.Wait()
-		if n := len(began); n != firstWindow {
-			t.Errorf("%d attempts at first, want %d", n, firstWindow)
-		}
-		time.Sleep(3 * time.Second) // of the bubble's clock
-		synctest.Wait()
-		if n := len(began); n != 14 {
-			t.Errorf("%d attempts with nobody else about, want 14", n)
-		}
+				d, v := took(w.job.destination)
+				wait(ctx, d)
+				h.q.left(w.job, v)
+			}
+		}()
+	}
+	h.t.Cleanup(func() {
 		cancel()
 		h.q.takeAll()
 		synctest.Wait()
 	})
+	return func(destination string) int {
+		synctest.Wait()
+		h.q.mu.Lock()
+		defer h.q.mu.Unlock()
+		if d := h.q.places[destination]; d != nil {
+			return d.flying
+		}
+		return 0
+	}
 }
 
-// TestHandsKeptForOthers: however long one destination hangs, and however few
-// workers there are, a hand is left for another, if there are two or more.
+// TestIdleHandsWidenAWindow: where nobody else wants the hands, a slow
+// destination gets them, but for those that are kept, once it has answered. One
+// that hangs does not, before its first attempt is given up or after it.
+func TestIdleHandsWidenAWindow(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		took    time.Duration
+		verdict verdict
+		want    [4]bool // more than one attempt under way after a half, 3, 20 and 40 seconds
+	}{
+		{"it answers after two seconds", 2 * time.Second, answered, [4]bool{false, true, true, true}},
+		{"it is busy, and says so at once", 50 * time.Millisecond, unanswered, [4]bool{}},
+		{"it hangs", 15 * time.Second, unanswered, [4]bool{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := hands{t, newQueue(16, 10)}
+				flying := h.busy(16, func(string) (time.Duration, verdict) { return tt.took, tt.verdict })
+				h.wait("slow", 1000)
+				begun := time.Now()
+				for i, at := range []time.Duration{500 * time.Millisecond, 3 * time.Second, 20 * time.Second, 40 * time.Second} {
+					time.Sleep(time.Until(begun.Add(at + time.Millisecond))) // of the bubble's clock
+					n := flying("slow")
+					if (n > 1) != tt.want[i] || n > 14 || at >= 20*time.Second && tt.want[i] && n != 14 {
+						t.Errorf("after %s: %d attempts under way, want more than one: %t", at, n, tt.want[i])
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestHandsKeptForOthers: however good one destination was before it hangs, and
+// however few workers there are, a hand is left for another, if there are two or
+// more.
 func TestHandsKeptForOthers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ workers, hanging, others int }{
@@ -186,36 +218,28 @@ func TestHandsKeptForOthers(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := hands{t, newQueue(tt.workers, 10)}
-				ctx, cancel := context.WithCancel(t.Context())
-				began := make(chan *job, 1000)
-				for range tt.workers {
-					go func() {
-						for {
-							w, ok := h.q.pop(ctx)
-							if !ok {
-								return
-							}
-							began <- w.job
-							<-ctx.Done() // an attempt without end
-						}
-					}()
-				}
-				h.wait("hangs", 500)
-				time.Sleep(10 * time.Second) // of the bubble's clock: its window has grown as far as it may
-				synctest.Wait()
-				if n := len(began); n != tt.hanging {
+				healthy := time.Now().Add(5 * time.Second)
+				flying := h.busy(tt.workers, func(string) (time.Duration, verdict) {
+					if time.Now().Before(healthy) {
+						return 100 * time.Millisecond, answered
+					}
+					return time.Hour, unanswered
+				})
+				h.wait("hangs", 100*tt.workers)
+				time.Sleep(10 * time.Second) // of the bubble's clock
+				if n := flying("hangs"); n != tt.hanging {
 					t.Errorf("%d hands at the one that hangs, want %d", n, tt.hanging)
 				}
+				others := 0
 				for i := range tt.others + 5 {
 					h.wait(fmt.Sprint("other ", i), 1)
 				}
-				synctest.Wait()
-				if n := len(began) - tt.hanging; n != tt.others {
-					t.Errorf("%d hands at the others, want %d", n, tt.others)
+				for i := range tt.others + 5 {
+					others += flying(fmt.Sprint("other ", i))
 				}
-				cancel()
-				h.q.takeAll()
-				synctest.Wait()
+				if others != tt.others {
+					t.Errorf("%d hands at the others, want %d", others, tt.others)
+				}
 			})
 		})
 	}
