@@ -120,6 +120,9 @@ func Run(ctx context.Context, o Options) (report string, err error) {
 	if m.postgres, err = r.server.describe(ctx); err != nil {
 		return "", err
 	}
+	if m.busy() {
+		r.note("The machine was busy when the run began (load %s on %d processors): do not trust its figures.", m.load, m.cores)
+	}
 	if r.Database != "" {
 		r.note("The server was given (--database): whatever else it does counts too, and its settings are as they are.")
 	}

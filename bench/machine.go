@@ -27,6 +27,13 @@ type machine struct {
 	dirty    bool   // with changes that are not committed
 }
 
+// busy reports whether other work had a good part of the machine of late.
+func (m machine) busy() bool {
+	one, _, _ := strings.Cut(m.load, ",")
+	load, err := strconv.ParseFloat(one, 64)
+	return err == nil && load > float64(m.cores)/2
+}
+
 func describeMachine(ctx context.Context, r *run) machine {
 	m := machine{
 		date:   time.Now(),

@@ -59,6 +59,15 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	for load, want := range map[string]bool{"0.47, 0.97, 1.84": false, "1.30, 2.78, 2.67": true, "unknown": false} {
+		if got := (machine{load: load, cores: 2}).busy(); got != want {
+			t.Errorf("load %s: busy %t, want %t", load, got, want)
+		}
+	}
+}
+
 func TestSmallRun(t *testing.T) {
 	t.Parallel()
 	res := &result{small: true}
