@@ -56,7 +56,7 @@ type cli struct {
 	Migrate migrateCmd `cmd:"" help:"Create what the listener needs in the database, or bring it up to date."`
 	Bench   benchCmd   `cmd:"" help:"Measure this program on this machine, beside others that do the same work, and write a report."`
 	Preview previewCmd `cmd:"" help:"Show what an event becomes: recipients, times, content, or why nothing is sent. Nothing is sent or written."`
-	Routes  routesCmd  `cmd:"" help:"Work on the routes file: test it."`
+	Routes  routesCmd  `cmd:"" help:"Work on the routes file: test it, print its JSON Schema."`
 	Check   checkCmd   `cmd:"" help:"Check the configuration, the routes against the database, and the providers. Nothing is sent or written."`
 	Config  configCmd  `cmd:"" help:"Print the configuration: every variable with its value and where that comes from. Secrets are not shown."`
 }
@@ -96,6 +96,10 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	switch command { // what reads no configuration
 	case "dev":
 		return runDev(ctx, c.Dev, stdout, stderr)
+	case "routes":
+		if strings.HasPrefix(kctx.Command(), "routes schema") {
+			return printSchema(stdout)
+		}
 	case "bench":
 		return runBench(ctx, &c.Bench, args, stdout, stderr)
 	}

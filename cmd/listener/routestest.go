@@ -15,7 +15,8 @@ import (
 
 // routesCmd is `listener routes`.
 type routesCmd struct {
-	Test routesTestCmd `cmd:"" help:"Test the routes by files: events, and what is expected to become of them. Needs no database and no provider."`
+	Test   routesTestCmd `cmd:"" help:"Test the routes by files: events, and what is expected to become of them. Needs no database and no provider."`
+	Schema struct{}      `cmd:"" help:"Print the JSON Schema of the routes file, with which editors complete and check it."`
 }
 
 // routesTestCmd is `listener routes test`.
@@ -146,4 +147,12 @@ func plural(n int, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
+}
+
+// printSchema prints the JSON Schema of the routes file.
+func printSchema(stdout io.Writer) int {
+	if _, err := stdout.Write(routes.Schema()); err != nil {
+		return exitCannot
+	}
+	return exitOK
 }
