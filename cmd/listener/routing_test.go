@@ -149,9 +149,10 @@ func TestReloadWhileWaitingForTheDatabase(t *testing.T) {
 	with, without := startListenerIn(t, dir, env), startListener(t, env)
 	for _, p := range []*proc{with, without} {
 		p.line("database not ready; trying again", 10*time.Second)
-		put(t, dir, "routes.yaml", hookRoutes(api, 2))
-		p.signal(syscall.SIGHUP)
 	}
+	put(t, dir, "routes.yaml", hookRoutes(api, 2))
+	with.signal(syscall.SIGHUP)
+	without.signal(syscall.SIGHUP)
 	with.line("routes reloaded", 10*time.Second)
 	without.line("no routes to reload", 10*time.Second)
 	without.signal(syscall.SIGTERM)
