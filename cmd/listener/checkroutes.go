@@ -26,10 +26,15 @@ func (c *checkup) readRoutes() {
 	}
 	c.routes = r
 	c.looked("routes", "%s: %s", c.path, r.Summary())
+	// No warning: texts often have something else for a variable that is not set.
+	var unset []string
 	for _, name := range r.Variables() {
 		if f, err := c.settings.find(&variable{name: name}); err != nil || f.value == "" {
-			c.warnAt(routes.Place{}, "the variable %s, which expose_env names, is not set; it is empty in texts", name)
+			unset = append(unset, name)
 		}
+	}
+	if len(unset) > 0 {
+		c.looked("variables", "not set, and empty in texts: %s", strings.Join(unset, ", "))
 	}
 }
 

@@ -38,13 +38,12 @@ func (o Options) lookup(name string) string {
 // Routes is a routes file that was found good. It is not changed any more, and
 // may be used by many goroutines.
 type Routes struct {
-	file        *file
-	list        []*compiledRoute
-	uses        []Use
-	lookups     []Lookup
-	statements  []Statement
-	channels    []ChannelUse
-	lookupsRole string
+	file       *file
+	list       []*compiledRoute
+	uses       []Use
+	lookups    []Lookup
+	statements []Statement
+	channels   []ChannelUse
 }
 
 // Load reads a routes file; name is what problems call it. Its error is a

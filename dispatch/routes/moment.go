@@ -16,9 +16,6 @@ type moment struct {
 	shift  time.Duration
 }
 
-// reads reports whether m reads name.
-func (m *moment) reads(name string) bool { return m != nil && m.path[0] == name }
-
 const momentSyntax = "it has to be now or the path of a time, with + or - durations behind it, as in: visit.start_at - 24h"
 
 // moment compiles t; nil where t is not there or something is wrong with it.
