@@ -188,8 +188,8 @@ routes:
 		want       []string // how each line begins
 	}{
 		{"broken", "version: 1\nroutes:\n  - name: a\n    evnt: b\n    deliver: []\n  - nam: c\n", nil, nil,
-			[]string{"FILE:3:5: ", "FILE:3:5: ", `FILE:4:5: the key "evnt" is not known here`, "FILE:6:5: ", "FILE:6:5: ", "FILE:6:5: ", "FILE:6:5: ",
-				"listener: not started: 7 problems with the routes"}},
+			[]string{"FILE:3:5: ", `FILE:4:5: the key "evnt" is not known here`, "FILE:6:5: ", "FILE:6:5: ", "FILE:6:5: ",
+				"listener: not started: 5 problems with the routes"}},
 		{"broken, with --once", "version: 2\nroutes:\n  - {name: a, event: b, deliver: [{name: c, log: {text: d}}]}\n", nil, []string{"--once"}, []string{"FILE:1:10: ", "listener: not started: 1 problem with the routes"}},
 		{"a variable that is not set", good, nil, nil,
 			[]string{"FILE:3:17: the variable API_TOKEN is not set; the credential needs it", "listener: not started: 1 problem with the routes"}},
