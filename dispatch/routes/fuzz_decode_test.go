@@ -35,6 +35,7 @@ func FuzzDecode(f *testing.F) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		begun := time.Now()
+		defer time.AfterFunc(30*time.Second, func() { panic("it does not end") }).Stop()
 		found := &findings{}
 		root := parse(source, found)
 		decode(root, found)
