@@ -532,5 +532,12 @@ func (r *Routes) Summary() string {
 	for _, c := range r.list {
 		steps += len(c.steps)
 	}
-	return fmt.Sprintf("%d routes, %d steps", len(r.list), steps)
+	return counted(len(r.list), "route") + ", " + counted(steps, "step")
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
