@@ -158,18 +158,18 @@ func TestTakeOver(t *testing.T) {
 			// It cannot renew any more: its row moves on as it would if
 			// the process had stopped. Parked or not, somebody else may
 			// take it now.
-			pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
+			pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
 				n := pgtest.Exec(t, db, `update outbox.deliveries set due_at = now() - interval '1 second', claim = gen_random_uuid() where due_at is not null`)
 				return n == 1, "not parked yet"
 			})
 			l2 := newListener(t, db, d2, func(c *listener.Config) { c.Lease = 2 * time.Second; c.PollInterval = 200 * time.Millisecond })
 			start(t, l2)
-			pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
+			pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
 				got := ledgerOf(t, db, id)
 				return got.State == tt.want, fmt.Sprintf("%+v", got)
 			})
 			close(stuck.gate) // the first one comes back with a late outcome
-			pgtest.Eventually(t, 5*time.Second, func() (bool, string) { return l1.Health().Fenced == 1, "no outcome was fenced off" })
+			pgtest.Eventually(t, 20*time.Second, func() (bool, string) { return l1.Health().Fenced == 1, "no outcome was fenced off" })
 			if got := ledgerOf(t, db, id).State; got != tt.want {
 				t.Errorf("after the late outcome: %s, want %s", got, tt.want)
 			}
@@ -195,7 +195,7 @@ func TestSlowDeliveryIsParked(t *testing.T) {
 	id := insert(t, db, "slow", `{}`)
 	<-slow.entered
 	insert(t, db, "greeting", `{}`)
-	pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
 		open := pgtest.QueryVal[string](t, db, `select coalesce(string_agg(type || ' ' || coalesce(lease_until::text, 'free'), ', '), '') from outbox_events where processed_at is null`)
 		return open == "slow infinity", open
 	})
@@ -234,7 +234,7 @@ func TestShutdownGivesBack(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(stop)
-	pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
 		h := l.Health()
 		return h.Held == 3, fmt.Sprintf("%d held", h.Held)
 	})
@@ -341,7 +341,7 @@ func TestPersonSettles(t *testing.T) {
 	again, gone := insert(t, db, "greeting", `{}`), insert(t, db, "greeting", `{}`)
 	l := newListener(t, db, d, func(c *listener.Config) { c.PollInterval = 200 * time.Millisecond })
 	start(t, l)
-	pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
 		n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where state = 'held'`)
 		return n == 2, fmt.Sprintf("%d held", n)
 	})
@@ -368,7 +368,7 @@ func TestDeletedEvent(t *testing.T) {
 	<-b.entered
 	pgtest.Exec(t, db, `delete from outbox_events`)
 	close(b.gate)
-	pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
 		got := ledgerOf(t, db, id)
 		return got.State == "delivered", fmt.Sprintf("%+v", got)
 	})

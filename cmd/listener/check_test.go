@@ -199,7 +199,7 @@ routes:
 	got := call(t, map[string]string{"DATABASE_URL": db.URL, "OUTBOX_ROUTES": file, "OUTBOX_WEBHOOK_SECRET": webhookSecret}, "check")
 	want := file + `:7:37: the lookup quote has no column "totl"; did you mean "total"? it has total
 
-routes    ` + file + `: 1 routes, 1 steps
+routes    ` + file + `: 1 route, 1 step
 database  migrated; 1 lookup and 0 sql steps planned
 sms       not configured
 email     not configured

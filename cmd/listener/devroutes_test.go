@@ -29,7 +29,7 @@ routes:
 `)
 	b := startDev(t, devCmd{Routes: file})
 	b.out.await(t, devReadyLine)
-	wantWords(t, b.out.String(), file+": 1 routes, 4 steps")
+	wantWords(t, b.out.String(), file+": 1 route, 4 steps")
 	conn := b.connect(t)
 	if _, err := conn.Exec(t.Context(), `insert into outbox_events (type, payload) values ('order.paid', '{}')`); err != nil {
 		t.Fatal(err)

@@ -74,7 +74,7 @@ func TestReload(t *testing.T) {
 	env["OUTBOX_WEBHOOK_ALLOW_CIDRS"] = "127.0.0.0/8"
 	p := startListenerIn(t, dir, env)
 	p.ready()
-	if got := p.line("starting", 0)["routes"]; got != "routes.yaml: 1 routes, 1 steps" {
+	if got := p.line("starting", 0)["routes"]; got != "routes.yaml: 1 route, 1 step" {
 		t.Errorf("routes: %v", got)
 	}
 	expect := func(n int, secret, body string) {
@@ -92,7 +92,7 @@ func TestReload(t *testing.T) {
 	put(t, dir, ".env", "API_SECRET_FILE=secret\nSHOP=second\n")
 	put(t, dir, "secret", "canary-two\n")
 	p.signal(syscall.SIGHUP)
-	if got := p.line("routes reloaded", 10*time.Second); got["routes"] != "1 routes, 1 steps" || got["file"] != "routes.yaml" {
+	if got := p.line("routes reloaded", 10*time.Second); got["routes"] != "1 route, 1 step" || got["file"] != "routes.yaml" {
 		t.Errorf("%v", got)
 	}
 	expect(2, "canary-two", "version 2, 4, second")

@@ -148,7 +148,7 @@ var variables = []variable{
 			return nil
 		})},
 	{name: "OUTBOX_ALLOW_RECIPIENTS", unset: "everybody, where neither of the other two is set, else nobody",
-		meaning: "Who may be sent to, where nothing is redirected. Hosts are for webhooks and requests, which cannot be redirected.",
+		meaning: "Who may be sent to, where nothing is redirected. Hosts are for webhooks and requests, which cannot be redirected. `+*` is every number, `@*` every address.",
 		kind:    recipients(func(c *config) *dispatch.Recipients { return &c.Redirect.Allow })},
 
 	{group: "Log",
