@@ -76,7 +76,7 @@ func newMystOS(t testing.TB) *mystos {
 // sent is what listener preview said before.
 func (m *mystos) event(t *testing.T, daysAgo int, typ, payload string) {
 	t.Helper()
-	previewed := m.preview(t, typ, payload)
+	previewed, withheld := m.preview(t, typ, payload)
 	texts, letters := len(m.twilio.Received()), len(m.smtp.Received())
 	defer func() {
 		t.Helper()
@@ -90,13 +90,19 @@ func (m *mystos) event(t *testing.T, daysAgo int, typ, payload string) {
 		if slices.Sort(sent); !slices.Equal(sent, previewed) {
 			t.Errorf("%s: sent\n%s\npreviewed\n%s", typ, strings.Join(sent, "\n"), strings.Join(previewed, "\n"))
 		}
+		onRecord := pgtest.QueryVals[string](t, m.db, `select concat_ws(' ', route, step, state, last_error) from outbox.deliveries
+			where event_seq = (select max(seq) from outbox_events) and state in ('skipped', 'dead', 'expired')`)
+		if slices.Sort(onRecord); !slices.Equal(onRecord, withheld) {
+			t.Errorf("%s: on record\n%s\npreviewed\n%s", typ, strings.Join(onRecord, "\n"), strings.Join(withheld, "\n"))
+		}
 	}()
 	pgtest.Exec(t, m.db, `insert into outbox_events (type, payload, created_at) values ($1, $2::jsonb, now() - make_interval(days => $3))`, typ, payload, daysAgo)
 	processed(t, m.db)
 }
 
-// preview returns the SMS and e-mails that listener preview would have leave now.
-func (m *mystos) preview(t *testing.T, typ, payload string) []string {
+// preview returns the SMS and e-mails that listener preview would have leave now,
+// and what it says never will, with the reason.
+func (m *mystos) preview(t *testing.T, typ, payload string) (out, withheld []string) {
 	t.Helper()
 	file := write(t, "payload.json", payload)
 	got := call(t, m.env, "preview", "--type", typ, "--payload", file, "--json")
@@ -107,9 +113,10 @@ func (m *mystos) preview(t *testing.T, typ, payload string) []string {
 	if err := json.Unmarshal([]byte(got.stdout), &p); err != nil {
 		t.Fatal(err)
 	}
-	var out []string
 	for _, d := range p.Deliveries {
 		switch {
+		case d.State != dispatch.Ready && d.State != dispatch.Scheduled:
+			withheld = append(withheld, strings.TrimSpace(strings.Join([]string{d.Route, d.Step, string(d.State), d.Reason}, " ")))
 		case d.State != dispatch.Ready:
 		case d.SMS != nil:
 			out = append(out, unfolded(d.Recipient+" "+strings.Join(d.SMS.Body, "\n")))
@@ -122,7 +129,8 @@ func (m *mystos) preview(t *testing.T, typ, payload string) []string {
 		}
 	}
 	slices.Sort(out)
-	return out
+	slices.Sort(withheld)
+	return out, withheld
 }
 
 // unfolded is s without what only lays it out.
@@ -360,6 +368,75 @@ func TestMystOSReallySends(t *testing.T) {
 	if got := pgtest.QueryVals[string](t, m.db, `select route || '/' || step || ' ' || state || ': ' || coalesce(last_error, '') from outbox.deliveries
 		where state not in ('delivered', 'canceled', 'scheduled', 'skipped')`); len(got) > 0 {
 		t.Errorf("unfinished: %q", got)
+	}
+}
+
+// TestMystOSLacks sends each of the eight types with a key that is missing, for a
+// row that is not there, and to a customer without a phone or an e-mail. What can be
+// sent is, what cannot is skipped with its reason, and nothing is dead. It is what
+// the preview says.
+func TestMystOSLacks(t *testing.T) {
+	t.Parallel()
+	m := newMystOS(t)
+	startListener(t, m.env)
+	const nobody = "00000000-0000-4000-8000-000000000000"
+	sent := func(what func()) (sms, mails int) {
+		t.Helper()
+		sms, mails = len(m.twilio.Received()), len(m.smtp.Received())
+		what()
+		return len(m.twilio.Received()) - sms, len(m.smtp.Received()) - mails
+	}
+	for _, tt := range []struct {
+		typ, payload, key, row string // the key whose absence, and whose other value, leaves nothing to send
+		sms, mails, alerts     int    // to a customer who has both
+	}{
+		{"estimate.requested", `{"appointmentId": "` + mystAppointment + `", "services": []}`, "appointmentId", mystAppointment, 1, 1, 0},
+		{"estimate.rescheduled", `{"appointmentId": "` + mystAppointment + `"}`, "appointmentId", mystAppointment, 1, 1, 0},
+		{"estimate.status_changed", `{"appointmentId": "` + mystAppointment + `", "status": "confirmed"}`, "appointmentId", mystAppointment, 1, 1, 0},
+		{"estimate.status_changed", `{"appointmentId": "` + mystAppointment + `", "status": "confirmed"}`, "status", mystAppointment, 1, 1, 0},
+		{"lead.created", `{"leadId": "` + mystLead + `", "services": [], "appointmentId": null}`, "leadId", mystLead, 1, 1, 0},
+		{"quote.sent", `{"quoteId": "` + mystQuote + `", "shareToken": "share-1"}`, "quoteId", mystQuote, 1, 1, 2},
+		{"quote.decision", `{"quoteId": "` + mystQuote + `", "decision": "accepted"}`, "quoteId", mystQuote, 1, 1, 2},
+		{"quote.decision", `{"quoteId": "` + mystQuote + `", "decision": "accepted"}`, "decision", mystQuote, 1, 1, 2},
+		{"payment.recorded", `{"appointmentId": "` + mystAppointment + `", "amountCents": 100, "currency": "usd", "method": "card", "source": "x"}`, "appointmentId", mystAppointment, 0, 0, 0},
+		{"payment.recorded", `{"appointmentId": "` + mystAppointment + `", "amountCents": 100, "currency": "usd", "method": "card", "source": "x"}`, "amountCents", mystAppointment, 0, 0, 0},
+		{"payment.recorded", `{"appointmentId": "` + mystAppointment + `", "amountCents": 100, "currency": "usd", "method": "card", "source": "x"}`, "method", mystAppointment, 0, 0, 0},
+		{"pipeline.stage_request", `{"contactId": "` + mystContact + `", "stage": "won"}`, "contactId", mystContact, 0, 0, 0},
+		{"pipeline.stage_request", `{"contactId": "` + mystContact + `", "stage": "won"}`, "stage", mystContact, 0, 0, 0},
+	} {
+		check := func(lacks string, sms, mails, wantSMS, wantMails int) {
+			t.Helper()
+			if sms != wantSMS || mails != wantMails {
+				t.Errorf("%s, %s: %d SMS and %d mails, want %d and %d", tt.typ, lacks, sms, mails, wantSMS, wantMails)
+			}
+		}
+		var keys map[string]any
+		if err := json.Unmarshal([]byte(tt.payload), &keys); err != nil {
+			t.Fatal(err)
+		}
+		delete(keys, tt.key)
+		without, err := json.Marshal(keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes := pgtest.QueryVal[int](t, m.db, `select (select count(*) from appointment_notes) + (select count(*) from crm_pipeline)`)
+		sms, mails := sent(func() { m.event(t, 0, tt.typ, string(without)) })
+		check("no "+tt.key, sms, mails, 0, 0)
+		sms, mails = sent(func() { m.event(t, 0, tt.typ, strings.ReplaceAll(tt.payload, tt.row, nobody)) })
+		check("no row", sms, mails, 0, 0)
+		if n := pgtest.QueryVal[int](t, m.db, `select (select count(*) from appointment_notes) + (select count(*) from crm_pipeline)`); n != notes {
+			t.Errorf("%s: %d rows written", tt.typ, n-notes)
+		}
+		pgtest.Exec(t, m.db, `update contacts set phone = null, phone_e164 = null`)
+		sms, mails = sent(func() { m.event(t, 0, tt.typ, tt.payload) })
+		check("no phone", sms, mails, 0, tt.mails+tt.alerts)
+		pgtest.Exec(t, m.db, `update contacts set phone = '(202) 555-0123', email = null`)
+		sms, mails = sent(func() { m.event(t, 0, tt.typ, tt.payload) })
+		check("no e-mail", sms, mails, tt.sms, tt.alerts)
+		pgtest.Exec(t, m.db, `update contacts set email = 'ann@example.com'`)
+	}
+	if dead := pgtest.QueryVals[string](t, m.db, `select concat_ws(' ', event_type, step, last_error) from outbox.deliveries where state in ('dead', 'held', 'expired')`); len(dead) > 0 {
+		t.Errorf("dead: %q", dead)
 	}
 }
 

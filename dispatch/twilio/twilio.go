@@ -3,6 +3,7 @@ package twilio
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -75,7 +76,8 @@ func New(c Config) (*Sender, error) {
 	return &Sender{account: c.AccountSID, token: c.AuthToken, from: c.From, base: base, client: c.HTTPClient}, nil
 }
 
-// Send creates the message and returns its SID. An error is a
+// Send creates the message and returns its SID, and as Answer its encoding and
+// number of segments: {"encoding":"GSM-7","segments":1}. An error is a
 // *dispatch.Error; see answer.kind for what Twilio's answers mean. A ctx
 // without a deadline gets that of Policy.
 func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Receipt, error) {
@@ -120,7 +122,15 @@ func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Recei
 	if e := a.failure(); e != nil {
 		return dispatch.Receipt{}, e
 	}
-	return dispatch.Receipt{ProviderID: a.sid, Status: a.status}, nil
+	return dispatch.Receipt{ProviderID: a.sid, Status: a.status, Answer: size(sms.Body)}, nil
+}
+
+// size says how the text goes out and in how many messages, as which it is
+// billed. Twilio's own count is not there yet when it answers, where a messaging
+// service chooses the sender.
+func size(body string) json.RawMessage {
+	encoding, _, segments := dispatch.Segments(body)
+	return fmt.Appendf(nil, `{"encoding":%q,"segments":%d}`, encoding, segments)
 }
 
 func rejected(err error) *dispatch.Error {

@@ -152,9 +152,10 @@ func TestRequest(t *testing.T) {
 		name    string
 		content dispatch.SMS
 		from    string
+		size    string
 	}{
-		{"configured sender", dispatch.SMS{To: to, Body: "Häßlich & + = 100 % 😀\nline"}, from},
-		{"own sender", dispatch.SMS{To: to, From: "Myst", Body: "x"}, "Myst"},
+		{"configured sender", dispatch.SMS{To: to, Body: "Häßlich & + = 100 % 😀\nline"}, from, `{"encoding":"UCS-2","segments":1}`},
+		{"own sender", dispatch.SMS{To: to, From: "Myst", Body: strings.Repeat("x", 161)}, "Myst", `{"encoding":"GSM-7","segments":2}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, e := send(t, sender(t, server.URL()+"/", nil), sms(tt.content))
@@ -164,6 +165,9 @@ func TestRequest(t *testing.T) {
 			got := server.Received()[len(server.Received())-1]
 			if r.ProviderID != got.ID || !strings.HasPrefix(r.ProviderID, "SM") || r.Status != 201 {
 				t.Errorf("receipt = %+v, want the SID %s", r, got.ID)
+			}
+			if string(r.Answer) != tt.size {
+				t.Errorf("answer %s, want %s", r.Answer, tt.size)
 			}
 			if got.Recipient != to || got.Body != tt.content.Body {
 				t.Errorf("arrived as %+v", got)
