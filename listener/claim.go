@@ -77,6 +77,7 @@ type known struct {
 	generation int
 	content    json.RawMessage
 	terms      *dispatch.Terms
+	at         *time.Time // when it is due, where it is scheduled
 }
 
 // termColumns are what the ledger has of a delivery's terms, as claim_due.sql
@@ -121,7 +122,7 @@ func (s *store) adopt(ctx context.Context, e *event) ([]known, error) {
 				var seq int64
 				var c termColumns
 				err := rows.Scan(append([]any{&seq, (*[16]byte)(&k.id), &k.route, &k.step, &k.recipient, &k.channel,
-					&k.state, &k.attempts, &k.generation, (*[]byte)(&k.content)}, c.targets()...)...)
+					&k.state, &k.attempts, &k.generation, (*[]byte)(&k.content), &k.at}, c.targets()...)...)
 				if err == nil {
 					k.terms, err = c.terms()
 				}

@@ -95,7 +95,7 @@ func (e *event) newJob(m dispatch.Message, generation int) *job {
 }
 
 // resume goes on with a delivery that the ledger has: with the bytes that it
-// was frozen with.
+// was frozen with, and at the time that it was put off to.
 func (e *event) resume(k *known, m dispatch.Message) *job {
 	j := e.newJob(m, k.generation)
 	j.ID = k.id
@@ -103,6 +103,11 @@ func (e *event) resume(k *known, m dispatch.Message) *job {
 	if k.content != nil {
 		j.Content = k.content
 		j.Skip, j.Refused = "", ""
+	}
+	if k.at != nil {
+		terms := *j.terms()
+		terms.Freeze, terms.At = true, *k.at
+		j.Terms = &terms
 	}
 	return j
 }

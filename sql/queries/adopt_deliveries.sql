@@ -1,7 +1,8 @@
 -- Adopt: what the ledger already knows of events that were claimed before,
 -- by a listener that died or lost its lease, or that were opened again. The
 -- open rows pass to the new claim, so that their former holder can write
--- nothing more. $1..$2 are seq and claim of the events.
+-- nothing more. $1..$2 are seq and claim of the events. What is scheduled keeps its
+-- time, also where the plan is not made after all.
 --
 -- An id begins with 48 bits of the seq that it was made under; those that an
 -- event brought along from another place are in the index deliveries_moved.
@@ -24,10 +25,11 @@ with fenced as (
     join outbox.deliveries as d on d.event_seq = f.seq
      and substr(uuid_send(d.id), 1, 6) <> substr(int8send(d.event_seq), 3)
 ), passed as (
-    update outbox.deliveries as d set claim = t.successor, due_at = null
+    update outbox.deliveries as d set claim = t.successor, due_at = case when d.state = 'scheduled' then d.due_at end
     from theirs as t
     where d.id = t.id and d.finished_at is null
 )
 select event_seq, id, route, step, recipient, channel, state, attempts, generation, content::text,
+    case when state = 'scheduled' and isfinite(due_at) then due_at end,
     deadline <= clock_timestamp(), retry::text, supersedes, after_steps, scope::text
 from theirs
