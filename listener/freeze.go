@@ -32,7 +32,7 @@ func (l *Listener) freeze(e *event) {
 		if j.outcome != nil {
 			continue
 		}
-		if j.blocked = j.waiting() && e.blocks(j); !j.blocked {
+		if j.blocked, j.afterLater = e.blocks(j); !j.blocked {
 			open = append(open, j)
 		}
 	}
@@ -42,13 +42,21 @@ func (l *Listener) freeze(e *event) {
 	l.recorder.add(en)
 }
 
-// blocks reports whether a step that j waits for is still to be delivered. The
-// record of the last of them makes j due; where the plan has settled all of them,
-// there will be no such record, and j goes on like any other.
-func (e *event) blocks(j *job) bool {
-	return slices.ContainsFunc(e.jobs, func(o *job) bool {
-		return o.outcome == nil && o.Route == j.Route && slices.Contains(j.terms().After, o.Step)
-	})
+// blocks reports whether a step that j waits for is still to be delivered, and
+// whether one of them is for later. The record of the last of them makes j due;
+// where the plan has ended all of them, there will be no such record, and j goes on
+// like any other.
+func (e *event) blocks(j *job) (blocked, later bool) {
+	if !j.waiting() {
+		return false, false
+	}
+	for _, o := range e.jobs {
+		if o.Route != j.Route || !slices.Contains(j.terms().After, o.Step) || o.outcome != nil && o.outcome.State.Terminal() {
+			continue
+		}
+		blocked, later = true, later || o.afterLater || o.outcome != nil && o.outcome.State == dispatch.Scheduled
+	}
+	return blocked, later
 }
 
 // planned is the outcome of j where its plan has it already.
@@ -188,14 +196,14 @@ func (r row) frozen() frozenRow {
 	f := frozenRow{
 		Seq: j.seq, ID: j.ID, Event: j.EventID, Type: clean(j.Type), CreatedAt: j.Date,
 		Route: clean(j.Route), Step: clean(j.Step), Channel: clean(string(j.Channel)), Recipient: clean(dispatch.Mask(j.Channel, j.Recipient)),
-		State: r.state, Attempts: r.attempts, Generation: j.generation, Required: !t.Optional,
+		State: r.state, Attempts: r.attempts, Generation: j.generation, Required: !t.Optional && !j.afterLater,
 		LastError: r.lastError, Content: r.content, DueIn: r.dueIn, Supersedes: nonEmpty(clean(t.Supersedes)), Copy: nonEmpty(clean(t.Copy)),
 	}
 	if r.state == dispatch.Scheduled {
-		f.At, f.DueIn = &t.At, nil
+		f.At, f.DueIn = onCalendar(t.At), nil
 	}
 	if !t.Deadline.IsZero() {
-		f.Deadline = &t.Deadline
+		f.Deadline = onCalendar(t.Deadline)
 	}
 	if t.Retry != (dispatch.Retries{}) {
 		f.Retry = &t.Retry
@@ -207,6 +215,19 @@ func (r row) frozen() frozenRow {
 		}
 	}
 	return f
+}
+
+// onCalendar is t, or where neither JSON nor Postgres has such a year, the first or
+// the last moment of those that both have. To wait for it, or to be late, is the same.
+func onCalendar(t time.Time) *time.Time {
+	t = t.UTC()
+	switch {
+	case t.Year() < 1:
+		t = time.Time{}
+	case t.Year() > 9999:
+		t = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	}
+	return &t
 }
 
 // freeze writes whole events with all their deliveries. It returns the seqs

@@ -7,6 +7,9 @@
 -- taken over; nothing of it is written and its seq is missing in the result.
 -- Repeating the statement after a lost answer writes nothing twice.
 --
+-- What waits for another step is due at no time, not even at its deadline: only
+-- what is not due is released.
+--
 -- What the ledger has already, of an event that was opened again, keeps its
 -- content: those bytes may have been sent.
 with fenced as (
@@ -34,7 +37,8 @@ with fenced as (
          state, attempts, generation, required, last_error, due_at, claim, content,
          deadline, retry, supersedes, after_steps, scope, copy, created_at, finished_at)
     select g.id, g.event_id, g.event_seq, g.event_type, g.event_created_at, g.route, g.step, g.channel, g.recipient,
-           g.state, g.attempts, g.generation, g.required, g.last_error, least(g.due_at, g.deadline), g.claim, g.content::json,
+           g.state, g.attempts, g.generation, g.required, g.last_error,
+           case when g.due_at is not null then least(g.due_at, g.deadline) end, g.claim, g.content::json,
            g.deadline, g.retry, g.supersedes, g.after_steps, g.scope::json, g.copy,
            coalesce(g.finished_at, clock_timestamp()), g.finished_at
     from given as g

@@ -31,6 +31,6 @@ where f.finished_at is null and f.due_at is null and f.state = 'ready'
       where w.finished_at is null and w.due_at is null and w.state = 'ready'
         and not exists (
             select from theirs as o
-            where o.event_seq = w.event_seq and o.route = w.route and o.generation = w.generation
+            where o.event_seq = w.event_seq and o.route = w.route
               and o.step = any (w.after_steps) and o.finished_at is null)))
 returning f.id
