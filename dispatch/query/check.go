@@ -29,7 +29,7 @@ type Scan struct {
 // transaction that lookups have. The error is a *Fault.
 func (r *Reader) Explain(ctx context.Context, q *Query) (p Plan, err error) {
 	err = r.Read(ctx, func(tx *Tx) error {
-		p, err = explain(ctx, tx.tx, q, prefix, suffix+"2")
+		p, err = explain(ctx, tx.tx, q, prefix, suffix+"2"+end)
 		return err
 	})
 	return p, err

@@ -118,31 +118,62 @@ func (tx *Tx) Now() time.Time { return tx.now }
 
 // prefix and suffix turn the rows of a statement into JSON, by the database
 // itself: numbers stay exact, times are ISO 8601.
+//
+// A row that is too large by itself comes as null, so that it is not even sent.
 const (
-	prefix = "select to_jsonb(q)::text from (\n"
+	prefix = "select case when octet_length(r.t) <= 8388608 then r.t end from (select to_jsonb(q)::text as t from (\n"
 	suffix = "\n) as q limit "
+	end    = ") as r"
 )
 
+// maxRows bounds the rows of one lookup together, as JSON, in bytes.
+const maxRows = 8 << 20
+
+// TooLarge says that a lookup found more than an event may have.
+type TooLarge struct{}
+
+// Error implements error.
+func (*TooLarge) Error() string {
+	return fmt.Sprintf("it found more than %d MiB; have it select fewer rows or columns", maxRows>>20)
+}
+
 // Rows runs q and returns each row as a JSON object, at most most of them; there
-// is one more where there would be more. The error is a *BadValue or a *Fault.
+// is one more where there would be more. The error is a *BadValue, a *TooLarge or a
+// *Fault.
 func (tx *Tx) Rows(ctx context.Context, q *Query, args map[string]json.RawMessage, most int) ([]json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, tx.timeout+slack)
 	defer cancel()
 	statement, values := q.Bind(args)
-	whole := prefix + statement + suffix + fmt.Sprint(most+1)
-	rows, err := tx.tx.Query(ctx, whole, anys(values)...)
-	if err != nil {
-		return nil, fault(err, q, len(prefix), whole)
+	whole := prefix + statement + suffix + fmt.Sprint(most+1) + end
+	var out []json.RawMessage
+	var b pgx.Batch
+	b.Queue("savepoint lookup") // a value that does not suit must not end the lookups of other routes
+	b.Queue(whole, anys(values)...).Query(func(rows pgx.Rows) error {
+		var text []byte
+		size := 0
+		_, err := pgx.ForEachRow(rows, []any{&text}, func() error {
+			if size += len(text); text == nil || size > maxRows {
+				return &TooLarge{}
+			}
+			out = append(out, json.RawMessage(text))
+			text = nil
+			return nil
+		})
+		return err
+	})
+	err := tx.tx.SendBatch(ctx, &b).Close()
+	if large, ok := errors.AsType[*TooLarge](err); ok {
+		return nil, large
 	}
-	texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fault(err, q, len(prefix), whole)
+	if err == nil {
+		return out, nil
 	}
-	out := make([]json.RawMessage, len(texts))
-	for i, text := range texts {
-		out[i] = json.RawMessage(text)
+	err = fault(err, q, len(prefix), whole)
+	if _, bad := errors.AsType[*BadValue](err); bad {
+		// Where this fails, so does the next lookup.
+		_, _ = tx.tx.Exec(ctx, "rollback to savepoint lookup")
 	}
-	return out, nil
+	return nil, err
 }
 
 func anys(values []*string) []any {

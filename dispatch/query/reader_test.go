@@ -217,3 +217,57 @@ func TestExplain(t *testing.T) {
 		t.Errorf("%d rows have a note: something was run", n)
 	}
 }
+
+// TestRowsAreBounded: what a lookup finds is held in memory, and has a bound.
+func TestRowsAreBounded(t *testing.T) {
+	t.Parallel()
+	_, r := quotes(t)
+	for _, tt := range []struct {
+		name, sql string
+		large     bool
+	}{
+		{"one large row", `select repeat('x', 9000000) as a`, true},
+		{"many rows", `select repeat('x', 100000) as a from generate_series(1, 100)`, true},
+		{"within", `select repeat('x', 100000) as a from generate_series(1, 50)`, false},
+	} {
+		err := r.Read(t.Context(), func(tx *query.Tx) error {
+			found, err := tx.Rows(t.Context(), parse(t, tt.sql), nil, 1000)
+			var large *query.TooLarge
+			if errors.As(err, &large) != tt.large || !tt.large && len(found) != 50 {
+				t.Errorf("%s: %d rows, %v", tt.name, len(found), err)
+			}
+			// The transaction goes on, for the lookups of other routes.
+			if found, err = tx.Rows(t.Context(), parse(t, `select 1 as a`), nil, 1); err != nil || string(found[0]) != `{"a": 1}` {
+				t.Errorf("%s, afterwards: %s, %v", tt.name, found, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestBadValueEndsOneLookup: those after it, of other routes, are answered, from
+// the same moment.
+func TestBadValueEndsOneLookup(t *testing.T) {
+	t.Parallel()
+	db, r := quotes(t)
+	err := r.Read(t.Context(), func(tx *query.Tx) error {
+		for i, sql := range []string{`select 1 from quotes where id = :id`, `select 1 / (total - total) as a from quotes`} {
+			var bad *query.BadValue
+			if _, err := tx.Rows(t.Context(), parse(t, sql), map[string]json.RawMessage{"id": json.RawMessage(`"no uuid"`)}, 1); !errors.As(err, &bad) {
+				t.Errorf("%d: %v", i, err)
+			}
+			pgtest.Exec(t, db, `insert into quotes (id) values (gen_random_uuid())`)
+			found, err := tx.Rows(t.Context(), parse(t, `select count(*) as n from quotes`), nil, 1)
+			if err != nil || string(found[0]) != `{"n": 2}` {
+				t.Errorf("%d, afterwards: %s, %v", i, found, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
