@@ -301,6 +301,7 @@ func (c *compiler) arguments(t text, q *query.Query, n known) []argument {
 			c.useAt(t, p.Line, p.Column, n, p.Path)
 		}
 		c.note(a.path[0])
+		c.noteCopy(n, a.path)
 		out = append(out, a)
 	}
 	return out

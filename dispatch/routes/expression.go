@@ -3,6 +3,7 @@ package routes
 import (
 	"errors"
 	"fmt"
+	"regexp/syntax"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,19 +26,36 @@ var functions = []string{
 	"int", "float", "string", "abs", "ceil", "floor", "round", "min", "max", "date", "duration",
 }
 
-const maxExpression = 4 << 10 // bytes
+const (
+	maxExpression = 4 << 10 // bytes
+	maxPattern    = 1000    // instructions of a regular expression
+
+	// What an expression may read that goes through a list: for each item it may
+	// go through all else.
+	maxListItems = 10_000
+	maxListText  = 64 << 10 // bytes
+)
 
 // expression is a condition or value of the file.
 type expression struct {
 	source  string
 	program *vm.Program
 	paths   [][]string // what it reads, as far as that can be seen
+	loops   bool       // it goes through a list
 	env     map[string]string
 }
 
 // reads reports whether x reads one of names.
 func (x *expression) reads(names ...string) bool {
 	return x != nil && slices.ContainsFunc(x.paths, func(p []string) bool { return slices.Contains(names, p[0]) })
+}
+
+// bare is the path that x is, nil where it is more than one.
+func (x *expression) bare() []string {
+	if len(x.paths) == 1 && x.source == strings.Join(x.paths[0], ".") && x.paths[0][0] != "now" {
+		return x.paths[0]
+	}
+	return nil
 }
 
 // expression compiles t. It returns nil where t is not there or something is
@@ -80,7 +98,7 @@ func (c *compiler) compileNode(t text, tree ast.Node, n known) *expression {
 	if v.bad {
 		return nil
 	}
-	x.paths = v.paths
+	x.paths, x.loops = v.paths, v.loops
 	program, err := compile(x.source, n, x.getenv)
 	if err != nil {
 		c.expressionError(t, err)
@@ -134,6 +152,7 @@ type visitor struct {
 	names known
 	paths [][]string
 	seen  map[*ast.MemberNode]bool
+	loops bool
 	bad   bool
 }
 
@@ -174,6 +193,9 @@ func (v *visitor) walk(n ast.Node, within int) {
 	case *ast.UnaryNode:
 		each(n.Node)
 	case *ast.BinaryNode:
+		if n.Operator == "matches" {
+			v.pattern(n)
+		}
 		each(n.Left, n.Right)
 	case *ast.SliceNode:
 		each(n.Node, n.From, n.To)
@@ -201,6 +223,7 @@ func (v *visitor) walk(n ast.Node, within int) {
 			v.complain(n, "a condition on the items of a list within another one is not accepted, since it could take for ever; have a lookup do it")
 			return
 		}
+		v.loops = true
 		v.walk(n.Node, within+1)
 	case *ast.ConditionalNode:
 		each(n.Cond, n.Exp1, n.Exp2)
@@ -212,6 +235,23 @@ func (v *visitor) walk(n ast.Node, within int) {
 		each(n.Key, n.Value)
 	case *ast.VariableDeclaratorNode, *ast.SequenceNode:
 		v.complain(n, "variables are not accepted here; let of the route has them")
+	}
+}
+
+// pattern looks at the right side of matches. It has to stand in the file, since
+// what a pattern costs is its size times that of the text, and each may be large.
+func (v *visitor) pattern(n *ast.BinaryNode) {
+	s, ok := n.Right.(*ast.StringNode)
+	if !ok {
+		v.complain(n, `matches takes a pattern in quotes, as in payload.code matches "^[A-Z]{3}$"`)
+		return
+	}
+	tree, err := syntax.Parse(s.Value, syntax.Perl)
+	if err != nil {
+		return // which the library says
+	}
+	if p, err := syntax.Compile(tree.Simplify()); err == nil && len(p.Inst) > maxPattern {
+		v.complain(n, "the pattern is too large; write a shorter one, with smaller counts in braces")
 	}
 }
 
@@ -230,6 +270,7 @@ func (v *visitor) getenv(n *ast.CallNode) {
 func (v *visitor) path(at ast.Node, path []string) {
 	if path[0] == "now" {
 		v.paths = append(v.paths, path)
+		v.c.note("now")
 		return
 	}
 	if fault := v.names.fault(path); fault != "" {
@@ -238,6 +279,7 @@ func (v *visitor) path(at ast.Node, path []string) {
 	}
 	v.paths = append(v.paths, path)
 	v.c.note(path[0])
+	v.c.noteCopy(v.names, path)
 	v.c.use(v.text, at.Location().From, v.names, path)
 }
 
@@ -275,6 +317,9 @@ func (x *expression) value(sc *scope) (v any, err error) {
 	if column := sc.lacking(x.paths); column != "" {
 		return nil, errors.New(column)
 	}
+	if large := x.large(sc); large != "" {
+		return nil, errors.New(large)
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			v, err = nil, errUnsuited
@@ -285,6 +330,27 @@ func (x *expression) value(sc *scope) (v any, err error) {
 		return nil, x.unsuited(sc)
 	}
 	return v, nil
+}
+
+// large names what is too large for x to go through; "" where nothing is.
+func (x *expression) large(sc *scope) string {
+	if !x.loops {
+		return ""
+	}
+	for _, p := range x.paths {
+		v, _ := sc.at(p)
+		switch v := v.(type) {
+		case []any:
+			if len(v) > maxListItems {
+				return fmt.Sprintf("%s has more than %d items; have a lookup go through them", strings.Join(p, "."), maxListItems)
+			}
+		case string:
+			if len(v) > maxListText {
+				return fmt.Sprintf("%s is longer than %d KiB, and is read for each item of a list", strings.Join(p, "."), maxListText>>10)
+			}
+		}
+	}
+	return ""
 }
 
 var errUnsuited = errors.New("it cannot be computed with these values")

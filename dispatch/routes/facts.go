@@ -20,8 +20,9 @@ type Moment interface {
 	Now() time.Time
 
 	// Rows returns the rows of l as JSON objects: at most most, and one more where
-	// there are more. A *query.BadValue says that there never will be any; any other
-	// error that it cannot be said now.
+	// there are more. A *query.BadValue says that there never will be any, and a
+	// *query.TooLarge that they are more than an event may have; any other error that
+	// it cannot be said now.
 	Rows(ctx context.Context, l Lookup, args map[string]json.RawMessage, most int) ([]json.RawMessage, error)
 }
 

@@ -50,6 +50,7 @@ func (c *compiler) moment(t text, n known) *moment {
 		m.shift += d
 	}
 	if m.path[0] == "now" && len(m.path) == 1 {
+		c.note("now")
 		return m
 	}
 	if fault := n.fault(m.path); fault != "" {

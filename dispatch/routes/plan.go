@@ -1,14 +1,18 @@
 package routes
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
@@ -23,6 +27,10 @@ const (
 	maxItems = 1000 // of a for_each
 )
 
+// maxContent bounds what one event becomes, in bytes of content: it is held and put
+// on record as a whole.
+const maxContent = 32 << 20
+
 // maxScope bounds what is kept for a step that is rendered later, in bytes.
 const maxScope = 256 << 10
 
@@ -31,7 +39,21 @@ type plan struct {
 	ctx    context.Context
 	event  dispatch.Event
 	writer Writer
+
+	made atomic.Int64 // bytes of content so far
 }
+
+// full reports whether the event has become as much as it may.
+func (p *plan) full() bool { return p.made.Load() > maxContent }
+
+// take counts content, and returns false where it is too much.
+func (p *plan) take(content []byte) bool {
+	p.made.Add(int64(len(content)))
+	return !p.full()
+}
+
+// tooMuch is why the rest of such an event is refused.
+const tooMuch = "the event becomes more than 32 MiB of content; have for_each go through fewer items"
 
 // routeRun is what a route makes of an event.
 type routeRun struct {
@@ -73,6 +95,11 @@ func (r *Routes) Plan(ctx context.Context, ev dispatch.Event, facts Facts, w Wri
 		all.Go(func() { made[i] = rt.guarded() })
 	}
 	all.Wait()
+	// Words that a model was not given the time for, since the listener stops, are
+	// no reason to do without.
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	return slices.Concat(made...), nil
 }
 
@@ -88,9 +115,10 @@ func (p *plan) look(facts Facts, runs []*routeRun) error {
 	values := map[string]any{"payload": payload, "event": map[string]any{
 		"id": p.event.ID.String(), "type": p.event.Type, "created_at": p.event.CreatedAt.UTC().Format(time.RFC3339Nano),
 	}}
+	shared := sync.OnceValue(func() map[string]any { return plainValue(values).(map[string]any) })
 	asks := false
 	for _, rt := range runs {
-		rt.scope = &scope{values: values, isRow: map[string]bool{}, now: p.event.CreatedAt}
+		rt.scope = &scope{values: values, isRow: map[string]bool{}, now: p.event.CreatedAt, shared: shared}
 		if rt.route.early {
 			rt.decide()
 		}
@@ -104,7 +132,7 @@ func (p *plan) look(facts Facts, runs []*routeRun) error {
 			if !rt.open() {
 				continue
 			}
-			rt.scope.now, rt.scope.plain = m.Now(), nil
+			rt.scope.now = m.Now()
 			if err := rt.lookUp(p.ctx, m); err != nil {
 				return err
 			}
@@ -122,7 +150,7 @@ func (rt *routeRun) open() bool { return rt.skip == "" && rt.refused == "" }
 // time it is.
 func (c *compiledRoute) asks() bool {
 	return len(c.lookups) > 0 || c.when.reads("now") || slices.ContainsFunc(c.steps, func(s *compiledStep) bool {
-		return s.at != nil || slices.Contains(s.reads, "now")
+		return s.at != nil || s.deadline > 0 || slices.Contains(s.reads, "now")
 	})
 }
 
@@ -156,6 +184,10 @@ func (rt *routeRun) lookUp(ctx context.Context, m Moment) error {
 		found, err := m.Rows(ctx, l.Lookup, args, most)
 		if bad, ok := errors.AsType[*query.BadValue](err); ok {
 			rt.refused = fmt.Sprintf("lookup %s: %v", l.Name, bad)
+			return nil
+		}
+		if large, ok := errors.AsType[*query.TooLarge](err); ok {
+			rt.refused = fmt.Sprintf("lookup %s: %v", l.Name, large)
 			return nil
 		}
 		if err != nil {
@@ -222,9 +254,7 @@ func (rt *routeRun) guarded() (out []dispatch.Message) {
 	for _, s := range rt.route.steps {
 		out = append(out, rt.step(s)...)
 	}
-	for _, c := range rt.route.cancels {
-		out = append(out, rt.cancel(c)...)
-	}
+	out = append(out, rt.cancels()...)
 	if len(out) == 0 {
 		out = append(out, dispatch.Message{Route: rt.route.name, Skip: "the route has nothing to deliver for this event", Terms: &dispatch.Terms{Freeze: true}})
 	}
@@ -252,18 +282,37 @@ func (rt *routeRun) message(s *compiledStep) dispatch.Message {
 	}}
 }
 
-// cancel makes the messages that withdraw steps of older events.
-func (rt *routeRun) cancel(c compiledCancel) []dispatch.Message {
-	key, err := businessKey(c.key, rt.scope)
+// cancels makes the messages that withdraw steps of older events. Of a step that
+// the route has itself, or cancels under several keys, there are several; their
+// Item tells them apart.
+func (rt *routeRun) cancels() []dispatch.Message {
+	seen := map[string]bool{}
+	for _, s := range rt.route.steps {
+		seen[s.name] = true
+	}
+	type one struct{ step, key string }
+	made := map[one]bool{}
 	var out []dispatch.Message
-	for _, step := range c.steps {
-		m := dispatch.Message{Route: rt.route.name, Step: step, Terms: &dispatch.Terms{Freeze: true, Supersedes: key}}
-		if err != nil {
-			m.Refused = "cancels: " + err.Error()
-		} else {
-			m.Skip = "cancels what older events have left of this step"
+	for _, c := range rt.route.cancels {
+		key, err := businessKey(c.key, rt.scope)
+		for _, step := range c.steps {
+			this := one{step, cmp.Or(key, "? "+c.key.source)}
+			if made[this] {
+				continue
+			}
+			made[this] = true
+			m := dispatch.Message{Route: rt.route.name, Step: step, Terms: &dispatch.Terms{Freeze: true, Supersedes: key}}
+			if seen[step] {
+				m.Item = "cancels " + this.key
+			}
+			seen[step] = true
+			if err != nil {
+				m.Refused = "cancels: " + err.Error()
+			} else {
+				m.Skip = "cancels what older events have left of this step"
+			}
+			out = append(out, m)
 		}
-		out = append(out, m)
 	}
 	return out
 }
@@ -278,8 +327,18 @@ func businessKey(x *expression, sc *scope) (string, error) {
 	switch v := v.(type) {
 	case string:
 		key = v
-	case int, float64:
-		key = fmt.Sprint(v)
+	case int:
+		key = strconv.Itoa(v)
+	case float64:
+		if key = strconv.FormatFloat(v, 'f', -1, 64); math.Abs(v) >= 1<<53 {
+			// Two numbers may be one as floating point.
+			exact, _ := sc.at(x.bare())
+			n, ok := exact.(render.Number)
+			if !ok {
+				return "", fmt.Errorf("the key %s is a number too large to be computed with; have the lookup make it a text", x.source)
+			}
+			key = n.String()
+		}
 	}
 	if key = strings.TrimSpace(key); key == "" || len(key) > 200 {
 		return "", fmt.Errorf("the key %s is no text of up to 200 bytes and no number", x.source)
@@ -336,8 +395,12 @@ func (rt *routeRun) items(x *expression) ([]item, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", x.source, err)
 	}
+	exact, ok := rt.scope.at(x.bare()) // with its numbers as they are
+	if !ok || x.bare() == nil {
+		exact = decoded(v)
+	}
 	var list []any
-	switch v := decoded(v).(type) {
+	switch v := exact.(type) {
 	case []any:
 		list = v
 	case render.Null:
@@ -367,6 +430,10 @@ func (rt *routeRun) items(x *expression) ([]item, error) {
 
 // fill gives m its time, recipient and content, or says why it has none.
 func (rt *routeRun) fill(m *dispatch.Message, s *compiledStep, sc *scope) {
+	if rt.plan.full() {
+		m.Refused = tooMuch
+		return
+	}
 	r := &rendering{route: rt, scope: sc, created: rt.plan.event.CreatedAt}
 	if !s.when.reads("steps") {
 		if !r.decide(m, s) {
@@ -417,7 +484,7 @@ func (r *rendering) times(m *dispatch.Message, s *compiledStep) (skip string, er
 	}
 	if s.deadline > 0 {
 		m.Terms.Deadline = due.Add(s.deadline)
-		if s.at != nil && m.Terms.Deadline.Before(r.scope.now) {
+		if m.Terms.Deadline.Before(r.scope.now) {
 			m.Terms.Late = fmt.Sprintf("its time was %s, and its deadline %v later", due.UTC().Format(time.RFC3339), s.deadline)
 		}
 	}
@@ -444,7 +511,16 @@ func (r *rendering) content(m *dispatch.Message, s *compiledStep) {
 		m.Refused = "the content is no JSON"
 		return
 	}
-	if h, ok := v.(dispatch.HTTP); ok && h.Repeatable() && m.Terms.Retry.OnUnknown == "" {
+	if !r.route.plan.take(m.Content) {
+		m.Content, m.Refused = nil, tooMuch
+	}
+	s.repeatable(m)
+}
+
+// repeatable notes in m's terms, which go on record when it is planned, that a
+// second request does no harm.
+func (s *compiledStep) repeatable(m *dispatch.Message) {
+	if h, ok := s.content.(*httpContent); ok && h.fixed.Repeatable() && m.Terms.Retry.OnUnknown == "" {
 		m.Terms.Retry.OnUnknown = dispatch.Resend
 	}
 }
@@ -462,7 +538,9 @@ func (r *rendering) postpone(m *dispatch.Message, s *compiledStep) {
 	keep := map[string]any{"event": r.scope.values["event"]}
 	for _, name := range s.reads {
 		switch {
-		case name == "steps" || name == "now":
+		case name == "steps":
+		case name == "now":
+			keep[name] = r.scope.now.UTC().Format(time.RFC3339Nano)
 		case name == "copy":
 			texts := map[string]any{}
 			for _, f := range s.fields {
@@ -494,8 +572,11 @@ func (r *rendering) postpone(m *dispatch.Message, s *compiledStep) {
 		m.Refused = "what it is rendered from is no JSON"
 	case len(raw) > maxScope:
 		m.Refused = fmt.Sprintf("what it is rendered from has %d KiB; at most %d are kept until the steps before it are over", len(raw)>>10, maxScope>>10)
+	case !r.route.plan.take(raw):
+		m.Refused = tooMuch
 	default:
 		m.Terms.Scope = raw
+		s.repeatable(m)
 	}
 }
 

@@ -205,8 +205,12 @@ func (r *Routes) Render(ctx context.Context, m dispatch.Message, steps map[strin
 		m.Refused = "what it is rendered from cannot be read"
 		return m, nil
 	}
+	if i := slices.IndexFunc(s.after, func(name string) bool { return !slices.Contains(terms.After, name) }); i >= 0 {
+		m.Refused = fmt.Sprintf("the routes have it wait for the step %s as well, which it did not", s.after[i])
+		return m, nil
+	}
 	answers := map[string]any{}
-	for _, name := range s.after {
+	for _, name := range terms.After {
 		result := steps[name]
 		if result.State != dispatch.Delivered {
 			m.Skip = fmt.Sprintf("the step %s before it was not delivered (%s)", name, result.State)
@@ -232,6 +236,13 @@ func (r *Routes) Render(ctx context.Context, m dispatch.Message, steps map[strin
 			return m, nil
 		}
 		rt.scope.now = made.created
+	}
+	if now, ok := values["now"]; ok { // that of the plan, as for all steps
+		if rt.scope.now, err = render.Moment(now); err != nil {
+			m.Refused = "what it is rendered from has no time"
+			return m, nil
+		}
+		delete(values, "now")
 	}
 	if s.when.reads("steps") && !made.decide(&m, s) {
 		return m, nil

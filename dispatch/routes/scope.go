@@ -20,13 +20,22 @@ type scope struct {
 	now    time.Time
 
 	plain map[string]any // what expressions see, made when the first one asks
+
+	// shared is what of it all routes of the event have: it may be large. nil
+	// where there is nothing.
+	shared func() map[string]any
 }
 
 // with returns a scope that has one more value.
 func (s *scope) with(name string, value any) *scope {
 	values := maps.Clone(s.values)
 	values[name] = value
-	return &scope{values: values, isRow: s.isRow, now: s.now}
+	out := &scope{values: values, isRow: s.isRow, now: s.now, shared: s.shared}
+	if s.plain != nil { // all else is the same, and may be large
+		out.plain = maps.Clone(s.plain)
+		out.plain[name] = plainValue(value)
+	}
+	return out
 }
 
 // at returns the value at path; false where it is missing. Within null
@@ -50,11 +59,16 @@ func (s *scope) at(path []string) (any, bool) {
 func (s *scope) forExpressions() map[string]any {
 	if s.plain == nil {
 		s.plain = make(map[string]any, len(s.values)+1)
-		for name, v := range s.values {
-			s.plain[name] = plainValue(v)
+		if s.shared != nil {
+			maps.Copy(s.plain, s.shared())
 		}
-		s.plain["now"] = s.now
+		for name, v := range s.values {
+			if _, there := s.plain[name]; !there {
+				s.plain[name] = plainValue(v)
+			}
+		}
 	}
+	s.plain["now"] = s.now
 	return s.plain
 }
 

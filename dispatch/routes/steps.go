@@ -170,6 +170,19 @@ func (c *compiler) note(root string) {
 	}
 }
 
+// noteCopy remembers which fields of copy a path has, all where it has copy itself.
+func (c *compiler) noteCopy(n known, path []string) {
+	switch {
+	case path[0] != "copy":
+	case len(path) > 1:
+		c.noteField(path[1])
+	default:
+		for _, f := range n["copy"].keys {
+			c.noteField(f)
+		}
+	}
+}
+
 // noteField remembers that it reads a field of copy.
 func (c *compiler) noteField(field string) {
 	if !slices.Contains(c.fields, field) {
