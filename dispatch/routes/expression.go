@@ -99,7 +99,7 @@ func (c *compiler) compileNode(t text, tree ast.Node, n known) *expression {
 		return nil
 	}
 	x.paths, x.loops = v.paths, v.loops
-	program, err := compile(x.source, n, x.getenv)
+	program, err := compile(x.source, x.paths, x.getenv)
 	if err != nil {
 		c.expressionError(t, err)
 		return nil
@@ -108,15 +108,19 @@ func (c *compiler) compileNode(t text, tree ast.Node, n known) *expression {
 	return x
 }
 
-func compile(source string, n known, getenv func(...any) (any, error)) (p *vm.Program, err error) {
+// compile compiles an expression that reads paths. It knows no other names: one that
+// is also that of a function would hide it.
+func compile(source string, paths [][]string, getenv func(...any) (any, error)) (p *vm.Program, err error) {
 	defer func() {
 		if recover() != nil {
 			err = errors.New("it cannot be read")
 		}
 	}()
 	env := types.Map{"now": types.TypeOf(time.Time{})}
-	for name := range n {
-		env[name] = types.Any
+	for _, p := range paths {
+		if p[0] != "now" {
+			env[p[0]] = types.Any
+		}
 	}
 	options := []expr.Option{
 		expr.Env(env), expr.DisableAllBuiltins(),
@@ -196,6 +200,9 @@ func (v *visitor) walk(n ast.Node, within int) {
 		if n.Operator == "matches" {
 			v.pattern(n)
 		}
+		if n.Operator == ".." && (loose(n.Left) || loose(n.Right)) {
+			v.complain(n, "?? and ?: beside .. are not accepted; have let or the lookup choose")
+		}
 		each(n.Left, n.Right)
 	case *ast.SliceNode:
 		each(n.Node, n.From, n.To)
@@ -236,6 +243,16 @@ func (v *visitor) walk(n ast.Node, within int) {
 	case *ast.VariableDeclaratorNode, *ast.SequenceNode:
 		v.complain(n, "variables are not accepted here; let of the route has them")
 	}
+}
+
+// loose reports whether the library leaves out the parentheses that n needs beside
+// .. where it writes an expression down.
+func loose(n ast.Node) bool {
+	if b, ok := n.(*ast.BinaryNode); ok {
+		return b.Operator == "??"
+	}
+	_, conditional := n.(*ast.ConditionalNode)
+	return conditional
 }
 
 // pattern looks at the right side of matches. It has to stand in the file, since

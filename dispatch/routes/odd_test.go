@@ -212,6 +212,9 @@ func TestExpressionsAreBounded(t *testing.T) {
 		{`payload.text matches ("a" + payload.pattern)`, "matches takes a pattern in quotes"},
 		{`payload.text matches "(x{999}|y{999}|z{999})"`, "the pattern is too large"},
 		{`payload.text matches "^[A-Z]{3}$"`, ""},
+		{`payload.n in (payload.a ? 1 : 2)..3`, "beside .. are not accepted"},
+		{`payload.n in 1..(payload.a ?? 2)`, "beside .. are not accepted"},
+		{`payload.n in 1..(payload.a + 2)`, ""},
 	} {
 		_, err := Load("routes.yaml", []byte(with(tt.when)), Options{})
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
@@ -366,5 +369,25 @@ routes:
 		if string(m.Content) != tt.content || m.Terms.Copy != tt.copied {
 			t.Errorf("%s: %s, copy %q", m.Step, told(m), m.Terms.Copy)
 		}
+	}
+}
+
+// TestNamesOfFunctions: a lookup may be called like a function, which is there all
+// the same.
+func TestNamesOfFunctions(t *testing.T) {
+	t.Parallel()
+	r := load(t, `version: 1
+routes:
+  - name: r
+    event: e
+    lookup:
+      len: {sql: select 1 as a}
+      date: {sql: select 1 as a}
+    when: len([1]) == 1 and date.a == 1 and date("2026-01-05T12:00:00Z") <= now
+    deliver: [{name: s, when: len.a == 1, log: {text: '{{.len.a}}'}}]
+`)
+	m := plan1(t, r, event("e", `{}`), facts("len", `[{"a": 1}]`, "date", `[{"a": 1}]`), nil)[0]
+	if string(m.Content) != `{"text":"1"}` {
+		t.Error(told(m))
 	}
 }
