@@ -22,6 +22,10 @@ func (s SQL) Validate() error {
 	}
 }
 
+// Calls reports whether the statement calls a procedure. What that does, no
+// database can plan ahead.
+func (s SQL) Calls() bool { return firstWord(s.Statement) == "call" }
+
 // firstWord returns the first word of a statement in lower case, behind comments.
 func firstWord(sql string) string {
 	for {

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
 // Plan is how the database would run a statement.
@@ -20,8 +22,8 @@ type Plan struct {
 
 // Scan is a table that is read from one end to the other.
 type Scan struct {
-	Table  string  // with its schema
-	Rows   float64 // about, as the statistics have it
+	Table  string  // as one writes it, with its schema where that is needed; of partitions, the table that they are of
+	Rows   float64 // about: by the statistics and the size on disk, of all its partitions that are read
 	Column string  // that is compared with one value, so that an index of it would serve; "" where there is none, or several
 }
 
@@ -29,14 +31,21 @@ type Scan struct {
 // transaction that lookups have. The error is a *Fault.
 func (r *Reader) Explain(ctx context.Context, q *Query) (p Plan, err error) {
 	err = r.Read(ctx, func(tx *Tx) error {
-		p, err = explain(ctx, tx.tx, q, prefix, suffix+"2"+end)
+		var locks bool
+		p, locks, err = explain(ctx, tx.tx, q, prefix, suffix+"2"+end)
+		if err == nil && locks { // which the database says only once it is run
+			err = &Fault{Code: readOnly, Err: errors.New("it locks rows, which is not allowed in a READ ONLY transaction (SQLSTATE " + readOnly + ")")}
+		}
 		return err
 	})
 	return p, err
 }
 
-// ExplainStatement plans q as an sql step, which may write, without running it.
-// The error is a *Fault.
+// readOnly is the SQLSTATE of what a READ ONLY transaction may not do.
+const readOnly = "25006"
+
+// ExplainStatement plans q as an sql step, which may write, without running it. Of
+// a call it finds out only whether there is such a procedure. The error is a *Fault.
 func (r *Reader) ExplainStatement(ctx context.Context, q *Query, role string) (p Plan, err error) {
 	conn, err := r.acquire(ctx)
 	if err != nil {
@@ -44,13 +53,17 @@ func (r *Reader) ExplainStatement(ctx context.Context, q *Query, role string) (p
 	}
 	defer conn.Release()
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if role != "" {
-			if _, err := tx.Exec(ctx, `select set_config('role', $1, true)`, role); err != nil {
-				return fault(err, nil, 0, "")
-			}
+		if _, err := tx.Exec(ctx, `select set_config('statement_timeout', $1, true), set_config('role', case when $2 = '' then current_setting('role') else $2 end, true)`,
+			fmt.Sprint(r.timeout().Milliseconds()), role); err != nil {
+			return fault(err, nil, 0, "")
 		}
-		p, err = explain(ctx, tx, q, "", "")
-		if err != nil {
+		if (dispatch.SQL{Statement: q.statement}).Calls() {
+			if _, err = tx.Conn().PgConn().Prepare(ctx, "", q.statement, nil); err != nil {
+				return asFault(err, q, 0, q.statement)
+			}
+			return errUndo
+		}
+		if p, _, err = explain(ctx, tx, q, "", ""); err != nil {
 			return err
 		}
 		return errUndo
@@ -63,23 +76,27 @@ func (r *Reader) ExplainStatement(ctx context.Context, q *Query, role string) (p
 
 var errUndo = errors.New("nothing is kept")
 
+// asFault is fault where no value is bound yet: what the database finds wrong is
+// the statement's.
+func asFault(err error, q *Query, offset int, text string) error {
+	err = fault(err, q, offset, text)
+	if bad, ok := errors.AsType[*BadValue](err); ok {
+		return &Fault{Err: bad}
+	}
+	return err
+}
+
 // explain prepares q, which tells its columns, and has it planned for whatever
-// values it may get.
-func explain(ctx context.Context, tx pgx.Tx, q *Query, before, after string) (Plan, error) {
+// values it may get. locks reports whether it would lock rows.
+func explain(ctx context.Context, tx pgx.Tx, q *Query, before, after string) (p Plan, locks bool, err error) {
 	whole := before + q.statement + after
-	// No value is bound yet: what the database finds wrong is the statement's.
-	asked := func(err error, offset int, text string) error {
-		err = fault(err, q, offset, text)
-		if bad, ok := errors.AsType[*BadValue](err); ok {
-			return &Fault{Err: bad}
-		}
-		return err
+	asked := func(err error, offset int, text string) (Plan, bool, error) {
+		return Plan{}, false, asFault(err, q, offset, text)
 	}
 	described, err := tx.Conn().PgConn().Prepare(ctx, "", q.statement, nil)
 	if err != nil {
-		return Plan{}, asked(err, 0, q.statement)
+		return asked(err, 0, q.statement)
 	}
-	var p Plan
 	for _, f := range described.Fields {
 		p.Columns = append(p.Columns, f.Name)
 	}
@@ -87,48 +104,77 @@ func explain(ctx context.Context, tx pgx.Tx, q *Query, before, after string) (Pl
 	prepare := "prepare " + name + " as "
 	for _, text := range []string{"set local plan_cache_mode = force_generic_plan", prepare + whole} {
 		if _, err := tx.Conn().PgConn().Exec(ctx, text).ReadAll(); err != nil {
-			return Plan{}, asked(err, len(prepare)+len(before), prepare+whole)
+			return asked(err, len(prepare)+len(before), prepare+whole)
 		}
 	}
 	point, err := tx.Begin(ctx) // what was prepared outlives a rollback
 	if err != nil {
-		return Plan{}, asked(err, 0, "")
+		return asked(err, 0, "")
 	}
-	execute := "explain (format json) execute " + name
+	execute := "explain (format json, verbose) execute " + name // verbose tells schemas
 	if n := len(described.ParamOIDs); n > 0 {
 		execute += "(null" + strings.Repeat(", null", n-1) + ")"
 	}
 	results, failed := tx.Conn().PgConn().Exec(ctx, execute).ReadAll()
 	if err := point.Rollback(ctx); err != nil {
-		return Plan{}, asked(err, 0, "")
+		return asked(err, 0, "")
 	}
 	if _, err := tx.Conn().PgConn().Exec(ctx, "deallocate "+name).ReadAll(); err != nil {
-		return Plan{}, asked(err, 0, "")
+		return asked(err, 0, "")
 	}
 	if failed != nil {
-		return Plan{}, asked(failed, 0, execute)
+		return asked(failed, 0, execute)
 	}
 	var roots []struct {
 		Plan node `json:"Plan"`
 	}
 	if len(results) == 0 || len(results[0].Rows) == 0 || json.Unmarshal(results[0].Rows[0][0], &roots) != nil {
-		return Plan{}, &Fault{Err: fmt.Errorf("the database explained nothing")}
+		return Plan{}, false, &Fault{Err: fmt.Errorf("the database explained nothing")}
 	}
+	var found []relation
 	for _, root := range roots {
-		root.Plan.tables(func(s Scan) {
-			if !slices.ContainsFunc(p.Scans, func(o Scan) bool { return s.Table == o.Table }) {
-				p.Scans = append(p.Scans, s)
+		root.Plan.each(func(n node) {
+			locks = locks || n.Type == "LockRows"
+			if n.Type == "Seq Scan" && n.Relation != "" && !slices.ContainsFunc(found, n.is) {
+				found = append(found, relation{n.Schema, n.Relation, compared(n.Filter)})
 			}
 		})
 	}
-	for i := range p.Scans {
-		if err := tx.QueryRow(ctx, `select oid::regclass::text, greatest(reltuples, 0) from pg_catalog.pg_class where oid = to_regclass($1)`,
-			p.Scans[i].Table).Scan(&p.Scans[i].Table, &p.Scans[i].Rows); err != nil {
-			return Plan{}, asked(err, 0, "")
+	for _, f := range found {
+		s := Scan{Column: f.column}
+		if err := tx.QueryRow(ctx, sizeOf, f.schema, f.name).Scan(&s.Table, &s.Rows); err != nil {
+			return asked(err, 0, "")
+		}
+		if i := slices.IndexFunc(p.Scans, func(o Scan) bool { return o.Table == s.Table }); i >= 0 {
+			p.Scans[i].Rows += s.Rows // another partition
+		} else {
+			p.Scans = append(p.Scans, s)
 		}
 	}
-	return p, nil
+	return p, locks, nil
 }
+
+// relation is a table that a plan reads whole.
+type relation struct{ schema, name, column string }
+
+// sizeOf has about how many rows a table has, and the table that it is a partition
+// of. It asks the catalog, which everybody may read: the one who explains a view
+// need not have rights to the tables in it, nor to their schema.
+//
+// As the planner does, it trusts the statistics for how many rows a page has, and
+// the file for how many pages there are. Where there are no statistics, a row is as
+// wide as its columns, those without a fixed width being 32 bytes, and a header.
+const sizeOf = `
+	select coalesce(pg_catalog.pg_partition_root(c.oid)::regclass, c.oid::regclass)::text,
+	       pg_catalog.pg_relation_size(c.oid) / b.size * case
+	           when c.relpages > 0 and c.reltuples >= 0 then c.reltuples / c.relpages
+	           else b.size / (28 + (select coalesce(sum(case when a.attlen > 0 then a.attlen else 32 end), 0) from pg_catalog.pg_attribute as a
+	                                where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped))
+	       end::float8
+	from pg_catalog.pg_class as c
+	join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+	cross join (select current_setting('block_size')::float8 as size) as b
+	where n.nspname = $1 and c.relname = $2`
 
 // node is a part of a plan, as EXPLAIN gives it.
 type node struct {
@@ -139,23 +185,22 @@ type node struct {
 	Plans    []node `json:"Plans"`
 }
 
-// tables calls f for each table that is read whole.
-func (n node) tables(f func(Scan)) {
-	if n.Type == "Seq Scan" && n.Relation != "" {
-		table := pgx.Identifier{n.Relation}.Sanitize()
-		if n.Schema != "" {
-			table = pgx.Identifier{n.Schema, n.Relation}.Sanitize()
-		}
-		f(Scan{Table: table, Column: compared(n.Filter)})
-	}
+func (n node) is(r relation) bool { return n.Schema == r.schema && n.Relation == r.name }
+
+// each calls f for n and all nodes within it.
+func (n node) each(f func(node)) {
+	f(n)
 	for _, child := range n.Plans {
-		child.tables(f)
+		child.each(f)
 	}
 }
 
 // equality is what a filter that compares one column with one value looks like:
 // ((email)::text = $1), (q.id = $2).
-var equality = regexp.MustCompile(`^\(\(?(?:[a-z_][a-z0-9_]*\.)?([a-z_][a-z0-9_]*)\)?(?:::[a-z ]+)? = \(?\$[0-9]+\)?(?:::[a-z ]+)?\)$`)
+var equality = regexp.MustCompile(`^\(\(?(?:` + word + `\.)?(` + word + `)\)?(?:::[a-z ]+)? = \(?\$[0-9]+\)?(?:::[a-z ]+)?\)$`)
+
+// word is a name, in quotes where it needs them.
+const word = `(?:[a-z_][a-z0-9_$]*|"(?:[^"]|"")+")`
 
 // compared is the column that filter is about, "" where it is not that simple.
 func compared(filter string) string {
