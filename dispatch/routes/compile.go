@@ -498,6 +498,7 @@ type ChannelUse struct {
 	Route, Step string
 	Channel     dispatch.Channel
 	Credential  string // of an http step; "" where it has none
+	Exposed     bool   // the event has a say in which host gets the credential, and the credential names none
 	Place
 }
 

@@ -258,9 +258,9 @@ routes:
 	done := map[string]dispatch.StepResult{"a": {State: dispatch.Delivered, Answer: json.RawMessage(`{"id": 7}`)}}
 	for _, tt := range []struct{ name, after, text, want string }{
 		{"the same", "a", "{{.steps.a.id}}", `s log  after a`},
-		{"one more", "a, b", "{{.steps.a.id}}", `s log  REFUSED the routes have it wait for the step b as well, which it did not`},
+		{"one more", "a, b", "{{.steps.a.id}}", `s log  REFUSED the routes have it wait for the step b, and they did not when it was planned`},
 		{"one less", "", "{{.payload.x}}", `s log  after a`},
-		{"another", "b", "x", `s log  REFUSED the routes have it wait for the step b as well, which it did not`},
+		{"another", "b", "x", `s log  REFUSED the routes have it wait for the step b, and they did not when it was planned`},
 	} {
 		m, err := with(tt.after, tt.text).Render(t.Context(), old, done)
 		if got := told(m); err != nil || !strings.HasPrefix(got, tt.want) {

@@ -353,6 +353,15 @@ func TestPlanChannels(t *testing.T) {
 	if m, err := r.Render(t.Context(), store, answers); err != nil || m.Skip != "the step ask before it was not delivered (dead)" {
 		t.Errorf("after a dead step: %s, %v", told(m), err)
 	}
+	delete(answers, "summary") // one of which nothing is known, and one that was not delivered
+	if m, err := r.Render(t.Context(), store, answers); err != nil || m.Skip != "the step ask before it was not delivered (dead)" {
+		t.Errorf("after a dead step and another one: %s, %v", told(m), err)
+	}
+	// It was planned by a file in which it waited for less.
+	answers["ask"] = dispatch.StepResult{State: dispatch.Delivered, Answer: json.RawMessage(`{"number": 1}`)}
+	if m, err := r.Render(t.Context(), store, answers); err != nil || m.Skip != "" || !strings.Contains(m.Refused, "wait for the step summary, and they did not when it was planned") {
+		t.Errorf("after a step that was not planned: %s, %v", told(m), err)
+	}
 	gone := store
 	gone.Step = "older"
 	if m, err := r.Render(t.Context(), gone, answers); err != nil || !strings.Contains(m.Refused, `no step "older"`) {

@@ -205,17 +205,21 @@ func (r *Routes) Render(ctx context.Context, m dispatch.Message, steps map[strin
 		m.Refused = "what it is rendered from cannot be read"
 		return m, nil
 	}
-	if i := slices.IndexFunc(s.after, func(name string) bool { return !slices.Contains(terms.After, name) }); i >= 0 {
-		m.Refused = fmt.Sprintf("the routes have it wait for the step %s as well, which it did not", s.after[i])
-		return m, nil
+	for _, name := range terms.After {
+		if result := steps[name]; result.State != dispatch.Delivered {
+			m.Skip = fmt.Sprintf("the step %s before it was not delivered (%s)", name, result.State)
+			return m, nil
+		}
+	}
+	for _, name := range s.after {
+		if !slices.Contains(terms.After, name) {
+			m.Refused = fmt.Sprintf("the routes have it wait for the step %s, and they did not when it was planned", name)
+			return m, nil
+		}
 	}
 	answers := map[string]any{}
 	for _, name := range terms.After {
 		result := steps[name]
-		if result.State != dispatch.Delivered {
-			m.Skip = fmt.Sprintf("the step %s before it was not delivered (%s)", name, result.State)
-			return m, nil
-		}
 		answers[name] = map[string]any{}
 		if len(result.Answer) > 0 {
 			if answers[name], err = render.Decode(result.Answer); err != nil {

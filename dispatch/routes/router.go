@@ -10,12 +10,13 @@ import (
 // Router plans by a routes file that can be replaced while it runs. It is a
 // dispatch.Router.
 type Router struct {
-	now    atomic.Pointer[inForce]
+	rules  atomic.Pointer[rules]
 	writer Writer
 }
 
-// inForce are the routes in force with what answers their lookups.
-type inForce struct {
+// rules are a routes file and who answers its lookups, which are replaced together:
+// the lookups of one file are not run as the role that another one names.
+type rules struct {
 	routes *Routes
 	facts  Facts
 }
@@ -34,16 +35,16 @@ func NewRouter(r *Routes, f Facts, w Writer) *Router {
 // Replace has the events that are planned from now on planned by r, whose
 // lookups f answers.
 func (t *Router) Replace(r *Routes, f Facts) {
-	t.now.Store(&inForce{r, f})
+	t.rules.Store(&rules{r, f})
 }
 
 // Plan implements dispatch.Router.
 func (t *Router) Plan(ctx context.Context, ev dispatch.Event) ([]dispatch.Message, error) {
-	now := t.now.Load()
-	return now.routes.Plan(ctx, ev, now.facts, t.writer)
+	r := t.rules.Load()
+	return r.routes.Plan(ctx, ev, r.facts, t.writer)
 }
 
 // Render implements dispatch.Router.
 func (t *Router) Render(ctx context.Context, m dispatch.Message, steps map[string]dispatch.StepResult) (dispatch.Message, error) {
-	return t.now.Load().routes.Render(ctx, m, steps)
+	return t.rules.Load().routes.Render(ctx, m, steps)
 }

@@ -156,6 +156,7 @@ func (c *compiler) contents(s *step, out *compiledStep, n known) {
 	use := ChannelUse{Route: c.route.name, Step: out.name, Channel: out.channel}
 	if s.HTTP != nil {
 		use.Credential = s.HTTP.Credential.value
+		use.Exposed = c.goesAnywhere(use.Credential) && c.eventNamesHost(s.HTTP.URL)
 	}
 	if s.Node != nil {
 		use.Place = Place{s.Node.line, s.Node.column}
