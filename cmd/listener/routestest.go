@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/outbox-listener/outbox-listener/dispatch/golden"
 	"github.com/outbox-listener/outbox-listener/dispatch/routes"
@@ -105,6 +106,9 @@ func printTests(w io.Writer, results []golden.Result) (failed bool, err error) {
 		of := ""
 		if r.Deliveries > 0 {
 			of = fmt.Sprintf(" (%s)", plural(r.Deliveries, "delivery", "deliveries"))
+			if r.Refused > 0 {
+				of = fmt.Sprintf(" (%s, %d refused)", plural(r.Deliveries, "delivery", "deliveries"), r.Refused)
+			}
 		}
 		out.line("%s %s%s", word, r.Name, of)
 		for _, text := range r.Errors {
@@ -117,7 +121,9 @@ func printTests(w io.Writer, results []golden.Result) (failed bool, err error) {
 			out.line("      there is no %s.expected.json; --update writes it, for you to read", r.Name)
 		}
 		if r.Diff != "" && !r.Wrote {
-			out.text(r.Diff)
+			for line := range strings.Lines(r.Diff) {
+				out.line("%s", printable(strings.TrimSuffix(line, "\n")))
+			}
 		}
 	}
 	summary := plural(good, "test", "tests") + " as expected"

@@ -44,6 +44,15 @@ func TestRoutesTest(t *testing.T) {
 		t.Errorf("changed: %d: %s", got.code, got.stdout)
 	}
 
+	put(t, folder, "b.event.json", `{"type": "plain", "payload": {"text": "\u009b31mthree\u202e"}}`)
+	if got := call(t, in, "routes", "test"); got.code != exitFailures || strings.ContainsAny(got.stdout, "\u009b\u202e") || !strings.Contains(got.stdout, "31mthree") {
+		t.Errorf("what moves the cursor: %d: %q", got.code, got.stdout)
+	}
+	put(t, folder, "b.event.json", `{"type": "plain", "payload": {}}`)
+	if got := call(t, in, "routes", "test", "--update"); got.code != exitOK || !strings.Contains(got.stdout, "wrote b (1 delivery, 1 refused)\n") {
+		t.Errorf("refused: %d: %s", got.code, got.stdout)
+	}
+
 	put(t, dir, "wrong.yaml", "version: 1\nroutes:\n  - {name: plain, event: plain, deliver: [{name: told, log: {txt: a}}]}\n")
 	for _, tt := range []struct {
 		name string

@@ -43,6 +43,7 @@ type Suite struct {
 type Result struct {
 	Name       string // NAME, without a folder
 	Deliveries int
+	Refused    int      // how many of them would be dead at once
 	Errors     []string // why the test could not be made, for people
 	Missing    bool     // nothing is expected yet
 	Diff       string   // unified, from what is expected to what came; "" where that is the same
@@ -66,7 +67,14 @@ func (s Suite) Run(ctx context.Context) ([]Result, error) {
 		return nil, fmt.Errorf("%s: %w", s.Dir, cause(err))
 	}
 	var names, expected []string
+	var strays []string
 	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") || e.IsDir() {
+			continue // what editors and systems leave there
+		}
+		if stray(e.Name()) {
+			strays = append(strays, e.Name())
+		}
 		if name, ok := strings.CutSuffix(e.Name(), eventEnd); ok && name != "" {
 			names = append(names, name)
 		}
@@ -90,7 +98,21 @@ func (s Suite) Run(ctx context.Context) ([]Result, error) {
 				fmt.Sprintf("%s is there, and no %s; remove it, or bring the event back", name+expectedEnd, name+eventEnd)}})
 		}
 	}
+	for _, name := range strays {
+		out = append(out, Result{Name: name, Errors: []string{
+			fmt.Sprintf("its name ends neither in %s nor in %s, so that it tests nothing; rename it", eventEnd, expectedEnd)}})
+	}
 	return out, nil
+}
+
+// stray reports whether a file looks like one of ours and is none: a test that is
+// never run would say for ever that all is well.
+func stray(name string) bool {
+	lower := strings.ToLower(name)
+	if strings.HasSuffix(name, eventEnd) || strings.HasSuffix(name, expectedEnd) || !slices.Contains([]string{".json", ".yaml", ".yml"}, filepath.Ext(lower)) {
+		return false
+	}
+	return strings.Contains(lower, ".event") || strings.Contains(lower, ".expect")
 }
 
 func (s Suite) test(ctx context.Context, name string) (r Result) {
@@ -115,7 +137,7 @@ func (s Suite) test(ctx context.Context, name string) (r Result) {
 	if err != nil {
 		return fail(fmt.Errorf("%s: %w", path, err))
 	}
-	r.Deliveries = len(p.Deliveries)
+	r.Deliveries, r.Refused = len(p.Deliveries), p.Refused()
 	got, err := p.JSON()
 	if err != nil {
 		return fail(err)

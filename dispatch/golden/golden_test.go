@@ -179,6 +179,28 @@ func TestCannot(t *testing.T) {
 	}
 }
 
+// A test whose name is misspelt would never be run; what an editor or a system has
+// left is none.
+func TestStrays(t *testing.T) {
+	s := shop(t, true)
+	for _, name := range []string{"x.events.json", "x.Event.json", "x.event.yaml", "x.expect.json", ".#log.event.json", "._log.event.json", "log.event.json~", "payload.json"} {
+		write(t, filepath.Join(s.Dir, name), "?")
+	}
+	if err := os.Mkdir(filepath.Join(s.Dir, "folder.event.json"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for name, r := range run(t, s) {
+		if r.Failed() {
+			got = append(got, name)
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"x.Event.json", "x.event.yaml", "x.events.json", "x.expect.json"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // Expected files whose events are gone would say for ever that all is well.
 func TestExpectedWithoutEvent(t *testing.T) {
 	s := shop(t, true)
