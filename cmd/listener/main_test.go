@@ -47,6 +47,14 @@ func startListener(t testing.TB, env map[string]string, args ...string) *proc {
 // startListenerIn is startListener in the working directory dir.
 func startListenerIn(t testing.TB, dir string, env map[string]string, args ...string) *proc {
 	t.Helper()
+	p := newProc(t, dir, env, args...)
+	p.start()
+	return p
+}
+
+// newProc is a listener that is not started yet.
+func newProc(t testing.TB, dir string, env map[string]string, args ...string) *proc {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -63,21 +71,25 @@ func startListenerIn(t testing.TB, dir string, env map[string]string, args ...st
 		p.cmd.Env = append(p.cmd.Env, name+"="+value)
 	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	return p
+}
+
+func (p *proc) start() {
+	p.t.Helper()
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	go func() {
 		defer close(p.ended)
 		_ = p.cmd.Wait() // exit has the code
 	}()
-	t.Cleanup(func() {
+	p.t.Cleanup(func() {
 		_ = p.cmd.Process.Kill() // or it has ended
 		<-p.ended
-		if t.Failed() {
-			t.Logf("listener %v: exit code %d\nstdout: %s\nstderr: %s", args, p.cmd.ProcessState.ExitCode(), &p.stdout, &p.stderr)
+		if p.t.Failed() {
+			p.t.Logf("listener %v: exit code %d\nstdout: %s\nstderr: %s", p.cmd.Args[1:], p.cmd.ProcessState.ExitCode(), &p.stdout, &p.stderr)
 		}
 	})
-	return p
 }
 
 // exit waits for the process to end and returns its exit code.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"slices"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 )
@@ -10,14 +12,13 @@ import (
 // reloadAt reads the routes anew at each of hangups, until ctx ends. Where one
 // comes because the terminal is gone that we were started in, it quits.
 func (p *program) reloadAt(ctx context.Context, hangups <-chan os.Signal, quit func()) {
-	attended := isTerminal(p.stdout)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangups:
 		}
-		if attended && !isTerminal(p.stdout) {
+		if slices.ContainsFunc(p.terminals, func(f any) bool { return !isTerminal(f) }) {
 			quit()
 			return
 		}
@@ -66,6 +67,9 @@ func (p *program) reread(path string) (*ruleset, error) {
 	s, err := p.settings.again()
 	if err != nil {
 		return nil, err
+	}
+	if p.settings.path != "" && s.path == "" { // or every variable of it would be empty in texts
+		return nil, fmt.Errorf("environment file %s: it was there at the start, and is not any more", p.settings.path)
 	}
 	return readRoutes(path, s)
 }

@@ -145,6 +145,22 @@ func (r *ruleset) uses(channels []dispatch.Channel) []dispatch.Channel {
 	return all
 }
 
+// variables are the names of all variables that r reads. A nil r reads none.
+func (r *ruleset) variables() []string {
+	if r == nil {
+		return nil
+	}
+	return variablesOf(r.Routes)
+}
+
+func variablesOf(r *routes.Routes) []string {
+	all := r.Variables()
+	for _, u := range r.CredentialUses() {
+		all = append(all, u.Variables...)
+	}
+	return all
+}
+
 // routing is the routes file in force, and all that has to hear of another one.
 type routing struct {
 	rules    *ruleset

@@ -113,12 +113,22 @@ func TestReload(t *testing.T) {
 	expect(3, "canary-two", "version 2, 6, second")
 	refused(2, strings.Replace(hookRoutes(api, 3), "API_SECRET", "API_SECRETS", 1), "the variable API_SECRETS is not set")
 	expect(4, "canary-two", "version 2, 8, second")
+	if err := os.Rename(filepath.Join(dir, ".env"), filepath.Join(dir, "env.old")); err != nil {
+		t.Fatal(err)
+	}
+	refused(3, hookRoutes(api, 3), "environment file .env: it was there at the start, and is not any more")
+	expect(5, "canary-two", "version 2, 10, second")
+	if err := os.Rename(filepath.Join(dir, "env.old"), filepath.Join(dir, ".env")); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Remove(filepath.Join(dir, "routes.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	p.signal(syscall.SIGHUP)
-	p.line("routes not reloaded; those from before stay in force", 10*time.Second)
-	expect(5, "canary-two", "version 2, 10, second")
+	pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
+		return p.lines("routes not reloaded; those from before stay in force") == 4, "not refused"
+	})
+	expect(6, "canary-two", "version 2, 12, second")
 
 	p.signal(syscall.SIGTERM)
 	if code := p.exit(20 * time.Second); code != exitOK {

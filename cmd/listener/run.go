@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,6 +58,7 @@ type program struct {
 	routing        *routing // nil without routes
 	listener       *listener.Listener
 	ready          atomic.Bool // and systemd knows
+	terminals      []any       // those that it was started in, and is not to outlive
 }
 
 // runListener delivers events in the mode that cmd and the configuration ask
@@ -70,9 +72,10 @@ func runListener(ctx context.Context, cmd runCmd, s settings, stdout, stderr io.
 	}
 	log := newLogger(logs, cfg.LogFormat, cfg.LogLevel, s.env)
 	var hangups <-chan os.Signal
+	var outlives bool
 	if daemonMode { // before anything that takes time
 		var stop func()
-		hangups, stop = catchHangups()
+		hangups, outlives, stop = catchHangups()
 		defer stop()
 	}
 	senders, more := newChannels(cfg, log)
@@ -88,13 +91,16 @@ func runListener(ctx context.Context, cmd runCmd, s settings, stdout, stderr io.
 		return exitCannot
 	}
 	defer senders.Close()
-	for _, m := range s.misspelled() {
+	for _, m := range s.misspelled(rules.variables()...) {
 		log.Warn("unknown variable ignored; is it misspelled?", "name", m.name, "meant", m.meant)
 	}
 	warnUnconfigured(cfg, rules.uses(providers), log)
 	warnRedirected(cfg.Redirect, log)
 
 	p := &program{cfg: cfg, settings: s, log: log, stdout: stdout, stderr: stderr}
+	if !outlives {
+		p.terminals = slices.DeleteFunc([]any{os.Stdin, stdout, stderr}, func(f any) bool { return !isTerminal(f) })
+	}
 	if err := p.open(ctx, senders, rules); err != nil {
 		return p.fail(err)
 	}

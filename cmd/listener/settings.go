@@ -155,9 +155,13 @@ func tidy(value string, secret bool) string {
 // misspelling is a name that is none of ours but looks like one.
 type misspelling struct{ name, meant string }
 
-// misspelled returns the names that look like misspellings of ours.
-func (s settings) misspelled() []misspelling {
+// misspelled returns the names that look like misspellings of ours, but for those
+// that are somebody else's.
+func (s settings) misspelled(others ...string) []misspelling {
 	known := map[string]bool{}
+	for _, name := range others {
+		known[name], known[name+"_FILE"] = true, true
+	}
 	for i := range variables {
 		known[variables[i].name] = true
 		if variables[i].secret {
