@@ -92,6 +92,7 @@ func runCheck(ctx context.Context, cmd checkCmd, s settings, stdout, stderr io.W
 	c.configuration()
 	defer c.senders.Close()
 	c.readRoutes()
+	c.misspelled()
 	c.channels()
 	c.database(ctx)
 	c.credentials(ctx)
@@ -147,7 +148,15 @@ func (c *checkup) configuration() {
 		c.problem("%s", p)
 		c.noRoutes = c.noRoutes || p.name == "OUTBOX_ROUTES"
 	}
-	for _, m := range c.settings.misspelled() {
+}
+
+// misspelled warns of variables that nobody reads and that look like ours.
+func (c *checkup) misspelled() {
+	var others []string
+	if c.routes != nil {
+		others = variablesOf(c.routes)
+	}
+	for _, m := range c.settings.misspelled(others...) {
 		c.findings = append(c.findings, finding{Severity: warning, Message: fmt.Sprintf("%s is none of our variables; did you mean %s?", m.name, m.meant)})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -121,6 +122,22 @@ func TestCheck(t *testing.T) {
 			want: []string{`routes.yaml:11:14: warning: the lookup quote reads all of quotes, about 20,000 rows; an index on quotes (stage) would help`}},
 		{name: "a whole table that is not large", sql: `insert into quotes select n, n from generate_series(1, 20000) as n; analyze quotes`, file: swap("q.id = :quoteId", "q.stage = :stage"),
 			args: []string{"--large", "50000"}},
+		{name: "a whole table of another schema", sql: `create schema app; create table app.quotes (id integer, stage text); insert into app.quotes select n, 'new' from generate_series(1, 20000) as n`,
+			file: swap("from quotes q join", "from app.quotes a join quotes q on q.id = a.id and a.stage = :stage join"),
+			want: []string{`routes.yaml:11:14: warning: the lookup quote reads all of app.quotes, about `}},
+		{name: "a small table of another schema", sql: `create schema app; create table app.quotes (id integer primary key, stage text)`,
+			file: swap("from quotes q join", "from app.quotes a join quotes q on q.id = a.id and a.stage = :stage join")},
+		{name: "a lookup that locks", file: swap("where q.id = :quoteId\n    let", "where q.id = :quoteId for update\n    let"),
+			want: []string{`routes.yaml:11:14: the lookup quote cannot be run: it locks rows, which is not allowed in a READ ONLY transaction (SQLSTATE 25006); a lookup reads only: `}},
+		{name: "a call", sql: `create procedure sent(id integer) language sql as $$ update quotes set stage = 'sent' $$`, file: swap("update quotes set stage = 'sent' where id = :quoteId", "call sent(:quoteId)")},
+		{name: "a call of nothing", file: swap("update quotes set stage = 'sent' where id = :quoteId", "call sent(:quoteId)"),
+			want: []string{`routes.yaml:25:19: the sql step stage cannot be run: procedure sent(`}},
+		{name: "a credential for whatever host an event names", file: func(file string) string {
+			file = swap("    hosts: [\"127.0.0.1\"]\n", "")(file)
+			return regexp.MustCompile(`url: "http[^"]*/v1/things"`).ReplaceAllString(file, `url: "{{.quote.email}}"`)
+		}, want: []string{`routes.yaml:21:9: warning: the step crm sends the credential crm to whatever host the event names; give the credential its hosts`}},
+		{name: "a variable of the routes that looks like ours", env: map[string]string{"OUTBOX_WORKER": "kim", "OUTBOX_ROUTE": "x"}, file: swap("version: 1", "version: 1\nexpose_env: [OUTBOX_WORKER]"),
+			want: []string{"warning: OUTBOX_ROUTE is none of our variables; did you mean OUTBOX_ROUTES?"}},
 		{name: "a channel that is not configured", env: map[string]string{"TWILIO_FROM": ""},
 			want: []string{"routes.yaml:17:9: the step text would be skipped: sms is not configured; missing: TWILIO_FROM"}},
 		{name: "variables that are not set", env: map[string]string{"CRM_SECRET": ""}, file: swap("version: 1", "version: 1\nexpose_env: [SITE_URL]"),

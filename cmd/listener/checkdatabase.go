@@ -125,6 +125,10 @@ func remedy(code string) string {
 		return "; create the table, or name another one"
 	case "42703":
 		return "; use a column that there is"
+	case "25006":
+		return "; a lookup reads only: leave out what writes or locks, or make an sql step of it"
+	case "57014":
+		return "; somebody may hold a lock on a table of it: try again"
 	case "42P18":
 		return "; give the parameter a type with a cast, such as :name::text"
 	}

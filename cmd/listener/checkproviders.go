@@ -73,6 +73,11 @@ func (c *checkup) credentials(ctx context.Context) {
 			c.warnAt(u.Place, "the credential %s is left out, since not all of its variables are set (%s); a request that carries it all the same fails", u.Name, strings.Join(u.Variables, ", "))
 		}
 	}
+	for _, u := range c.routes.Channels() {
+		if u.Exposed {
+			c.warnAt(u.Place, "the step %s sends the credential %s to whatever host the event names; give the credential its hosts", u.Step, u.Credential)
+		}
+	}
 	if c.cmd.Offline {
 		c.looked("credentials", "%d; not tried (--offline)", len(uses))
 		return

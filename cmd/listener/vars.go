@@ -119,7 +119,7 @@ var variables = []variable{
 
 	{group: "Routes",
 		name: "OUTBOX_ROUTES", unset: "`routes.yaml` in the working directory, where there is one",
-		meaning: "The file that says what events become. Read at the start, and again at SIGHUP. What its `expose_env` and `credentials` name is looked up as any other variable; credentials may stand in files of their own too (`NAME_FILE`).",
+		meaning: "The file that says what events become. Read at the start, and again at SIGHUP, which Windows does not have. What its `expose_env` and `credentials` name is looked up as any other variable; credentials may stand in files of their own too (`NAME_FILE`).",
 		kind:    checked(text(func(c *config) *string { return &c.Routes }, "the path of a file"), readable)},
 
 	{group: "Retention",
