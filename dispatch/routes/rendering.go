@@ -206,13 +206,13 @@ func (r *Routes) Render(ctx context.Context, m dispatch.Message, steps map[strin
 		return m, nil
 	}
 	for _, name := range terms.After {
-		if result := steps[name]; result.State != dispatch.Delivered {
+		if result, known := steps[name]; known && result.State != dispatch.Delivered {
 			m.Skip = fmt.Sprintf("the step %s before it was not delivered (%s)", name, result.State)
 			return m, nil
 		}
 	}
 	for _, name := range s.after {
-		if !slices.Contains(terms.After, name) {
+		if _, known := steps[name]; !known || !slices.Contains(terms.After, name) {
 			m.Refused = fmt.Sprintf("the routes have it wait for the step %s, and they did not when it was planned", name)
 			return m, nil
 		}
