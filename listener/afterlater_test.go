@@ -7,6 +7,7 @@ import (
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
+	"github.com/outbox-listener/outbox-listener/listener"
 )
 
 // waitsFor is a step that is rendered once those that after names are delivered.
@@ -22,17 +23,17 @@ func waitsFor(name string, terms dispatch.Terms, after ...string) dispatch.Messa
 func TestAfterScheduled(t *testing.T) {
 	t.Parallel()
 	db, p := pgtest.New(t), newProvider(nil)
-	at := time.Now().Add(1500 * time.Millisecond).Truncate(time.Millisecond)
 	r := router{plan: func(dispatch.Event) ([]dispatch.Message, error) {
 		return []dispatch.Message{
-			step("later", dispatch.Terms{At: at}), waitsFor("then", dispatch.Terms{}, "later"),
+			step("later", dispatch.Terms{At: time.Now().Add(time.Hour)}), waitsFor("then", dispatch.Terms{}, "later"),
 			waitsFor("last", dispatch.Terms{}, "then"), step("now", dispatch.Terms{}),
 		}, nil
 	}}
-	start(t, newListener(t, db, routed(p, plain, r), nil))
+	start(t, newListener(t, db, routed(p, plain, r), func(c *listener.Config) { c.PollInterval = 300 * time.Millisecond }))
 	ev := insert(t, db, "e", `{}`)
-	processed(t, db, time.Second)
+	processed(t, db, 5*time.Second)
 	wantStates(t, db, ev, map[string]string{"later": "scheduled", "then": "ready", "last": "ready", "now": "delivered"})
+	pgtest.Exec(t, db, `update outbox.deliveries set due_at = now() where step = 'later'`)
 	wantStates(t, db, ev, map[string]string{"later": "delivered", "then": "delivered", "last": "delivered", "now": "delivered"})
 }
 
