@@ -140,6 +140,8 @@ func TestCheck(t *testing.T) {
 			want: []string{"warning: OUTBOX_ROUTE is none of our variables; did you mean OUTBOX_ROUTES?"}},
 		{name: "a channel that is not configured", env: map[string]string{"TWILIO_FROM": ""},
 			want: []string{"routes.yaml:17:9: the step text would be skipped: sms is not configured; missing: TWILIO_FROM"}},
+		{name: "a channel that is not configured, offline", env: map[string]string{"TWILIO_FROM": ""}, args: []string{"--offline"},
+			want: []string{"routes.yaml:17:9: warning: the step text would be skipped: sms is not configured; missing: TWILIO_FROM"}},
 		{name: "variables that are not set", env: map[string]string{"CRM_SECRET": ""}, file: swap("version: 1", "version: 1\nexpose_env: [SITE_URL]"),
 			want: []string{"routes.yaml:5:"}},
 		{name: "an optional credential that is not set", env: map[string]string{"CRM_SECRET": ""}, file: swap("  crm:\n", "  crm:\n    optional: true\n"),
