@@ -165,8 +165,9 @@ func pauseBefore(tries int) time.Duration {
 
 // databaseError is the error of a database that cannot be worked with.
 type databaseError struct {
-	err  error
-	what string
+	err     error
+	what    string
+	checked bool // by the schema check, which the connection got as far as
 }
 
 func (e *databaseError) Error() string { return e.what + oneLine(e.err.Error()) }
@@ -176,10 +177,10 @@ func tryDatabase(ctx context.Context, pool *pgxpool.Pool) error {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	if err := pool.Ping(ctx); err != nil {
-		return &databaseError{err, "cannot work with the database: "}
+		return &databaseError{err, "cannot work with the database: ", false}
 	}
 	if err := migrations.Check(ctx, pool); err != nil {
-		return &databaseError{err, "the database is not ready: "}
+		return &databaseError{err, "the database is not ready: ", true}
 	}
 	return nil
 }
@@ -188,7 +189,7 @@ func tryDatabase(ctx context.Context, pool *pgxpool.Pool) error {
 // unknown database, a parameter that the server does not know, refused TLS and
 // a schema that lacks something do not.
 func passes(err error) bool {
-	if e, ok := errors.AsType[*databaseError](err); ok && errors.Unwrap(e.err) == nil {
+	if e, ok := errors.AsType[*databaseError](err); ok && e.checked && errors.Unwrap(e.err) == nil {
 		if _, ok := errors.AsType[*pgconn.PgError](e.err); !ok {
 			return false // the verdict of the schema check
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -98,7 +99,7 @@ func TestPlaintext(t *testing.T) {
 
 func TestPasses(t *testing.T) {
 	sqlstate := func(code string) error {
-		return &databaseError{fmt.Errorf("failed to connect: %w", &pgconn.PgError{Code: code}), "cannot work with the database: "}
+		return &databaseError{fmt.Errorf("failed to connect: %w", &pgconn.PgError{Code: code}), "cannot work with the database: ", false}
 	}
 	for _, tt := range []struct {
 		name string
@@ -111,11 +112,13 @@ func TestPasses(t *testing.T) {
 		{"a parameter that nobody knows", sqlstate("42704"), false},
 		{"starting up", sqlstate("57P03"), true},
 		{"too many connections", sqlstate("53300"), true},
-		{"nobody there", &databaseError{fmt.Errorf("dial: %w", errors.New("connection refused")), ""}, true},
-		{"too slow", &databaseError{fmt.Errorf("ping: %w", context.DeadlineExceeded), ""}, true},
-		{"no TLS there", &databaseError{fmt.Errorf("dial: %w", errors.New("server refused TLS connection")), ""}, false},
-		{"somebody else", &databaseError{fmt.Errorf("dial: %w", &tls.CertificateVerificationError{Err: errors.New("x509")}), ""}, false},
-		{"no schema", &databaseError{errors.New("schema outbox is missing"), "the database is not ready: "}, false},
+		{"nobody there", &databaseError{fmt.Errorf("dial: %w", errors.New("connection refused")), "", false}, true},
+		{"too slow", &databaseError{fmt.Errorf("ping: %w", context.DeadlineExceeded), "", false}, true},
+		{"no TLS there", &databaseError{fmt.Errorf("dial: %w", errors.New("server refused TLS connection")), "", false}, false},
+		{"somebody else", &databaseError{fmt.Errorf("dial: %w", &tls.CertificateVerificationError{Err: errors.New("x509")}), "", false}, false},
+		{"no schema", &databaseError{errors.New("schema outbox is missing"), "the database is not ready: ", true}, false},
+		{"cut off at the first question", &databaseError{io.ErrUnexpectedEOF, "cannot work with the database: ", false}, true},
+		{"cut off within the check", &databaseError{fmt.Errorf("checking the schema: %w", io.ErrUnexpectedEOF), "the database is not ready: ", true}, true},
 	} {
 		if got := passes(tt.err); got != tt.want {
 			t.Errorf("%s: %t", tt.name, got)
