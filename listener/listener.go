@@ -238,7 +238,13 @@ func (l *Listener) run(ctx context.Context, drive func(context.Context) error) e
 	claiming, stopClaiming := context.WithCancel(ctx)
 	defer stopClaiming()
 	l.claims.begin(claiming)
-	err := drive(ctx)
+	// A panic in a goroutine of its own ends the process at once. Here it would
+	// go up through all that is deferred, and what that waits for may never
+	// come: a connection that the panic has left in use, say.
+	var err error
+	var driving sync.WaitGroup
+	driving.Go(func() { err = drive(ctx) })
+	driving.Wait()
 
 	stopClaiming()
 	l.claims.end()
