@@ -70,7 +70,13 @@ type Policy struct {
 	Announce bool
 
 	// OnUnknown says what follows when bytes left and no clear answer came.
+	// Whatever is not Resend has the delivery announced too: after a crash, too,
+	// it must be known that something may have left.
 	OnUnknown OnUnknown
+
+	// IfNotFound says what follows where OnUnknown is Reconcile and the provider
+	// does not have it: Resend or Hold. "" means Hold.
+	IfNotFound OnUnknown
 
 	// Timeout bounds one attempt, except of a sender that is Instant. 0 means
 	// DefaultTimeout.
@@ -89,6 +95,8 @@ type OnUnknown string
 
 // The zero value of OnUnknown means Resend.
 const (
-	Resend OnUnknown = "resend" // send again under the same id
-	Hold   OnUnknown = "hold"   // a person decides
+	Resend     OnUnknown = "resend"      // send again under the same id
+	Hold       OnUnknown = "hold"        // a person decides
+	Reconcile  OnUnknown = "reconcile"   // ask the provider whether it has it; its Sender is a Reconciler
+	NeverTwice OnUnknown = "never_twice" // it is dead, and nobody sends it again
 )

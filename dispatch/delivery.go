@@ -65,6 +65,10 @@ type Retries struct {
 	First     time.Duration `json:"first,omitempty"`        // the longest wait after the first attempt; it triples with each
 	Longest   time.Duration `json:"longest,omitempty"`      // the longest wait of all
 	OnUnknown OnUnknown     `json:"on_uncertain,omitempty"` // instead of what the channel's policy says
+
+	// IfNotFound is what follows where the provider was asked and does not have it,
+	// instead of what the channel's policy says.
+	IfNotFound OnUnknown `json:"if_not_found,omitempty"`
 }
 
 // made is what the content of a message was encoded from, as long as it is

@@ -39,7 +39,8 @@ func New() *Dispatcher {
 }
 
 // Register makes s the sender of channel ch. It panics when ch already has
-// one, since that is a programming error.
+// one, and when p says Reconcile of a sender that is no Reconciler, since those
+// are programming errors.
 func (d *Dispatcher) Register(ch Channel, s Sender, p Policy) {
 	if _, ok := d.senders[ch]; ok {
 		panic(fmt.Sprintf("dispatch: channel %q registered twice", ch))
@@ -49,6 +50,9 @@ func (d *Dispatcher) Register(ch Channel, s Sender, p Policy) {
 	}
 	if p.OnUnknown == "" {
 		p.OnUnknown = Resend
+	}
+	if _, can := s.(Reconciler); p.OnUnknown == Reconcile && !can {
+		panic(fmt.Sprintf("dispatch: channel %q is to be reconciled, and its sender cannot be asked", ch))
 	}
 	_, instant := s.(Instant)
 	d.senders[ch] = registration{s, p, instant}

@@ -28,6 +28,11 @@ func TestDecide(t *testing.T) {
 		{"throttled", careful, 1, &dispatch.Error{Kind: dispatch.Throttled, RetryAfter: time.Minute}, dispatch.Retry},
 		{"unknown, to be held", careful, 1, &dispatch.Error{Kind: dispatch.Unknown}, dispatch.Held},
 		{"unknown at the last attempt, to be held", careful, 12, &dispatch.Error{Kind: dispatch.Unknown}, dispatch.Held},
+		{"unknown, as a later version has it", dispatch.Policy{OnUnknown: "ask_the_oracle"}, 1, &dispatch.Error{Kind: dispatch.Unknown}, dispatch.Held},
+		{"unknown, to be asked", dispatch.Policy{OnUnknown: dispatch.Reconcile}, 1, &dispatch.Error{Kind: dispatch.Unknown}, dispatch.Uncertain},
+		{"unknown at the last attempt, to be asked", dispatch.Policy{OnUnknown: dispatch.Reconcile}, 12, &dispatch.Error{Kind: dispatch.Unknown}, dispatch.Uncertain},
+		{"unknown, never twice", dispatch.Policy{OnUnknown: dispatch.NeverTwice}, 1, &dispatch.Error{Kind: dispatch.Unknown}, dispatch.Dead},
+		{"down, never twice", dispatch.Policy{OnUnknown: dispatch.NeverTwice}, 1, &dispatch.Error{Kind: dispatch.Down}, dispatch.Retry},
 		{"unknown, to be sent again", dispatch.Policy{}, 1, &dispatch.Error{Kind: dispatch.Unknown}, dispatch.Uncertain},
 		{"unknown at the last attempt", dispatch.Policy{}, 12, &dispatch.Error{Kind: dispatch.Unknown}, dispatch.Dead},
 	} {
