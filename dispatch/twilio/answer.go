@@ -9,13 +9,15 @@ import (
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
-// answer is what Twilio said to a request to create a message.
+// answer is what Twilio said to a request.
 type answer struct {
 	status     int
 	code       int    // Twilio's error code; 0 when it gave none
 	sid        string // of the message it created; "" when it named none
 	retryAfter time.Duration
-	configured bool // the message's sender came from the configuration
+	configured bool      // the message's sender came from the configuration
+	partial    bool      // not all of it was read
+	date       time.Time // on Twilio's clock; zero when it named none
 }
 
 // Error codes with a meaning beyond their status, by

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-
-	"github.com/twilio/twilio-go/client"
-	api "github.com/twilio/twilio-go/rest/api/v2010"
 )
 
 // Check asks Twilio for the account, which changes nothing and costs nothing. Its
@@ -20,7 +17,7 @@ func (s *Sender) Check(ctx context.Context) error {
 		defer cancel()
 	}
 	c := &call{ctx: ctx, sender: s}
-	account, err := api.NewApiService(&client.RequestHandler{Client: c}).FetchAccount(s.account)
+	account, err := c.service().FetchAccount(s.account)
 	switch {
 	case c.failed != nil:
 		return fmt.Errorf("TWILIO_API_BASE_URL: %w", c.failed.Err)

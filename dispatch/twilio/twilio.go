@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twilio/twilio-go/client"
 	api "github.com/twilio/twilio-go/rest/api/v2010"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
@@ -21,8 +20,11 @@ import (
 
 // Policy is how SMS are handled around the moment of sending. Twilio has no
 // key that makes it drop a repeated message, and a second SMS cannot be taken
-// back: where no clear answer came, a person decides.
-var Policy = dispatch.Policy{Announce: true, OnUnknown: dispatch.Hold, Timeout: 15 * time.Second}
+// back: where no clear answer came, Twilio is asked whether it has the message, and
+// where it does not, a person decides.
+var Policy = dispatch.Policy{
+	Announce: true, OnUnknown: dispatch.Reconcile, IfNotFound: dispatch.Hold, Timeout: 15 * time.Second,
+}
 
 // DefaultBaseURL is where Twilio's API is.
 const DefaultBaseURL = "https://api.twilio.com"
@@ -48,7 +50,7 @@ type Sender struct {
 	client  *http.Client
 }
 
-var _ dispatch.Sender = (*Sender)(nil)
+var _ dispatch.Reconciler = (*Sender)(nil)
 
 // accountSID is what may stand in the URL's path as it is.
 var accountSID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -81,31 +83,17 @@ func New(c Config) (*Sender, error) {
 // *dispatch.Error; see answer.kind for what Twilio's answers mean. A ctx
 // without a deadline gets that of Policy.
 func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Receipt, error) {
-	sms, err := dispatch.ReadContent[dispatch.SMS](&d.Message)
+	sms, configured, err := s.message(d)
 	if err != nil {
 		return dispatch.Receipt{}, rejected(err)
 	}
-	if err := sms.Validate(); err != nil {
-		return dispatch.Receipt{}, rejected(err)
-	}
-	configured := sms.From == ""
-	if configured {
-		sms.From = s.from
-	}
-	if sms.From == "" {
-		return dispatch.Receipt{}, rejected(errors.New("the SMS names no sender, and TWILIO_FROM is not set"))
-	}
-
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, Policy.Timeout)
 		defer cancel()
 	}
 	c := &call{ctx: ctx, sender: s}
-	// A handler made here, since the library's own takes TWILIO_EDGE and
-	// TWILIO_REGION from the environment.
-	service := api.NewApiService(&client.RequestHandler{Client: c})
-	message, err := service.CreateMessage(new(api.CreateMessageParams).SetTo(sms.To).SetFrom(sms.From).SetBody(sms.Body))
+	message, err := c.service().CreateMessage(new(api.CreateMessageParams).SetTo(sms.To).SetFrom(sms.From).SetBody(sms.Body))
 	switch {
 	case c.failed != nil:
 		return dispatch.Receipt{}, c.failed
@@ -131,6 +119,24 @@ func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Recei
 func size(body string) json.RawMessage {
 	encoding, _, segments := dispatch.Segments(body)
 	return fmt.Appendf(nil, `{"encoding":%q,"segments":%d}`, encoding, segments)
+}
+
+// message is what d says, with its sender; configured where that is the one of
+// Config.
+func (s *Sender) message(d *dispatch.Delivery) (sms dispatch.SMS, configured bool, err error) {
+	if sms, err = dispatch.ReadContent[dispatch.SMS](&d.Message); err != nil {
+		return sms, false, err
+	}
+	if err := sms.Validate(); err != nil {
+		return sms, false, err
+	}
+	if configured = sms.From == ""; configured {
+		sms.From = s.from
+	}
+	if sms.From == "" {
+		return sms, configured, errors.New("the SMS names no sender, and TWILIO_FROM is not set")
+	}
+	return sms, configured, nil
 }
 
 func rejected(err error) *dispatch.Error {

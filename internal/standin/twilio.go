@@ -36,6 +36,18 @@ type TwilioReply struct {
 	Taken     bool            // take it although Status is none of the 2xx
 }
 
+// TwilioList is what a scripted Twilio does with one request to list messages. The
+// zero value lists them as the real one does.
+type TwilioList struct {
+	After    time.Duration            // how old messages are before they are listed
+	PageSize int                      // at most so many on a page, whatever is asked for; 0 means no limit
+	Rewrite  func(body string) string // what becomes of the words; nil means nothing
+	Status   int                      // 0 means 200; anything else is an error
+	Code     int                      // Twilio's own error code, with Status
+	Body     string                   // in place of all of this; "" means the list, or the error
+	Cut      bool                     // close the connection without an answer
+}
+
 func (r TwilioReply) takes() bool {
 	switch {
 	case r.CutBefore:
@@ -63,26 +75,29 @@ type Twilio struct {
 	refused  int
 	conns    int
 	hidden   bool
+	lists    func(n int, r *http.Request) TwilioList
+	listed   int
 }
 
 // twilioMessage is a message as the API shows it.
 type twilioMessage struct {
-	AccountSID      string            `json:"account_sid"`
-	APIVersion      string            `json:"api_version"`
-	Body            string            `json:"body"`
-	DateCreated     string            `json:"date_created"`
-	DateSent        *string           `json:"date_sent"` // null while it is queued
-	DateUpdated     string            `json:"date_updated"`
-	Direction       string            `json:"direction"`
-	ErrorCode       *int              `json:"error_code"`
-	ErrorMessage    *string           `json:"error_message"`
-	From            string            `json:"from"`
-	MessagingSID    *string           `json:"messaging_service_sid"`
-	NumMedia        string            `json:"num_media"`
-	NumSegments     string            `json:"num_segments"`
-	Price           *string           `json:"price"`
-	PriceUnit       *string           `json:"price_unit"`
-	SID             string            `json:"sid"`
+	AccountSID      string  `json:"account_sid"`
+	APIVersion      string  `json:"api_version"`
+	Body            string  `json:"body"`
+	DateCreated     string  `json:"date_created"`
+	DateSent        *string `json:"date_sent"` // null while it is queued
+	DateUpdated     string  `json:"date_updated"`
+	Direction       string  `json:"direction"`
+	ErrorCode       *int    `json:"error_code"`
+	ErrorMessage    *string `json:"error_message"`
+	From            string  `json:"from"`
+	MessagingSID    *string `json:"messaging_service_sid"`
+	NumMedia        string  `json:"num_media"`
+	NumSegments     string  `json:"num_segments"`
+	Price           *string `json:"price"`
+	PriceUnit       *string `json:"price_unit"`
+	SID             string  `json:"sid"`
+	taken           time.Time
 	Status          string            `json:"status"`
 	SubresourceURIs map[string]string `json:"subresource_uris"`
 	To              string            `json:"to"`
@@ -155,6 +170,22 @@ func (t *Twilio) Script(f func(n int, r *http.Request) TwilioReply) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.script = f
+}
+
+// ScriptList replaces what it does with authorized requests to list messages, from
+// the next one on; n counts all of them, from 1, each page by itself. nil lists
+// everything again.
+func (t *Twilio) ScriptList(f func(n int, r *http.Request) TwilioList) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lists = f
+}
+
+// Listed returns how many requests to list messages came.
+func (t *Twilio) Listed() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.listed
 }
 
 // OnReceive has f called with each message that it takes, before it answers.
@@ -307,7 +338,8 @@ func (t *Twilio) message(form url.Values) twilioMessage {
 	raw := make([]byte, 16)
 	_, _ = rand.Read(raw) // never fails
 	sid := "SM" + hex.EncodeToString(raw)
-	now := time.Now().UTC().Format(time.RFC1123Z)
+	taken := time.Now()
+	now := taken.UTC().Format(time.RFC1123Z)
 	uri := fmt.Sprintf("/2010-04-01/Accounts/%s/Messages/%s", t.sid, sid)
 	return twilioMessage{
 		AccountSID:      t.sid,
@@ -320,6 +352,7 @@ func (t *Twilio) message(form url.Values) twilioMessage {
 		NumMedia:        "0",
 		NumSegments:     strconv.Itoa(segments(form.Get("Body"))),
 		SID:             sid,
+		taken:           taken,
 		Status:          "queued",
 		SubresourceURIs: map[string]string{"media": uri + "/Media.json"},
 		To:              form.Get("To"),
@@ -349,14 +382,29 @@ func (t *Twilio) list(w http.ResponseWriter, r *http.Request) {
 	size = min(max(size, 1), 1000)
 
 	t.mu.Lock()
-	var all []twilioMessage
-	for _, m := range slices.Backward(t.messages) {
-		to, from := query.Get("To"), query.Get("From")
-		if !t.hidden && (to == "" || to == m.To) && (from == "" || from == m.From) {
-			all = append(all, m)
-		}
-	}
+	t.listed++
+	n, script := t.listed, t.lists
 	t.mu.Unlock()
+	reply := TwilioList{}
+	if script != nil {
+		reply = script(n, r)
+	}
+	switch {
+	case reply.Cut:
+		panic(http.ErrAbortHandler)
+	case reply.Status != 0 && reply.Body == "":
+		reply.Body = twilioError(reply.Status, reply.Code, http.StatusText(reply.Status))
+	case reply.Status == 0:
+		reply.Status = http.StatusOK
+	}
+	if reply.Body != "" {
+		answer(w, reply.Status, reply.Body)
+		return
+	}
+	if reply.PageSize > 0 {
+		size = min(size, reply.PageSize)
+	}
+	all := t.matching(query.Get("To"), query.Get("From"), reply)
 
 	start := min(page*size, len(all))
 	end := min(start+size, len(all))
@@ -378,6 +426,23 @@ func (t *Twilio) list(w http.ResponseWriter, r *http.Request) {
 		"page":     page, "page_size": size, "start": start, "end": max(end-1, 0),
 		"uri": at(page), "first_page_uri": at(0), "next_page_uri": next, "previous_page_uri": previous,
 	}))
+}
+
+// matching are the messages to and from the given numbers, "" being any, newest
+// first.
+func (t *Twilio) matching(to, from string, reply TwilioList) (all []twilioMessage) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range slices.Backward(t.messages) {
+		if t.hidden || time.Since(m.taken) < reply.After || to != "" && to != m.To || from != "" && from != m.From {
+			continue
+		}
+		if reply.Rewrite != nil {
+			m.Body = reply.Rewrite(m.Body)
+		}
+		all = append(all, m)
+	}
+	return all
 }
 
 // number reads a parameter that is a small number, or else is def.

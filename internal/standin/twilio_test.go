@@ -146,6 +146,54 @@ func TestTwilioLists(t *testing.T) {
 	}
 }
 
+// What the list says can be scripted.
+func TestTwilioListScripted(t *testing.T) {
+	s := newTwilio(t)
+	for i := range 3 {
+		call(t, "POST", s.URL()+messages, "token", url.Values{"To": {"+1"}, "From": {"+2"}, "Body": {fmt.Sprint(i)}})
+	}
+	for _, tt := range []struct {
+		name   string
+		script TwilioList
+		status int
+		listed string
+		more   bool
+	}{
+		{"as it is", TwilioList{}, 200, "210", false},
+		{"none is old enough", TwilioList{After: time.Hour}, 200, "", false},
+		{"small pages", TwilioList{PageSize: 2}, 200, "21", true},
+		{"a trial account", TwilioList{Rewrite: func(b string) string { return "trial - " + b }}, 200, "trial - 2trial - 1trial - 0", false},
+		{"down", TwilioList{Status: 503, Code: 20503}, 503, "", false},
+	} {
+		before := s.Listed()
+		s.ScriptList(func(n int, _ *http.Request) TwilioList {
+			if n != before+1 {
+				t.Errorf("%s: request number %d, want %d", tt.name, n, before+1)
+			}
+			return tt.script
+		})
+		status, page := call(t, "GET", s.URL()+messages, "token", nil)
+		listed := ""
+		all, _ := page["messages"].([]any)
+		for _, m := range all {
+			listed += m.(map[string]any)["body"].(string)
+		}
+		if status != tt.status || listed != tt.listed || (page["next_page_uri"] != nil) != tt.more {
+			t.Errorf("%s: status %d, listed %q, next %v", tt.name, status, listed, page["next_page_uri"])
+		}
+	}
+	s.ScriptList(func(int, *http.Request) TwilioList { return TwilioList{Cut: true} })
+	if res, err := http.Get(s.URL() + "/"); err != nil || res.Body.Close() != nil {
+		t.Error(err) // other requests are answered
+	}
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", s.URL()+messages, nil)
+	req.SetBasicAuth("AC1", "token")
+	if res, err := http.DefaultClient.Do(req); err == nil {
+		res.Body.Close()
+		t.Errorf("answered with %s", res.Status)
+	}
+}
+
 // A reply can be held back after the message was taken.
 func TestTwilioAnswersLate(t *testing.T) {
 	s := newTwilio(t)
