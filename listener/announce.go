@@ -126,19 +126,21 @@ func (s *store) announce(ctx context.Context, batch []announcement) (map[uuid.UU
 	err := s.tx(ctx, durable, func(b *pgx.Batch) {
 		if len(fresh) > 0 {
 			var c columns
+			var likeness []*int32
 			for _, j := range fresh {
+				likeness = append(likeness, j.likeness)
 				c.add(row{job: j, state: dispatch.Sending, attempts: j.attempts + 1, content: text(j.Content)})
 			}
 			b.Queue(sqlAnnounceNew, c.seqs, c.claims, c.ids, c.events, c.types, c.created, c.routes, c.steps,
-				c.channels, c.recipients, c.attempts, c.generations, c.contents).Query(note)
+				c.channels, c.recipients, c.attempts, c.generations, c.contents, likeness).Query(note)
 		}
 		if len(again) > 0 {
 			ids, claims := jobFences(again)
-			attempts := make([]int, len(again))
+			attempts, likeness := make([]int, len(again)), make([]*int32, len(again))
 			for i, j := range again {
-				attempts[i] = j.attempts + 1
+				attempts[i], likeness[i] = j.attempts+1, j.likeness
 			}
-			b.Queue(sqlAnnounceAgain, ids, claims, attempts).Query(note)
+			b.Queue(sqlAnnounceAgain, ids, claims, attempts, likeness).Query(note)
 		}
 	})
 	return kept, err

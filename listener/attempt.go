@@ -12,13 +12,16 @@ import (
 // errCrashed is the cause of an attempt whose sender never came back.
 var errCrashed = errors.New("the listener that was sending it stopped before it knew the outcome")
 
+// errUnclear is that of one whose outcome was unknown already.
+var errUnclear = errors.New("no clear answer came")
+
 // attempt makes one attempt at j, passes on what came of it, and says what
 // that tells about the destination.
 func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	limit, policy := l.limit(j), l.policy(j)
 	o, settled := j.settled()
 	switch {
-	case j.expired && j.state != dispatch.Sending && !j.state.Terminal() && j.state != dispatch.Held:
+	case j.expired && !j.unclear(policy) && !j.state.Terminal() && j.state != dispatch.Held:
 		l.finish(j, dispatch.Outcome{State: dispatch.Expired, Reason: "its deadline passed first", Attempts: j.attempts})
 		return nothing
 	case settled:
@@ -35,20 +38,17 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		// It was tried before, and may have arrived.
 		l.finish(j, dispatch.Outcome{State: dispatch.Held, Reason: fmt.Sprintf("%s not configured any more", j.Channel), Attempts: j.attempts})
 		return nothing
-	case j.state == dispatch.Sending:
+	case j.unclear(policy):
 		j.Attempt = j.attempts
-		o := dispatch.Decide(policy, j.attempts, limit, dispatch.Receipt{},
-			&dispatch.Error{Channel: j.Channel, Kind: dispatch.Unknown, Err: errCrashed})
-		if o.State != dispatch.Uncertain {
+		if policy.OnUnknown == dispatch.Reconcile {
+			return l.look(ctx, j)
+		}
+		if o := dispatch.Decide(policy, j.attempts, limit, dispatch.Receipt{}, j.unknown()); o.State != dispatch.Uncertain {
 			l.finish(j, o)
 			return nothing
 		}
 	}
-	// While outcomes cannot be written, nothing new is begun.
-	for l.recorder.failing() && ctx.Err() == nil {
-		wait(ctx, 20*time.Millisecond)
-	}
-	if ctx.Err() != nil || l.lost(j) {
+	if !l.mayBegin(ctx, j) {
 		l.handBack(j)
 		return nothing
 	}
@@ -67,6 +67,9 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	}
 	j.redirected = send != &j.Delivery
 	if policy.Announce {
+		if alike, ok := l.cfg.Dispatcher.Likeness(send); ok {
+			j.likeness = &alike
+		}
 		j.set(&j.announced, true)
 		switch l.announcer.announce(ctx, j) {
 		case refused:
@@ -104,6 +107,31 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	return unanswered
 }
 
+// mayBegin reports whether something may be begun for j. While outcomes cannot be
+// written nothing is: it waits for that.
+func (l *Listener) mayBegin(ctx context.Context, j *job) bool {
+	for l.recorder.failing() && ctx.Err() == nil {
+		wait(ctx, 20*time.Millisecond)
+	}
+	return ctx.Err() == nil && !l.lost(j)
+}
+
+// unclear reports whether it is to be settled, before anything else is done, what
+// became of an attempt at j. What is uncertain and may be sent again under the same
+// id needs no settling.
+func (j *job) unclear(p dispatch.Policy) bool {
+	return j.state == dispatch.Sending || j.state == dispatch.Uncertain && p.OnUnknown != dispatch.Resend
+}
+
+// unknown is the failure of the last attempt at j, as far as it is known.
+func (j *job) unknown() *dispatch.Error {
+	e := &dispatch.Error{Channel: j.Channel, Kind: dispatch.Unknown, Err: errUnclear}
+	if j.state == dispatch.Sending {
+		e.Err = errCrashed
+	}
+	return e
+}
+
 // limit is how often j may be attempted.
 func (l *Listener) limit(j *job) int {
 	if n := j.terms().Retry.Attempts; n > 0 {
@@ -113,13 +141,23 @@ func (l *Listener) limit(j *job) int {
 }
 
 // policy is that of j's channel, with what its route says instead. What may be
-// superseded is announced, so that it is canceled or sent, and never both.
+// superseded is announced, so that it is canceled or sent, and never both; and so
+// is what must not simply be sent again, so that a crash leaves a trace.
 func (l *Listener) policy(j *job) dispatch.Policy {
 	p, t := l.cfg.Dispatcher.Policy(j.Channel), j.terms()
 	if t.Retry.OnUnknown != "" {
 		p.OnUnknown = t.Retry.OnUnknown
 	}
-	p.Announce = p.Announce || t.Supersedes != ""
+	if t.Retry.IfNotFound != "" {
+		p.IfNotFound = t.Retry.IfNotFound
+	}
+	if p.OnUnknown == "" {
+		p.OnUnknown = dispatch.Resend
+	}
+	if p.OnUnknown == dispatch.Reconcile && !l.cfg.Dispatcher.Reconcilable(j.Channel) {
+		p.OnUnknown = dispatch.Hold
+	}
+	p.Announce = p.Announce || t.Supersedes != "" || p.OnUnknown != dispatch.Resend
 	return p
 }
 
@@ -150,12 +188,16 @@ func (j *job) set(mark *bool, to bool) {
 func (l *Listener) handBack(j *job) { l.finish(j, j.notBegun(0)) }
 
 // notBegun is the outcome of j where no attempt was made now; it is due again
-// after wait. One that was taken over as being sent stays so: whether it
-// arrived is not known any better.
+// after wait. One that was taken over as being sent stays so, and one that is
+// uncertain too: whether it arrived is not known any better.
 func (j *job) notBegun(wait time.Duration) dispatch.Outcome {
+	j.idle = true
 	o := dispatch.Outcome{State: dispatch.Ready, Attempts: j.attempts, MinWait: wait}
-	if j.state == dispatch.Sending {
+	switch j.state {
+	case dispatch.Sending:
 		o.State = dispatch.Sending
+	case dispatch.Uncertain:
+		o.State, o.Reason = dispatch.Uncertain, j.lastError
 	}
 	return o
 }
@@ -165,7 +207,8 @@ func (j *job) notBegun(wait time.Duration) dispatch.Outcome {
 func (l *Listener) finish(j *job, o dispatch.Outcome) {
 	if !o.State.Terminal() && o.State != dispatch.Held {
 		j.wait = o.MinWait
-		if o.State != dispatch.Ready && o.State != dispatch.Sending {
+		asked := o.State == dispatch.Uncertain && l.policy(j).OnUnknown == dispatch.Reconcile
+		if !j.idle && !asked {
 			j.wait = backoff(o.Attempts, o.MinWait, j.terms().Retry)
 		}
 	}

@@ -67,14 +67,19 @@ type job struct {
 	over atomic.Bool // counted as done, or let go, where it is on its own
 
 	// Guarded by event.mu where there is an event.
-	blocked    bool // it waits for a step that is to be delivered yet
-	afterLater bool // and that one is for later
-	announced  bool // the ledger was asked to have it as "sending"
-	begun      bool // an attempt was started
-	broken     bool // a panic left it without an outcome: it is left to its lease
+	blocked    bool   // it waits for a step that is to be delivered yet
+	afterLater bool   // and that one is for later
+	announced  bool   // the ledger was asked to have it as "sending"
+	begun      bool   // an attempt was started
+	broken     bool   // a panic left it without an outcome: it is left to its lease
+	found      string // what it is known to be at the provider, by a look; "" before
 
 	redirected bool // it went to somebody else; see Config.Redirect
 	withheld   bool // it may not be sent to whom it is for
+
+	likeness *int32           // what it is alike by; nil where its provider cannot be asked
+	idle     bool             // it ended without anything having been begun
+	looked   dispatch.Verdict // what a look came to; "" where there was none
 
 	outcome *dispatch.Outcome // nil until it is over
 	took    time.Duration

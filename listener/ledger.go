@@ -43,9 +43,10 @@ func (j *job) ledgerRow(ttl time.Duration) row {
 		case j.begun || j.announced:
 			r.state = dispatch.Sending
 			r.attempts++
-		case j.state == dispatch.Sending: // by somebody before us; not settled yet
-			r.state = dispatch.Sending
+		case j.state == dispatch.Sending, j.state == dispatch.Uncertain, j.state == dispatch.Held:
+			r.state = j.state // since before us; not settled yet
 		}
+		r.providerID = nonEmpty(j.found)
 		r.dueIn = seconds(ttl)
 		r.content = text(j.Content)
 		return r

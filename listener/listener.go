@@ -32,14 +32,15 @@ type Config struct {
 	// transaction pooler. nil means the same server as Pool.
 	Listen *pgx.ConnConfig
 
-	BatchSize     int           // most events of one claim; default 10
-	Workers       int           // deliveries under way at once; default 16
-	PollInterval  time.Duration // between sweeps for what no notification announced; default 5 s
-	Lease         time.Duration // how long a claim lasts unless renewed; default 20 s, at least 1 s
-	SQL           SQLConfig     // how the sql steps of routes run
-	MaxAttempts   int           // attempts before a delivery is dead; default 12
-	MaxPayload    int           // bytes of JSON text; larger payloads are refused; default 1 MiB
-	ShutdownGrace time.Duration // for what is under way when the context ends; default 40 s
+	BatchSize     int             // most events of one claim; default 10
+	Workers       int             // deliveries under way at once; default 16
+	PollInterval  time.Duration   // between sweeps for what no notification announced; default 5 s
+	Lease         time.Duration   // how long a claim lasts unless renewed; default 20 s, at least 1 s
+	SQL           SQLConfig       // how the sql steps of routes run
+	MaxAttempts   int             // attempts before a delivery is dead; default 12
+	LookAfter     []time.Duration // when a provider is asked about a delivery of unknown outcome, from the first time on; default DefaultLookAfter
+	MaxPayload    int             // bytes of JSON text; larger payloads are refused; default 1 MiB
+	ShutdownGrace time.Duration   // for what is under way when the context ends; default 40 s
 
 	// How long what is over is kept, on the database's clock. Negative
 	// (Forever) deletes nothing. RetainProcessed needs the right to delete
@@ -66,6 +67,13 @@ const (
 	DefaultRetainLedger  = 30 * 24 * time.Hour
 )
 
+// DefaultLookAfter returns when a provider is asked whether it has a delivery of
+// unknown outcome: at once, and twice more within a minute, since what it took may
+// not be listed yet.
+func DefaultLookAfter() []time.Duration {
+	return []time.Duration{0, 20 * time.Second, time.Minute}
+}
+
 // Forever as a retention deletes nothing.
 const Forever time.Duration = -1
 
@@ -84,6 +92,12 @@ func (c *Config) setDefaults() error {
 	orDefault(&c.RetainLedger, DefaultRetainLedger)
 	if c.BatchSize < 0 || c.Workers < 0 || c.PollInterval < 0 || c.MaxAttempts < 0 || c.MaxPayload < 0 || c.ShutdownGrace < 0 {
 		return errors.New("listener: negative value in Config")
+	}
+	if len(c.LookAfter) == 0 {
+		c.LookAfter = DefaultLookAfter()
+	}
+	if !slices.IsSorted(c.LookAfter) || c.LookAfter[0] < 0 {
+		return errors.New("listener: LookAfter has to be in order, and not negative")
 	}
 	if c.Lease < time.Second {
 		return fmt.Errorf("listener: Lease is %s, must be at least 1 s: it is renewed three times before it ends", c.Lease)

@@ -94,11 +94,13 @@ func logAttempt(log *slog.Logger, j *job) {
 	switch {
 	case o.State == dispatch.Held && j.withheld: // as it was asked for
 		level = slog.LevelWarn
+	case j.idle:
+		level = slog.LevelDebug
 	case o.State == dispatch.Dead || o.State == dispatch.Held:
 		level = slog.LevelError
 	case o.State == dispatch.Retry || o.State == dispatch.Uncertain:
 		level = slog.LevelWarn
-	case j.Channel == dispatch.ChannelDiscard, o.State == dispatch.Ready, o.State == dispatch.Sending:
+	case j.Channel == dispatch.ChannelDiscard:
 		level = slog.LevelDebug
 	}
 	if !log.Enabled(context.Background(), level) {
@@ -131,7 +133,12 @@ func logAttempt(log *slog.Logger, j *job) {
 	if msg := outcomeText(o); msg != "" {
 		attrs = append(attrs, slog.String("reason", msg))
 	}
-	log.LogAttrs(context.Background(), level, "attempt", attrs...)
+	what := "attempt"
+	if j.looked != "" {
+		what = "look"
+		attrs = append(attrs, slog.String("verdict", string(j.looked)))
+	}
+	log.LogAttrs(context.Background(), level, what, attrs...)
 }
 
 // batchLog sums up what was recorded and writes one line for it when the

@@ -140,7 +140,7 @@ func (l *Listener) address(j *job) {
 	case j.Channel == dispatch.ChannelSQL || j.waiting() || j.expired, // to the database, or not known yet, or nowhere
 		j.Skip != "" || j.Refused != "" || !l.cfg.Dispatcher.Configured(j.Channel),
 		j.state.Terminal() || j.state == dispatch.Held,
-		j.state == dispatch.Sending && policy.OnUnknown == dispatch.Hold:
+		j.unclear(policy) && policy.OnUnknown != dispatch.Reconcile && policy.OnUnknown != dispatch.Resend:
 		return
 	}
 	j.destination = l.cfg.Dispatcher.Destination(&j.Delivery)

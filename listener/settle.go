@@ -155,7 +155,7 @@ func (l *Listener) count(t *tally, jobs []*job, size *load, begun time.Time, kep
 // allNotBegun reports whether nothing was attempted of any of jobs.
 func allNotBegun(jobs []*job) bool {
 	for _, j := range jobs {
-		if j.outcome == nil || j.outcome.State != dispatch.Ready && j.outcome.State != dispatch.Sending {
+		if j.outcome == nil || !j.idle {
 			return false
 		}
 	}

@@ -34,6 +34,26 @@ const killedName = "killed"
 // runKilled is the program that TestSQLStepsUnderKill kills. Each event becomes
 // an sql step, and one that follows it.
 func runKilled(url string) (code int) {
+	d := dispatch.New()
+	d.Register(dispatch.ChannelDiscard, sink.NewDiscard(), dispatch.Policy{})
+	d.Use(router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
+		id := ev.ID.String()
+		content, err := json.Marshal(dispatch.SQL{Statement: `select book($1)`, Args: []*string{&id}})
+		if err != nil {
+			return nil, err
+		}
+		return []dispatch.Message{
+			{Route: "r", Step: "book", Channel: dispatch.ChannelSQL, Content: content, Terms: &dispatch.Terms{Freeze: true}},
+			{Route: "r", Step: "tell", Channel: dispatch.ChannelDiscard,
+				Terms: &dispatch.Terms{Freeze: true, After: []string{"book"}, Scope: json.RawMessage(`{}`)}},
+		}, nil
+	}})
+	return runToBeKilled(url, d, nil)
+}
+
+// runToBeKilled runs a listener with short leases until it is killed or its
+// standard input ends.
+func runToBeKilled(url string, d *dispatch.Dispatcher, change func(*listener.Config)) (code int) {
 	go func() { // or it would outlive a test binary that is killed itself
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(1)
@@ -52,24 +72,14 @@ func runKilled(url string) (code int) {
 	if err != nil {
 		return fail(err)
 	}
-	d := dispatch.New()
-	d.Register(dispatch.ChannelDiscard, sink.NewDiscard(), dispatch.Policy{})
-	d.Use(router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
-		id := ev.ID.String()
-		content, err := json.Marshal(dispatch.SQL{Statement: `select book($1)`, Args: []*string{&id}})
-		if err != nil {
-			return nil, err
-		}
-		return []dispatch.Message{
-			{Route: "r", Step: "book", Channel: dispatch.ChannelSQL, Content: content, Terms: &dispatch.Terms{Freeze: true}},
-			{Route: "r", Step: "tell", Channel: dispatch.ChannelDiscard,
-				Terms: &dispatch.Terms{Freeze: true, After: []string{"book"}, Scope: json.RawMessage(`{}`)}},
-		}, nil
-	}})
-	l, err := listener.New(listener.Config{
+	cfg := listener.Config{
 		Pool: pool, Dispatcher: d, Lease: time.Second, PollInterval: 200 * time.Millisecond, Workers: 4,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	})
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	l, err := listener.New(cfg)
 	if err == nil {
 		err = l.Run(context.Background())
 	}
@@ -83,14 +93,15 @@ type victim struct {
 	ended  chan struct{} // closed once it has ended
 }
 
-func startVictim(t testing.TB, db *pgtest.DB) *victim {
+// startVictim starts it with more in its environment.
+func startVictim(t testing.TB, db *pgtest.DB, more ...string) *victim {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	v := &victim{cmd: exec.Command(self), ended: make(chan struct{})}
-	v.cmd.Env = append(os.Environ(), killedURL+"="+db.URL)
+	v.cmd.Env = append(append(os.Environ(), killedURL+"="+db.URL), more...)
 	v.cmd.Stderr = &v.stderr
 	if _, err := v.cmd.StdinPipe(); err != nil { // ends with us
 		t.Fatal(err)

@@ -126,4 +126,9 @@ var (
 	sqlReleaseFollowers = sql.Query("release_followers")
 	sqlStepResults      = sql.Query("step_results")
 	sqlRecordSQL        = sql.Query("record_sql")
+
+	sqlLookBegin    = sql.Query("look_begin")
+	sqlLookAlike    = sql.Query("look_alike")
+	sqlLockLikeness = sql.Query("lock_likeness")
+	sqlNoteLook     = sql.Query("note_look")
 )

@@ -178,3 +178,53 @@ func TestMarksNeverPassALateCommit(t *testing.T) {
 		}
 	}
 }
+
+// TestRowOfWhatIsNotSettled: what is parked or frozen before it has an outcome
+// stays what it was where that says that it may have left: a crash must not make it
+// ready.
+func TestRowOfWhatIsNotSettled(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[dispatch.State]dispatch.State{
+		"": dispatch.Ready, dispatch.Ready: dispatch.Ready, dispatch.Retry: dispatch.Ready,
+		dispatch.Sending: dispatch.Sending, dispatch.Uncertain: dispatch.Uncertain, dispatch.Held: dispatch.Held,
+	} {
+		j := &job{state: state, attempts: 1, found: "SM1"}
+		if r := j.ledgerRow(time.Second); r.state != want || r.attempts != 1 || r.providerID == nil || *r.providerID != "SM1" {
+			t.Errorf("%q: row is %+v, want it %s", state, r, want)
+		}
+		if state == dispatch.Sending || state == dispatch.Uncertain {
+			want = state
+		} else {
+			want = dispatch.Ready
+		}
+		if o := j.notBegun(time.Second); o.State != want || !j.idle {
+			t.Errorf("%q: not begun is %+v, want %s", state, o, want)
+		}
+	}
+}
+
+func TestNextLook(t *testing.T) {
+	t.Parallel()
+	l := &Listener{cfg: Config{LookAfter: DefaultLookAfter()}}
+	for _, tt := range []struct {
+		name          string
+		answers       int
+		age           time.Duration
+		atLeast, most time.Duration
+		again         bool
+	}{
+		{"after the first", 1, 0, 20 * time.Second, 22 * time.Second, true},
+		{"after the second", 2, 21 * time.Second, 39 * time.Second, 45 * time.Second, true},
+		{"after the third", 3, time.Minute, 0, 0, false},
+		{"after the third, a little early", 3, 55 * time.Second, 0, 0, false},
+		{"after the third, which somebody hastened", 3, 10 * time.Second, 50 * time.Second, 56 * time.Second, true},
+		{"after a day", 1, 24 * time.Hour, 0, 0, true},
+		{"after the fourth", 4, 2 * time.Minute, 0, 0, false},
+	} {
+		for range 20 {
+			if wait, again := l.nextLook(tt.answers, tt.age); again != tt.again || wait < tt.atLeast || wait > tt.most {
+				t.Errorf("%s: %s, %t; want %s to %s, %t", tt.name, wait, again, tt.atLeast, tt.most, tt.again)
+			}
+		}
+	}
+}

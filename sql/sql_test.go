@@ -288,3 +288,24 @@ func explain(t *testing.T, conn *pgx.Conn, query string) string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// TestDeliveriesByLikeness: what is alike is found by its index.
+func TestDeliveriesByLikeness(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	for _, query := range []string{"look_alike", "note_look"} {
+		t.Run(query, func(t *testing.T) {
+			t.Parallel()
+			conn := connect(t, db)
+			// As listener/store.go has it.
+			if _, err := conn.Exec(t.Context(), `set enable_seqscan = off; set enable_bitmapscan = off; set enable_mergejoin = off;
+				set enable_hashjoin = off; set jit = off; set plan_cache_mode = force_generic_plan`); err != nil {
+				t.Fatal(err)
+			}
+			plan := explain(t, conn, query)
+			if !regexp.MustCompile(`using deliveries_likeness on deliveries (d|o)  .*\n +Index Cond: `).MatchString(plan) || strings.Contains(plan, "Seq Scan") {
+				t.Errorf("the plan is\n%s", plan)
+			}
+		})
+	}
+}

@@ -1,9 +1,13 @@
 -- Announce: deliveries that are in the ledger already and are about to leave
 -- again. One that is no longer held under the claim named here is missing in
 -- the result and must not be sent.
+--
+-- The time that is kept is that of the first attempt: what an earlier one left at
+-- the provider may be found after a later one.
 update outbox.deliveries as d
-set state = 'sending', attempts = t.attempts
-from unnest($1::uuid[], $2::uuid[], $3::integer[]) as t (id, claim, attempts)
+set state = 'sending', attempts = t.attempts, likeness = t.likeness,
+    announced_at = case when d.attempts = 0 then clock_timestamp() else d.announced_at end
+from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::integer[]) as t (id, claim, attempts, likeness)
 where d.id = t.id and d.claim = t.claim and d.finished_at is null
   and (d.due_at is null or d.due_at > clock_timestamp())
 returning d.id

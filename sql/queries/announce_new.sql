@@ -8,18 +8,18 @@
 with fenced as (
     select r.*
     from unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[], $7::text[],
-                $8::text[], $9::text[], $10::text[], $11::integer[], $12::integer[], $13::text[])
+                $8::text[], $9::text[], $10::text[], $11::integer[], $12::integer[], $13::text[], $14::integer[])
          as r (event_seq, claim, id, event_id, event_type, event_created_at, route,
-               step, channel, recipient, attempts, generation, content)
+               step, channel, recipient, attempts, generation, content, likeness)
     join public.outbox_events as e on e.seq = r.event_seq and e.claim = r.claim
     where e.processed_at is null and e.lease_until > clock_timestamp()
     for no key update of e
 ), fresh as (
     insert into outbox.deliveries
         (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
-         state, attempts, generation, claim, content)
+         state, attempts, generation, claim, content, likeness)
     select f.id, f.event_id, f.event_seq, f.event_type, f.event_created_at, f.route, f.step, f.channel, f.recipient,
-           'sending', f.attempts, f.generation, f.claim, f.content::json
+           'sending', f.attempts, f.generation, f.claim, f.content::json, f.likeness
     from fenced as f
     where not exists (select from outbox.deliveries as d where d.id = f.id)
     returning id

@@ -5,12 +5,16 @@
 -- The claim gives way to its successor ($8): a renewal that is under way
 -- finds the delivery no more, and repeating this after a lost answer is seen
 -- for what it is.
+--
+-- Nothing waits beyond its deadline to be found expired, but for what is uncertain:
+-- its deadline may have passed, and whether it arrived is asked all the same.
 update outbox.deliveries as d
 set state       = t.state,
     attempts    = t.attempts,
     provider_id = t.provider_id,
     last_error  = t.last_error,
-    due_at      = least(clock_timestamp() + t.due_in * interval '1 second', case when t.due_in is not null then d.deadline end),
+    due_at      = least(clock_timestamp() + t.due_in * interval '1 second',
+                        case when t.due_in is not null and (t.state <> 'uncertain' or d.deadline > clock_timestamp()) then d.deadline end),
     answer      = coalesce(t.answer::json, d.answer),
     claim       = t.successor,
     content     = case when t.state = 'delivered' then null else d.content end,
