@@ -180,7 +180,7 @@ func retry(r dispatch.Retries) *Retry {
 		}
 		return d.String()
 	}
-	return &Retry{Attempts: r.Attempts, First: text(r.First), Longest: text(r.Longest), OnUncertain: r.OnUnknown}
+	return &Retry{Attempts: r.Attempts, First: text(r.First), Longest: text(r.Longest), OnUncertain: r.OnUnknown, IfNotFound: r.IfNotFound}
 }
 
 // copySource is the beginning of what Terms.Copy says of one field.

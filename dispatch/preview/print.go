@@ -187,6 +187,9 @@ func (r Retry) String() string {
 	if r.OnUncertain != "" {
 		parts = append(parts, "on_uncertain "+string(r.OnUncertain))
 	}
+	if r.IfNotFound != "" {
+		parts = append(parts, "if_not_found "+string(r.IfNotFound))
+	}
 	return strings.Join(parts, ", ")
 }
 

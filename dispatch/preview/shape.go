@@ -91,6 +91,7 @@ type Retry struct {
 	First       string             `json:"first,omitempty"`    // the longest wait after the first attempt, such as "10s"
 	Longest     string             `json:"longest,omitempty"`  // the longest wait of all
 	OnUncertain dispatch.OnUnknown `json:"on_uncertain,omitempty"`
+	IfNotFound  dispatch.OnUnknown `json:"if_not_found,omitempty"`
 }
 
 // Copy says where the words of a field come from: "ai", or "fallback" with the

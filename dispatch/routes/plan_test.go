@@ -509,3 +509,30 @@ routes:
 		t.Errorf("without a key: %s", told(ms[0]))
 	}
 }
+
+// TestPlanUncertain: what a step says about an outcome that nobody knows goes with
+// its deliveries.
+func TestPlanUncertain(t *testing.T) {
+	t.Parallel()
+	r := load(t, `
+version: 1
+routes:
+  - name: a
+    event: x
+    deliver:
+      - {name: plain, sms: {to: "+15550100123", body: a}}
+      - {name: asked, on_uncertain: reconcile, if_not_found: resend, sms: {to: "+15550100123", body: b}}
+      - {name: only, if_not_found: hold, sms: {to: "+15550100123", body: c}}
+      - {name: once, on_uncertain: never_twice, webhook: {url: "https://hooks.example.com/a"}}
+`)
+	want := map[string]dispatch.Retries{
+		"asked": {OnUnknown: dispatch.Reconcile, IfNotFound: dispatch.Resend},
+		"only":  {IfNotFound: dispatch.Hold},
+		"once":  {OnUnknown: dispatch.NeverTwice},
+	}
+	for _, m := range plan1(t, r, event("x", `{}`), facts(), nil) {
+		if m.Terms.Retry != want[m.Step] {
+			t.Errorf("%s: %+v, want %+v", m.Step, m.Terms.Retry, want[m.Step])
+		}
+	}
+}

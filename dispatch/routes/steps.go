@@ -120,13 +120,28 @@ func (c *compiler) retry(s *step) dispatch.Retries {
 	if out.Attempts == 0 {
 		out.Attempts = d.Attempts
 	}
-	switch s.OnUncertain.value {
-	case "resend":
-		out.OnUnknown = dispatch.Resend
-	case "hold":
-		out.OnUnknown = dispatch.Hold
-	}
+	// decode has held both to words that are known.
+	out.OnUnknown = dispatch.OnUnknown(s.OnUncertain.value)
+	out.IfNotFound = dispatch.OnUnknown(s.IfNotFound.value)
 	return out
+}
+
+// uncertain checks what s says about a delivery that nobody knows the outcome of.
+func (c *compiler) uncertain(s *step, ch dispatch.Channel) {
+	asked := s.OnUncertain.value == string(dispatch.Reconcile)
+	switch {
+	case s.OnUncertain.node == nil:
+		asked = true // what suits sms
+	case ch == dispatch.ChannelSQL || ch == dispatch.ChannelLog:
+		c.f.add(s.OnUncertain.node, "on_uncertain has no meaning for %s, which is never uncertain; leave it out", ch)
+		return
+	case asked && ch != dispatch.ChannelSMS:
+		c.f.add(s.OnUncertain.node, "on_uncertain: reconcile is for sms, whose provider can be asked; for %s take resend, hold or never_twice", ch)
+		return
+	}
+	if s.IfNotFound.node != nil && (ch != dispatch.ChannelSMS || !asked) {
+		c.f.add(s.IfNotFound.node, "if_not_found goes with sms and on_uncertain: reconcile alone; leave it out")
+	}
 }
 
 // contents compiles the one channel of s.
@@ -150,9 +165,7 @@ func (c *compiler) contents(s *step, out *compiledStep, n known) {
 	if len(channels) == 0 {
 		return // which decode has said
 	}
-	if s.OnUncertain.node != nil && slices.Contains([]dispatch.Channel{dispatch.ChannelSQL, dispatch.ChannelLog}, out.channel) {
-		c.f.add(s.OnUncertain.node, "on_uncertain has no meaning for %s, which is never uncertain; leave it out", out.channel)
-	}
+	c.uncertain(s, out.channel)
 	use := ChannelUse{Route: c.route.name, Step: out.name, Channel: out.channel}
 	if s.HTTP != nil {
 		use.Credential = s.HTTP.Credential.value
