@@ -63,3 +63,7 @@ arrivals:
 # 200 runs of one or two listeners that are killed while sql steps run: takes two minutes
 sql-kills:
     OUTBOX_TEST_SQL_RUNS=200 go test ./listener -run TestSQLStepsUnderKill -v -count=1 -timeout 20m
+
+# 200 runs of a listener that is killed while it sends SMS, by each policy: takes some minutes
+sms-kills:
+    OUTBOX_TEST_SMS_RUNS=200 go test ./listener -run TestSMSUnderKill -v -count=1 -timeout 30m
