@@ -33,7 +33,11 @@ type copyField struct {
 	fallback *template
 }
 
+// names are those of the fields; none of a nil copy.
 func (c *compiledCopy) names() []string {
+	if c == nil {
+		return nil
+	}
 	var out []string
 	for _, f := range c.fields {
 		out = append(out, f.Name)

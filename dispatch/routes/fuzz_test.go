@@ -53,7 +53,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		for typ := range types {
 			begun := time.Now()
-			ms, err := r.Plan(t.Context(), event(typ, payload), anyFacts{list}, noWriter{})
+			ms, err := r.Plan(t.Context(), event(typ, payload), anyFacts{list}, noWriter)
 			if err != nil {
 				t.Fatal("planning: ", err)
 			}

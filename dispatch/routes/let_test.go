@@ -3,6 +3,8 @@ package routes
 import (
 	"strings"
 	"testing"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
 // TestLetOfTheFile: what the file's let makes is there in all routes, and made of
@@ -62,5 +64,26 @@ routes:
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestLetOfWaitingStatement: a statement that waits for another step has the text
+// that let made when the event was planned, whose rows are not kept.
+func TestLetOfWaitingStatement(t *testing.T) {
+	t.Parallel()
+	r := load(t, `version: 1
+routes:
+  - name: a
+    event: x
+    lookup: {visit: {sql: "select 7 as id where :id"}}
+    let: {link: 'https://x.test/{{.visit.id}}'}
+    deliver:
+      - {name: first, log: {text: hello}}
+      - {name: second, after: [first], sql: "insert into t values (:let.link)"}
+`)
+	ms := plan1(t, r, event("x", `{"id": 1}`), facts("visit", `[{"id": 7}]`), nil)
+	m, err := r.Render(t.Context(), ms[1], map[string]dispatch.StepResult{"first": {State: dispatch.Delivered}})
+	if want := `{"statement":"insert into t values ($1)","args":["https://x.test/7"]}`; err != nil || string(m.Content) != want {
+		t.Errorf("%s, %v; want %s", told(m), err, want)
 	}
 }

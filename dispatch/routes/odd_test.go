@@ -290,14 +290,11 @@ routes:
 }
 
 // stopping is a Writer that the listener is stopped during.
-type stopping struct {
-	cancel context.CancelFunc
-	noWriter
-}
+type stopping struct{ cancel context.CancelFunc }
 
 func (s stopping) Write(ctx context.Context, a openai.Ask) map[string]openai.Words {
 	s.cancel()
-	return s.noWriter.Write(ctx, a)
+	return noWriter.Write(ctx, a)
 }
 
 // TestStoppedWhileAsked: a listener that stops while a model writes does not send

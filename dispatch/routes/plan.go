@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -182,12 +181,10 @@ func (rt *routeRun) lookUp(ctx context.Context, m Moment) error {
 			most = maxRows
 		}
 		found, err := m.Rows(ctx, l.Lookup, args, most)
-		if bad, ok := errors.AsType[*query.BadValue](err); ok {
-			rt.refused = fmt.Sprintf("lookup %s: %v", l.Name, bad)
-			return nil
-		}
-		if large, ok := errors.AsType[*query.TooLarge](err); ok {
-			rt.refused = fmt.Sprintf("lookup %s: %v", l.Name, large)
+		_, bad := errors.AsType[*query.BadValue](err)
+		_, large := errors.AsType[*query.TooLarge](err)
+		if bad || large {
+			rt.refused = fmt.Sprintf("lookup %s: %v", l.Name, err)
 			return nil
 		}
 		if err != nil {
@@ -202,9 +199,7 @@ func (rt *routeRun) lookUp(ctx context.Context, m Moment) error {
 			rt.skip = fmt.Sprintf("lookup %s found no row", l.Name)
 			return nil
 		}
-		now := rt.scope.now
 		rt.scope = rt.scope.with(l.Name, value)
-		rt.scope.now = now
 		if l.kind != "many" {
 			rt.scope.isRow[l.Name] = true
 		}
@@ -243,7 +238,6 @@ func (l *compiledLookup) value(found []json.RawMessage, most int) (any, error) {
 func (rt *routeRun) guarded() (out []dispatch.Message) {
 	defer func() {
 		if p := recover(); p != nil {
-			_ = debug.Stack()
 			rt.skip, rt.refused = "", dispatch.MaskText(fmt.Sprintf("planning panicked: %v", p))
 			out = rt.closed()
 		}
@@ -537,33 +531,26 @@ func reason(err error) string {
 func (r *rendering) postpone(m *dispatch.Message, s *compiledStep) {
 	keep := map[string]any{"event": r.scope.values["event"]}
 	for _, name := range s.reads {
-		switch {
-		case name == "steps":
-		case name == "now":
+		switch name {
+		case "steps":
+			continue
+		case "now":
 			keep[name] = r.scope.now.UTC().Format(time.RFC3339Nano)
-		case name == "copy":
-			texts := map[string]any{}
-			for _, f := range s.fields {
-				text, err := r.route.copyText(f)
-				if err != nil {
-					m.Refused = err.Error()
-					return
-				}
-				texts[f] = text
-			}
-			keep["copy"] = texts
+			continue
+		}
+		v, ok, err := r.route.derived(name, s.fields)
+		if err != nil {
+			m.Refused = err.Error()
+			return
+		}
+		if !ok {
+			v, ok = r.scope.values[name]
+		}
+		if ok {
+			keep[name] = v
+		}
+		if name == "copy" {
 			m.Terms.Copy = r.route.source(s.fields)
-		case r.route.isLet(name):
-			text, err := r.route.let(name)
-			if err != nil {
-				m.Refused = err.Error()
-				return
-			}
-			keep[name] = text
-		default:
-			if v, ok := r.scope.values[name]; ok {
-				keep[name] = v
-			}
 		}
 	}
 	raw, err := json.Marshal(keep)
@@ -581,8 +568,4 @@ func (r *rendering) postpone(m *dispatch.Message, s *compiledStep) {
 }
 
 // noWriter leaves every field its template.
-type noWriter struct{}
-
-func (noWriter) Write(ctx context.Context, a openai.Ask) map[string]openai.Words {
-	return (*openai.Client)(nil).Write(ctx, a)
-}
+var noWriter Writer = (*openai.Client)(nil)

@@ -68,7 +68,7 @@ func event(typ, payload string) dispatch.Event {
 func plan1(t *testing.T, r *Routes, ev dispatch.Event, f Facts, w Writer) []dispatch.Message {
 	t.Helper()
 	if w == nil {
-		w = noWriter{}
+		w = noWriter
 	}
 	ms, err := r.Plan(t.Context(), ev, f, w)
 	if err != nil {
@@ -242,7 +242,7 @@ routes:
 	if len(ms) != 1 || told(ms[0]) != "s log  SKIP when: payload.go == true" {
 		t.Errorf("%v", ms)
 	}
-	if _, err := r.Plan(t.Context(), event("any", `{"go": true, "x": true}`), f, noWriter{}); err == nil || !strings.Contains(err.Error(), "route a, lookup visit: down") {
+	if _, err := r.Plan(t.Context(), event("any", `{"go": true, "x": true}`), f, noWriter); err == nil || !strings.Contains(err.Error(), "route a, lookup visit: down") {
 		t.Errorf("a fault of the database: %v", err)
 	}
 	f.err = &query.BadValue{Reason: "invalid input"}

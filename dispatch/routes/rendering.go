@@ -25,35 +25,34 @@ func (r *rendering) text(t *template) (string, error) {
 	if t == nil {
 		return "", nil
 	}
-	sc := r.scope
-	for _, name := range t.roots {
-		if _, there := sc.values[name]; there {
-			continue
-		}
-		switch {
-		case r.route.isLet(name):
-			text, err := r.route.let(name)
-			if err != nil {
-				return "", err
-			}
-			sc = sc.with(name, text)
-		case name == "copy" && r.route.route.copy != nil:
-			texts := map[string]any{}
-			for _, f := range t.fields {
-				text, err := r.route.copyText(f)
-				if err != nil {
-					return "", err
-				}
-				texts[f] = text
-			}
-			sc = sc.with(name, texts)
-		}
+	sc, err := r.seeing(t.roots, t.fields)
+	if err != nil {
+		return "", err
 	}
 	s, err := t.Execute(sc.values)
 	if e, ok := err.(*render.Error); ok {
 		return "", fmt.Errorf("%s: %s", t.label, e.Message)
 	}
 	return s, err
+}
+
+// seeing is the scope with those of names that let and copy make, of copy the
+// fields. What the scope has already stays, as in a step that is rendered later.
+func (r *rendering) seeing(names, fields []string) (*scope, error) {
+	sc := r.scope
+	for _, name := range names {
+		if _, there := sc.values[name]; there {
+			continue
+		}
+		v, ok, err := r.route.derived(name, fields)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			sc = sc.with(name, v)
+		}
+	}
+	return sc, nil
 }
 
 // into is a text with the template that it is made by.
@@ -85,34 +84,32 @@ func (r *rendering) needed(t *template) (to, skip string, err error) {
 
 // holds asks a condition, which may read what let and copy make.
 func (r *rendering) holds(c *condition) (bool, string, error) {
-	sc := r.scope
-	var err error
-	c.roots(func(name string) {
-		if _, there := sc.values[name]; there || err != nil {
-			return
-		}
-		switch {
-		case r.route.isLet(name):
-			var text string
-			if text, err = r.route.let(name); err == nil {
-				sc = sc.with(name, text)
-			}
-		case name == "copy" && r.route.route.copy != nil:
-			texts := map[string]any{}
-			for _, f := range r.route.route.copy.names() {
-				var text string
-				if text, err = r.route.copyText(f); err != nil {
-					return
-				}
-				texts[f] = text
-			}
-			sc = sc.with(name, texts)
-		}
-	})
+	var names []string
+	c.roots(func(name string) { names = append(names, name) })
+	sc, err := r.seeing(names, r.route.route.copy.names())
 	if err != nil {
 		return false, "", err
 	}
 	return c.holds(sc)
+}
+
+// derived is what let or copy make under name, of copy the fields; false where
+// neither does.
+func (rt *routeRun) derived(name string, fields []string) (v any, ok bool, err error) {
+	switch {
+	case rt.isLet(name):
+		v, err = rt.let(name)
+		return v, true, err
+	case name == "copy" && rt.route.copy != nil:
+		texts := map[string]any{}
+		for _, f := range fields {
+			if texts[f], err = rt.copyText(f); err != nil {
+				return nil, true, err
+			}
+		}
+		return texts, true, nil
+	}
+	return nil, false, nil
 }
 
 func (rt *routeRun) isLet(name string) bool {
@@ -139,20 +136,11 @@ func (rt *routeRun) let(name string) (string, error) {
 func (r *rendering) arguments(all []argument, needed bool) (args map[string]json.RawMessage, missing string, err error) {
 	args = map[string]json.RawMessage{}
 	for _, a := range all {
-		v, ok := r.scope.at(a.path)
-		if r.route.isLet(a.path[0]) {
-			text, err := r.route.let(a.path[0])
-			if err != nil {
-				return nil, "", err
-			}
-			v, ok = text, true
-		} else if a.path[0] == "copy" && len(a.path) == 2 && r.route.route.copy != nil && !ok {
-			text, err := r.route.copyText(a.path[1])
-			if err != nil {
-				return nil, "", err
-			}
-			v, ok = text, true
+		sc, err := r.seeing(a.path[:1], a.path[1:min(2, len(a.path))])
+		if err != nil {
+			return nil, "", err
 		}
+		v, ok := sc.at(a.path)
 		_, null := v.(render.Null)
 		switch {
 		case a.payload && (!ok || null) && needed && !a.Optional:
@@ -229,7 +217,7 @@ func (r *Routes) Render(ctx context.Context, m dispatch.Message, steps map[strin
 		}
 	}
 	values["steps"] = answers
-	rt := &routeRun{plan: &plan{ctx: ctx, writer: noWriter{}}, route: route, scope: &scope{values: values, isRow: map[string]bool{}}}
+	rt := &routeRun{plan: &plan{ctx: ctx, writer: noWriter}, route: route, scope: &scope{values: values, isRow: map[string]bool{}}}
 	for _, l := range route.lookups {
 		rt.scope.isRow[l.Name] = l.kind != "many"
 	}

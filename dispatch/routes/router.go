@@ -25,7 +25,7 @@ type rules struct {
 // templates.
 func NewRouter(r *Routes, f Facts, w Writer) *Router {
 	if w == nil {
-		w = noWriter{}
+		w = noWriter
 	}
 	out := &Router{writer: w}
 	out.Replace(r, f)
