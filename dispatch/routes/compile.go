@@ -137,15 +137,22 @@ func (c *compiler) file(f *file, o Options) {
 	for _, l := range f.Let {
 		c.lets, n = c.let(c.lets, l, n)
 	}
-	seen := map[string]*node{}
+	once := c.once("a second route named %q; the first is at line %d; give each a name of its own")
 	for i := range f.Routes {
-		r := &f.Routes[i]
-		if first := seen[r.Name.value]; first != nil {
-			c.f.add(r.Name.node, "a second route named %q; the first is at line %d; give each a name of its own", r.Name.value, first.line)
-		} else if r.Name.node != nil {
-			seen[r.Name.value] = r.Name.node
+		once(f.Routes[i].Name)
+		c.compileRoute(&f.Routes[i], n)
+	}
+}
+
+// once returns a function that is given names, and notes one that came before.
+func (c *compiler) once(format string) func(name text) {
+	seen := map[string]*node{}
+	return func(name text) {
+		if first := seen[name.value]; first != nil {
+			c.f.add(name.node, format, name.value, first.line)
+		} else if name.node != nil {
+			seen[name.value] = name.node
 		}
-		c.compileRoute(r, n)
 	}
 }
 

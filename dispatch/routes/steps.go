@@ -39,14 +39,9 @@ type content interface {
 
 // steps compiles what r delivers.
 func (c *compiler) steps(r *route, n known) {
-	seen := map[string]*node{}
+	once := c.once("a second step named %q in this route; the first is at line %d; give each a name of its own")
 	for i := range r.Deliver {
-		s := &r.Deliver[i]
-		if first := seen[s.Name.value]; first != nil {
-			c.f.add(s.Name.node, "a second step named %q in this route; the first is at line %d; give each a name of its own", s.Name.value, first.line)
-		} else if s.Name.node != nil {
-			seen[s.Name.value] = s.Name.node
-		}
+		once(r.Deliver[i].Name)
 	}
 	for i := range r.Deliver {
 		c.step(r, i, n)
