@@ -77,10 +77,13 @@ func clip(message string) string {
 	return strings.ToValidUTF8(message[:longest], "") + "…"
 }
 
-// distance counts the letters to change, add, drop or swap between a and b; case
-// does not count. It does not look at more than 40 letters.
-func distance(a, b string) int {
-	x, y := fold(a), fold(b)
+// distance is Distance where case does not count. It does not look at more than
+// 40 letters.
+func distance(a, b string) int { return Distance(fold(a), fold(b)) }
+
+// Distance counts the letters to change, add, drop or swap with their neighbour to
+// make y of x. The work grows with the product of their lengths.
+func Distance(x, y []rune) int {
 	var before []int
 	last := make([]int, len(y)+1)
 	for j := range last {

@@ -1,6 +1,10 @@
 package routes
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/outbox-listener/outbox-listener/dispatch/render"
+)
 
 // nearest returns the one of known that s is most likely a misspelling of, ""
 // where none is near.
@@ -24,35 +28,12 @@ func plainly(s string) string {
 	return strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(s))
 }
 
-// distance is how many characters have to be changed, added, left out, or
-// exchanged with their neighbour to make b of a. What is long has no misspelling
-// worth the work: it is far from everything.
+// distance is how far b is from a as a misspelling. What is long has none worth the
+// work: it is far from everything.
 func distance(a, b string) int {
 	const far = 64
 	if len(a) > far || len(b) > far {
 		return far
 	}
-	s, t := []rune(a), []rune(b)
-	rows := make([][]int, len(s)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(t)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(s); i++ {
-		for j := 1; j <= len(t); j++ {
-			change := 1
-			if s[i-1] == t[j-1] {
-				change = 0
-			}
-			d := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+change)
-			if i > 1 && j > 1 && s[i-1] == t[j-2] && s[i-2] == t[j-1] {
-				d = min(d, rows[i-2][j-2]+1)
-			}
-			rows[i][j] = d
-		}
-	}
-	return rows[len(s)][len(t)]
+	return render.Distance([]rune(a), []rune(b))
 }
