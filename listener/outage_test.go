@@ -106,13 +106,13 @@ func TestSaturatedLeaderCallsForHelp(t *testing.T) {
 	stuck, quick := newBlocker(), newProvider(nil)
 	d1, d2 := dispatch.New(), dispatch.New()
 	// So many destinations that at none of them enough waits to be put off. Of
-	// the 24 that may be held 20 leave no room for a claim.
+	// the 44 that may be held 40 leave no room for a claim.
 	for i := range 8 {
 		channel(d1, fmt.Sprint("slow ", i), dispatch.Channel(fmt.Sprint("snail ", i)), stuck, plain)
 	}
 	channel(d1, "greeting", "carrier", newProvider(nil), plain)
 	channel(d2, "greeting", "carrier", quick, plain)
-	late := func(c *listener.Config) { c.Workers = 4; c.PollInterval, c.Lease = time.Hour, time.Hour }
+	late := func(c *listener.Config) { c.Workers, c.BatchSize = 4, 20; c.PollInterval, c.Lease = time.Hour, time.Hour }
 	l1 := newListener(t, db, d1, late)
 	start(t, l1)
 	listening(t, l1)
@@ -121,19 +121,18 @@ func TestSaturatedLeaderCallsForHelp(t *testing.T) {
 		n := gateLocks(t, db)
 		return n == 2, fmt.Sprintf("%d advisory locks", n)
 	})
-	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'slow ' || g % 8, '{}' from generate_series(1, 20) as g`)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'slow ' || g % 8, '{}' from generate_series(1, 40) as g`)
 	pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
 		h, busy := l1.Health().Held, len(stuck.entered)
-		return h == 20 && busy == 4, fmt.Sprintf("%d held, %d workers busy", h, busy)
+		return h == 40 && busy == 4, fmt.Sprintf("%d held, %d workers busy", h, busy)
 	})
 	l2 := newListener(t, db, d2, late)
 	start(t, l2)
 	listening(t, l2)
-	// So many notifications shut the gate, and its owner has no room to look.
+	// A claim of 20 is a crowd: the next notification shuts the gate, however
+	// slow the machine, and its owner has no room to look.
 	pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
-		for range 20 {
-			insert(t, db, "greeting", `{}`)
-		}
+		insert(t, db, "greeting", `{}`)
 		n := gateLocks(t, db)
 		return n == 1, fmt.Sprintf("%d advisory locks", n)
 	})
