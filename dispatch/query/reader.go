@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -185,14 +184,14 @@ func anys(values []*string) []any {
 }
 
 // fault turns an error of the database into what it means for an event, without
-// the values that it tells. Class 22 is about data.
+// the values that it tells.
 func fault(err error, q *Query, offset int, whole string) error {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return &Fault{Err: err}
 	}
 	message := dispatch.SQLMessage(pg.Message)
-	if q != nil && strings.HasPrefix(pg.Code, "22") && pg.Code != "22023" {
+	if q != nil && ofData(pg.Code) {
 		return &BadValue{message}
 	}
 	f := &Fault{Code: pg.Code, Err: fmt.Errorf("%s (SQLSTATE %s)", message, pg.Code)}
@@ -200,4 +199,18 @@ func fault(err error, q *Query, offset int, whole string) error {
 		f.Line, f.Column = q.placeOf(int(pg.Position), offset, whole)
 	}
 	return f
+}
+
+// ofData reports whether the same data will bring the same error for ever: a
+// value that does not fit (class 22), two rows where the query has place for one
+// (21), more than the server can do in one statement (54). 22023 also comes of
+// settings, which somebody may mend.
+func ofData(code string) bool {
+	switch code[:min(2, len(code))] {
+	case "21", "54":
+		return true
+	case "22":
+		return code != "22023"
+	}
+	return false
 }

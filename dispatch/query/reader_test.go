@@ -254,7 +254,8 @@ func TestBadValueEndsOneLookup(t *testing.T) {
 	t.Parallel()
 	db, r := quotes(t)
 	err := r.Read(t.Context(), func(tx *query.Tx) error {
-		for i, sql := range []string{`select 1 from quotes where id = :id`, `select 1 / (total - total) as a from quotes`} {
+		for i, sql := range []string{`select 1 from quotes where id = :id`, `select 1 / (total - total) as a from quotes`,
+			`select (select g from generate_series(1, 2) as g) as a`, `select repeat('[', 100000)::json as a`} {
 			var bad *query.BadValue
 			if _, err := tx.Rows(t.Context(), parse(t, sql), map[string]json.RawMessage{"id": json.RawMessage(`"no uuid"`)}, 1); !errors.As(err, &bad) {
 				t.Errorf("%d: %v", i, err)
