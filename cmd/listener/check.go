@@ -94,6 +94,7 @@ func runCheck(ctx context.Context, cmd checkCmd, s settings, stdout, stderr io.W
 	c.readRoutes()
 	c.misspelled()
 	c.channels()
+	c.keys()
 	c.database(ctx)
 	c.credentials(ctx)
 	c.providers(ctx)

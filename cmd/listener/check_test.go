@@ -93,6 +93,22 @@ func TestCheck(t *testing.T) {
 			return strings.ReplaceAll(file, old, new)
 		}
 	}
+	// Two more routes, a and b, with a step of one name.
+	twice := func(a, b string) func(string) string {
+		return func(file string) string {
+			for _, r := range [][2]string{{"a", a}, {"b", b}} {
+				file += strings.NewReplacer("NAME", r[0], "KEY", r[1]).Replace(`
+  - name: NAME
+    event: order.NAME
+    deliver:
+      - name: later
+        KEY
+        sms: {to: "+12025550123", body: Hello}
+`)
+			}
+			return file
+		}
+	}
 	for _, tt := range []struct {
 		name string
 		sql  string // run before
@@ -129,6 +145,9 @@ func TestCheck(t *testing.T) {
 			file: swap("from quotes q join", "from app.quotes a join quotes q on q.id = a.id and a.stage = :stage join")},
 		{name: "a lookup that locks", file: swap("where q.id = :quoteId\n    let", "where q.id = :quoteId for update\n    let"),
 			want: []string{`routes.yaml:11:14: the lookup quote cannot be run: it locks rows, which is not allowed in a READ ONLY transaction (SQLSTATE 25006); a lookup reads only: `}},
+		{name: "two routes of one key", file: twice("supersedes: payload.id", "supersedes:  payload . id")},
+		{name: "two routes of different keys", file: twice("supersedes: payload.id", "supersedes: payload.number"),
+			want: []string{`routes.yaml:38:21: warning: the step later supersedes that of the route a too, whose key is payload.id (line 31); if they are about different things, give the steps different names, or say in the key what it is about`}},
 		{name: "a call", sql: `create procedure sent(id integer) language sql as $$ update quotes set stage = 'sent' $$`, file: swap("update quotes set stage = 'sent' where id = :quoteId", "call sent(:quoteId)")},
 		{name: "a call of nothing", file: swap("update quotes set stage = 'sent' where id = :quoteId", "call sent(:quoteId)"),
 			want: []string{`routes.yaml:25:19: the sql step stage cannot be run: procedure sent(`}},

@@ -72,6 +72,17 @@ func (c *checkup) channels() {
 	}
 }
 
+// keys warns of steps that may cancel what another route is to send.
+func (c *checkup) keys() {
+	if c.routes == nil {
+		return
+	}
+	for _, k := range c.routes.SharedKeys() {
+		c.warnAt(k.Place, "the step %s supersedes that of the route %s too, whose key is %s (line %d); if they are about different things, give the steps different names, or say in the key what it is about",
+			k.Step, k.Other, k.OtherKey, k.OtherLine)
+	}
+}
+
 // columns compares the columns that texts use with those that lookups have, by
 // route and lookup.
 func (c *checkup) columns(known map[[2]string][]string) {

@@ -1,0 +1,48 @@
+package routes
+
+import "strings"
+
+// SharedKey is a step that supersedes the deliveries of a step of the same name
+// in another route, by a key that is written in another way. Where the two are
+// about different things whose keys may be equal, they cancel each other's.
+type SharedKey struct {
+	Route, Step, Key string
+	Other, OtherKey  string // the route that comes first, and the key there
+	OtherLine        int
+	Place            // of the key
+}
+
+// SharedKeys are the steps whose business keys might meet those of another route,
+// in the order of the file.
+func (r *Routes) SharedKeys() []SharedKey {
+	type use struct {
+		route string
+		key   text
+	}
+	first := map[string]use{}
+	var out []SharedKey
+	for _, route := range r.file.Routes {
+		for _, s := range route.Deliver {
+			if s.Supersedes.node == nil {
+				continue
+			}
+			u := use{route.Name.value, s.Supersedes}
+			f, known := first[s.Name.value]
+			if !known {
+				first[s.Name.value] = u
+				continue
+			}
+			if spaceless(f.key.value) == spaceless(u.key.value) {
+				continue
+			}
+			out = append(out, SharedKey{
+				Route: u.route, Step: s.Name.value, Key: u.key.value,
+				Other: f.route, OtherKey: f.key.value, OtherLine: f.key.node.line,
+				Place: Place{u.key.node.line, u.key.node.column},
+			})
+		}
+	}
+	return out
+}
+
+func spaceless(s string) string { return strings.Join(strings.Fields(s), "") }
