@@ -17,7 +17,7 @@ const planAgain = time.Second
 // would be to meet the same trouble again at once.
 func (l *Listener) postpone(e *event, err error) {
 	e.unplanned++
-	e.tally.lost() // who asked for it does not wait for that
+	e.tally.done(failed) // who asked for it does not wait for that
 	e.tally = nil
 	wait := jittered(ceiling(e.unplanned, dispatch.Retries{First: planAgain, Longest: l.store.lease}))
 	switch l.queue.postpone(e, wait) {

@@ -11,7 +11,7 @@ type Stats struct {
 	Total     int // events that were handled
 	Processed int // every delivery arrived
 	Skipped   int // there was nothing to deliver
-	Errors    int // a delivery is dead, or waits for a retry or a person
+	Errors    int // a delivery is dead, or waits for a retry or a person; or the event could not be planned yet
 }
 
 // add counts one event.
