@@ -112,7 +112,10 @@ func TestSaturatedLeaderCallsForHelp(t *testing.T) {
 	}
 	channel(d1, "greeting", "carrier", newProvider(nil), plain)
 	channel(d2, "greeting", "carrier", quick, plain)
-	late := func(c *listener.Config) { c.Workers, c.BatchSize = 4, 20; c.PollInterval, c.Lease = time.Hour, time.Hour }
+	late := func(c *listener.Config) {
+		c.Workers, c.BatchSize = 4, 20
+		c.PollInterval, c.Lease = time.Hour, time.Hour
+	}
 	l1 := newListener(t, db, d1, late)
 	start(t, l1)
 	listening(t, l1)

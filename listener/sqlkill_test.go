@@ -233,9 +233,8 @@ func TestSQLStepsUnderKill(t *testing.T) {
 
 	last := startVictim(t, db)
 	events := runs * perRun
-	pgtest.Eventually(t, 30*time.Second, func() (bool, string) {
-		n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where processed_at is null`)
-		return n == 0, fmt.Sprintf("seed %d: %d events are not processed", seed, n)
+	pgtest.Drains(t, 20*time.Second, fmt.Sprintf("events of seed %d are not processed", seed), func() int {
+		return pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where processed_at is null`)
 	})
 	last.kill() // whether it has read the answer or not, all is on record
 	if n := pgtest.QueryVal[int](t, db, `select count(*) from booked`); n != events {

@@ -155,10 +155,7 @@ func TestEveryEventArrivesOnce(t *testing.T) {
 	}
 	begun := time.Now()
 	committed := w.insertAll(t, eventCount(t, 2000))
-	pgtest.Eventually(t, 3*time.Minute, func() (bool, string) {
-		n := pgtest.QueryVal[int](t, w.db, `select count(*) from outbox_events where processed_at is null`)
-		return n == 0, fmt.Sprintf("%d events are not processed", n)
-	})
+	pgtest.Drains(t, 30*time.Second, "events are not processed", func() int { return open(t, w.db) })
 	took := time.Since(begun)
 	total := 0
 	for ch, arrived := range w.arrived(t) {

@@ -40,10 +40,7 @@ func open(t testing.TB, db *pgtest.DB) int {
 // processed waits until all events are.
 func processed(t testing.TB, db *pgtest.DB) {
 	t.Helper()
-	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
-		n := open(t, db)
-		return n == 0, fmt.Sprintf("%d events are not processed", n)
-	})
+	pgtest.Drains(t, 20*time.Second, "events are not processed", func() int { return open(t, db) })
 }
 
 // counts is what the one-shot modes print.

@@ -74,3 +74,25 @@ func Eventually(t testing.TB, timeout time.Duration, look func() (done bool, sta
 		}
 	}
 }
+
+// Drains waits until what count counts is none. The test ends only when it has not
+// fallen below the least so far for stall: how long all of it takes is up to the
+// machine.
+func Drains(t testing.TB, stall time.Duration, what string, count func() int) {
+	t.Helper()
+	least, since := -1, time.Now()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		n := count()
+		switch {
+		case n == 0:
+			return
+		case least < 0 || n < least:
+			least, since = n, time.Now()
+		case time.Since(since) > stall:
+			t.Fatalf("%d %s, and none fewer for %v", n, what, stall)
+		}
+		<-tick.C
+	}
+}
