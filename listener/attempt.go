@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // errCrashed is the cause of an attempt whose sender never came back.
@@ -82,6 +83,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 			l.handBack(j)
 			return nothing
 		}
+		failpoint.Hit("K5")
 	}
 	j.set(&j.begun, true)
 	if l.lost(j) || ctx.Err() != nil {
@@ -92,6 +94,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	begun := time.Now()
 	r, err := l.cfg.Dispatcher.Send(ctx, send)
 	j.took = time.Since(begun)
+	failpoint.Hit("K9")
 	if err != nil && ctx.Err() != nil && err.Kind != dispatch.Unknown {
 		// Cut short by the shutdown, and nothing was taken: not an attempt.
 		l.handBack(j)

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // claimed is one claim of events: at least one, in order of seq.
@@ -36,6 +37,7 @@ func (s *store) claimEvents(ctx context.Context, lower int64, limit, times int) 
 	}
 	err = s.txWith(ctx, forgetable, noJoins, func(b *pgx.Batch) {
 		b.Queue(sqlClaimEvents, lower, int64(top), limit, s.lease.Seconds(), fences, inlinePayload).Query(func(rows pgx.Rows) error {
+			failpoint.Hit("K2")
 			for rows.Next() {
 				var e event
 				var place int

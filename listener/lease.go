@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // lease is what one claim brought: its events and deliveries belong to this
@@ -152,6 +154,7 @@ func (ls *leases) renew(ctx context.Context) {
 	slices.SortFunc(events, func(a, b *event) int { return cmp.Compare(a.seq, b.seq) })
 	slices.SortFunc(jobs, func(a, b *job) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	sent := time.Now()
+	failpoint.Hit("K13")
 	kept, err := ls.store.renew(ctx, events, jobs)
 	if err != nil {
 		ls.sparse.warn("leases not renewed", err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // worker takes items until ctx ends. It never returns an error: what goes
@@ -32,6 +33,7 @@ func (l *Listener) work(ctx context.Context, w work) {
 			l.letGo(w)
 		}
 	}()
+	failpoint.Hit("K12")
 	if w.job != nil {
 		l.try(ctx, w.job)
 	} else {
@@ -107,11 +109,13 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 		l.giveBack(ctx, e, "lease ran out before it was begun")
 		return
 	}
+	failpoint.Hit("K3")
 	jobs, err := l.plan(ctx, e)
 	if err != nil {
 		l.postpone(e, err)
 		return
 	}
+	failpoint.Hit("K4")
 	e.Payload = nil // the deliveries have what they need of it
 	e.mu.Lock()
 	e.jobs, e.left, e.begun = jobs, len(jobs), time.Now()

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // isLocked reports whether err says that a row lock did not become free in
@@ -55,6 +56,7 @@ func (s *store) recordEvents(ctx context.Context, entries []entry) (map[int64]bo
 	args := append(append(first.args(), parked), further.args()...)
 	err := s.tx(ctx, durable, func(b *pgx.Batch) {
 		b.Queue(sqlRecordEvents, args...).Query(func(rows pgx.Rows) error {
+			failpoint.Hit("K10")
 			return each(rows, func(seq int64) { kept[seq] = true })
 		})
 		first.attemptRows.queue(b)
@@ -81,6 +83,7 @@ func (s *store) recordFresh(ctx context.Context, entries []entry) (map[int64]boo
 	}
 	err := s.txWith(ctx, durable, hashes, func(b *pgx.Batch) {
 		b.Queue(sqlRecordFresh, c.freshArgs(parked)...).Query(func(rows pgx.Rows) error {
+			failpoint.Hit("K10")
 			return each(rows, func(seq int64) { kept[seq] = true })
 		})
 		c.attemptRows.queue(b)
@@ -171,6 +174,7 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 	err := s.tx(ctx, durable, func(b *pgx.Batch) {
 		b.Queue(sqlLockEvents, seqs)
 		b.Queue(sqlRecordDeliveries, ids, claims, states, attempts, providers, lastErrors, due, successors, answers).Query(func(rows pgx.Rows) error {
+			failpoint.Hit("K10")
 			return eachID(rows, func(id uuid.UUID) { kept[id] = true })
 		})
 		tries.queue(b)

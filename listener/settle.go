@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // slow is how long an event may be worked on before its deliveries go on by
@@ -56,6 +57,7 @@ func (l *Listener) parkNow(e *event) {
 
 // recorded is called for each entry once it is on record, or fenced off.
 func (l *Listener) recorded(en entry, kept bool) {
+	failpoint.Hit("K11")
 	if !kept {
 		l.fenced.Add(1)
 		l.log.Warn("outcome came after the lease was taken over, or its event is gone", "event", en.eventID())

@@ -16,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgxlisten"
+
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // WakeName is the name under which the trigger on outbox_events notifies.
@@ -294,6 +296,7 @@ type wakeHandler struct{ w *waker }
 // HandleBacklog runs after each LISTEN: what came before it is found by
 // looking.
 func (h wakeHandler) HandleBacklog(context.Context, string, *pgx.Conn) error {
+	failpoint.Hit("K1")
 	w := h.w
 	w.mu.Lock()
 	w.sessions++

@@ -20,6 +20,7 @@ import (
 	"code.dny.dev/ssrf"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // DefaultMaxBody is how much of a reply's body is read where Do is given no
@@ -88,6 +89,7 @@ func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int
 		return nil, failure(ch, req, err, left.Load())
 	}
 	defer res.Body.Close()
+	failpoint.Hit("K8")
 
 	// The status line is the answer. A body that breaks off afterwards, or
 	// that ctx cuts short, does not take it back.
@@ -110,10 +112,15 @@ func useLast(*http.Request, []*http.Request) error { return http.ErrUseLastRespo
 // afterwards, when a canceled request may already have been given up; the
 // single header fields are reported before the write in both.
 func traceInto(left *atomic.Bool) *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
+	t := &httptrace.ClientTrace{
 		WroteHeaderField: func(string, []string) { left.Store(true) },
 		WroteHeaders:     func() { left.Store(true) },
 	}
+	if failpoint.Enabled {
+		t.GotConn = func(httptrace.GotConnInfo) { failpoint.Hit("K6") }
+		t.GotFirstResponseByte = func() { failpoint.Hit("K7") } // WroteRequest comes before the flush
+	}
+	return t
 }
 
 // failure says what a transport error means for the delivery.

@@ -10,6 +10,8 @@ import (
 
 	gomail "github.com/wneessen/go-mail"
 	wire "github.com/wneessen/go-mail/smtp"
+
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // conn is one logged-in connection. One goroutine uses it at a time.
@@ -93,22 +95,28 @@ func (s *Sender) dial(ctx context.Context) (*conn, error) {
 // returns the server's answer to the final dot. After a failure before the
 // dot the server keeps nothing.
 func (c *conn) submit(m *message) (reply string, f *failure) {
+	failpoint.Hit("K6")
 	if err := c.client.Mail(m.from); err != nil {
 		return "", failed(stageMail, err)
 	}
+	failpoint.Hit("K16a")
 	if err := c.recipients(m.rcpts); err != nil {
 		return "", failed(stageRcpt, err)
 	}
+	failpoint.Hit("K16b")
 	w, err := c.client.Data()
 	if err != nil {
 		return "", failed(stageData, err)
 	}
+	failpoint.Hit("K16c")
 	// From here on only the dot may end the message. QUIT and RSET write one
 	// too, behind however much of the message has left.
 	if _, err := w.Write(m.data); err != nil {
 		return "", failed(stageBody, err)
 	}
+	failpoint.Hit("K16d")
 	err = w.Close()
+	failpoint.Hit("K16f")
 	if data, ok := w.(*wire.DataCloser); ok {
 		reply = data.ServerResponse()
 	}
