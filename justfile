@@ -32,6 +32,7 @@ build-all:
 lint:
     test -z "$(gofmt -l bench cmd dispatch examples internal listener migrations sql)"
     go vet ./...
+    go vet -tags failpoint ./internal/failpoint ./internal/faultrig ./listener ./dispatch/...
     go tool -modfile=tools/go.mod staticcheck ./...
 
 # measure it on this machine, beside River, Graphile Worker and pg-boss; --quick for a look, --only drain,latency for some
@@ -67,3 +68,11 @@ sql-kills:
 # 200 runs of a listener that is killed while it sends SMS, by each policy: takes some minutes
 sms-kills:
     OUTBOX_TEST_SMS_RUNS=200 go test ./listener -run TestSMSUnderKill -v -count=1 -timeout 30m
+
+# 1,000 runs of listeners, a database and providers that faults come upon, by seeds: takes an hour or two; counts go to docs/evidence/faults.md
+faults *args:
+    go test ./internal/faultrig -run TestFaults -count=1 -timeout 12h -v -runs=1000 -quiet=14s -summary=../../docs/evidence/faults.md {{args}}
+
+# faults in our own code, each of which a test has to find; just mutants -mutants=fence for some
+mutants *args:
+    go test ./internal/faultrig -run TestMutants -count=1 -timeout 60m -v -mutants=. {{args}}

@@ -1,0 +1,426 @@
+//go:build unix
+
+package faultrig
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Slack is how long what was accepted may take to be on record while nothing
+// goes wrong, on a machine that does other things too. A fault within it is a
+// licence for one more.
+const Slack = 750 * time.Millisecond
+
+// Problem is something that was promised and is not so.
+type Problem struct {
+	Oracle string    // O1 to O8; see docs/faults.md
+	Event  uuid.UUID // zero where it is about the whole run
+	Text   string
+}
+
+// Report is what Check finds.
+type Report struct {
+	Problems  []Problem
+	Committed int            // events
+	Accepted  int            // by providers
+	Again     map[string]int // licensed repetitions, by channel
+	Held      int            // SMS that wait for a person, with licence
+	GivenUp   int            // SMS that are dead since nobody knows whether they arrived, with licence
+	Found     int            // SMS whose answer was lost, and which Twilio had when it was asked
+	Takeovers int
+	Faults    map[Kind]int
+	Points    []string // failpoints that were hit
+}
+
+// check is Check at work.
+type check struct {
+	*Evidence
+	*Report
+	produced   map[uuid.UUID]Produced
+	inDatabase map[uuid.UUID]EventRow
+	deliveries map[uuid.UUID][]DeliveryRow // by event
+	accepted   map[place][]Line
+	mishaps    map[place][]Line
+	changes    map[uuid.UUID][]Change // by event
+}
+
+// place is where an event goes: to each channel once, at most.
+type place struct {
+	event   uuid.UUID
+	channel string
+}
+
+// Check holds the ledgers against each other.
+func Check(ev *Evidence) *Report {
+	c := &check{
+		Evidence: ev, Report: &Report{Again: map[string]int{}, Faults: map[Kind]int{}},
+		produced: map[uuid.UUID]Produced{}, inDatabase: map[uuid.UUID]EventRow{},
+		deliveries: map[uuid.UUID][]DeliveryRow{}, accepted: map[place][]Line{},
+		mishaps: map[place][]Line{}, changes: map[uuid.UUID][]Change{},
+	}
+	for _, e := range ev.Events {
+		c.inDatabase[e.ID] = e
+	}
+	for _, p := range ev.Produced {
+		c.produced[p.ID] = p
+	}
+	for _, d := range ev.Deliveries {
+		c.deliveries[d.Event] = append(c.deliveries[d.Event], d)
+	}
+	for _, ch := range ev.Changes {
+		c.changes[ch.Event] = append(c.changes[ch.Event], ch)
+	}
+	for _, l := range ev.Provided {
+		event, err := uuid.Parse(l.Event)
+		switch {
+		case err != nil:
+			c.problem("O2", uuid.Nil, "a provider got something that names no event: %+v", l)
+		case l.Fault != "":
+			at := place{event, l.Channel}
+			c.mishaps[at] = append(c.mishaps[at], l)
+		default:
+			at := place{event, l.Channel}
+			c.accepted[at] = append(c.accepted[at], l)
+			c.Report.Accepted++
+		}
+	}
+	for _, f := range ev.Faults {
+		c.Report.Faults[f.Kind]++
+		if _, at, ok := strings.Cut(f.What, " at "); ok && f.Kind == Failpoint {
+			c.Points = append(c.Points, at)
+		}
+	}
+	c.phantoms()
+	for _, p := range ev.Produced {
+		if c.committed(p) {
+			c.Committed++
+			c.event(p)
+		}
+	}
+	c.fences()
+	c.whole()
+	return c.Report
+}
+
+func (c *check) problem(oracle string, event uuid.UUID, format string, args ...any) {
+	c.Problems = append(c.Problems, Problem{oracle, event, fmt.Sprintf(format, args...)})
+}
+
+// committed says whether an event exists. Where the answer to a commit was lost
+// the database knows.
+func (c *check) committed(p Produced) bool {
+	_, there := c.inDatabase[p.ID]
+	return p.Fate == Committed || p.Fate == Unclear && there
+}
+
+// phantoms is O2: nothing is accepted that was not committed, or not yet.
+func (c *check) phantoms() {
+	for at, lines := range c.accepted {
+		p, known := c.produced[at.event]
+		switch {
+		case !known:
+			c.problem("O2", at.event, "accepted by a provider, and no producer knows it")
+		case !c.committed(p):
+			c.problem("O2", at.event, "accepted by a provider, and its transaction came to: %s", p.Fate)
+		case lines[0].At.Before(p.Sent):
+			c.problem("O2", at.event, "accepted by a provider before its commit was sent")
+		case !slices.Contains(types[p.Type], at.channel):
+			c.problem("O2", at.event, "it is a %s, and %s accepted it", p.Type, at.channel)
+		}
+	}
+	for event := range c.Booked {
+		if p, known := c.produced[event]; !known || !c.committed(p) {
+			c.problem("O2", event, "its sql step was run, and it was not committed")
+		}
+	}
+}
+
+// event is O1, O3, O4 and O5 about one event that was committed.
+func (c *check) event(p Produced) {
+	row, there := c.inDatabase[p.ID]
+	if !there {
+		c.problem("O1", p.ID, "committed, and not in the database any more")
+		return
+	}
+	held := false
+	for _, channel := range types[p.Type] {
+		var d []DeliveryRow
+		for _, one := range c.deliveries[p.ID] {
+			if one.Channel == channel {
+				d = append(d, one)
+			}
+		}
+		if len(d) != 1 {
+			c.problem("O1", p.ID, "it has %d deliveries by %s on record, want 1", len(d), channel)
+			continue
+		}
+		switch {
+		case d[0].State == "held":
+			held = true
+			c.held(p, d[0])
+		case d[0].State == "dead" && p.Type == neverTwice && strings.HasPrefix(d[0].Error, "unknown_outcome"):
+			if c.unanswered(d[0]) {
+				c.GivenUp++
+			}
+		case d[0].State != "delivered":
+			c.problem("O1", p.ID, "its delivery by %s is %s (%s)", channel, d[0].State, d[0].Error)
+		case channel == "sql":
+			if n := c.Booked[p.ID]; n != 1 {
+				c.problem("O3", p.ID, "its sql step is delivered, and was committed %d times", n)
+			}
+		case len(c.accepted[place{p.ID, channel}]) == 0:
+			c.problem("O5", p.ID, "delivered by the record, and no provider accepted it: lost")
+		case channel == "sms":
+			c.bound(d[0])
+		}
+		c.repetitions(p, d[0])
+		if p.Type == neverTwice {
+			c.once(d[0])
+		}
+	}
+	if row.Processed == held && c.Left == 0 {
+		c.problem("O1", p.ID, "held: %v, processed: %v", held, row.Processed)
+	}
+}
+
+// repetitions is O3 and O4 about a delivery.
+func (c *check) repetitions(p Produced, d DeliveryRow) {
+	lines := c.accepted[place{d.Event, d.Channel}]
+	for i, l := range lines {
+		if d.Channel != "sms" && !strings.HasPrefix(l.ID, d.ID.String()) {
+			c.problem("O3", d.Event, "accepted under the key %s; that of the delivery is %s", l.ID, d.ID)
+		}
+		if l.Sum != lines[0].Sum {
+			c.problem("O3", d.Event, "acceptance %d by %s has other bytes than the first", i+1, d.Channel)
+		}
+		if i == len(lines)-1 {
+			break
+		}
+		switch {
+		case d.Channel == "sms" && p.Type == resendMissing && c.Plan.ListLies && c.licensed(l.At, l.At, d):
+			c.Again["sms, since the list lied"]++
+		case d.Channel == "sms" && p.Type == resendMissing && c.pausedPastLooks(d):
+			c.Again["sms, after a pause longer than the looks"]++
+		case d.Channel == "sms":
+			c.problem("O4", d.Event, "an SMS was accepted %d times", len(lines))
+		case !c.licensed(l.At, l.At, d):
+			c.problem("O3", d.Event, "sent again by %s after acceptance %d, and no fault fell between that and its record", d.Channel, i+1)
+		default:
+			c.Again[d.Channel]++
+		}
+	}
+}
+
+// bound is O5 about an SMS that is delivered: what it is at Twilio by the record is
+// what Twilio took for its event.
+func (c *check) bound(d DeliveryRow) {
+	lines := c.accepted[place{d.Event, d.Channel}]
+	if !slices.ContainsFunc(lines, func(l Line) bool { return l.ID == d.ProviderID }) {
+		c.problem("O5", d.Event, "its SMS is %q by the record, and Twilio took %s for it", d.ProviderID, lines[0].ID)
+	}
+	if slices.ContainsFunc(c.changes[d.Event], func(ch Change) bool { return ch.Delivery != nil && ch.State == "uncertain" }) {
+		c.Found++
+	}
+}
+
+// once is O4 about an SMS that must not be sent twice: after a request that may
+// have been taken there is none.
+func (c *check) once(d DeliveryRow) {
+	at := place{d.Event, d.Channel}
+	lines := slices.Concat(c.accepted[at], c.mishaps[at])
+	slices.SortStableFunc(lines, func(a, b Line) int { return a.At.Compare(b.At) })
+	var first Line // that may have been taken
+	for _, l := range lines {
+		switch {
+		case l.Fault == "" && (first.Fault == string(cutAfter) || first.Fault == string(brokenTaken)):
+			first = l // the same request: it had a mishap, and was taken
+		case !first.At.IsZero():
+			c.problem("O4", d.Event, "never twice, and there was a request after one that may have been taken")
+			return
+		case l.Fault != string(throttled):
+			first = l
+		}
+	}
+}
+
+// held is O1 about an SMS that waits for a person: it may, where a fault fell on
+// its attempt, and Twilio's list does not have it.
+func (c *check) held(p Produced, d DeliveryRow) {
+	switch taken := len(c.accepted[place{d.Event, d.Channel}]) > 0; {
+	case d.Channel != "sms" || p.Type == neverTwice:
+		c.problem("O1", d.Event, "%s of %s is held (%s); only an SMS may be that is looked for", d.Channel, p.Type, d.Error)
+	case p.Type == resendMissing && !c.pausedPastLooks(d):
+		c.problem("O1", d.Event, "held (%s); it should have been sent again", d.Error)
+	case taken && !c.Plan.ListLies && !c.pausedPastLooks(d):
+		c.problem("O1", d.Event, "held, and Twilio has it, and listed it (%s)", d.Error)
+	case c.unanswered(d):
+		c.Held++
+	}
+}
+
+// pausedPastLooks says whether somebody who held d stood still for longer than it
+// is looked for. What he had not written by then leaves when it has been missed
+// already, which nobody can keep him from; see "Not promised" in
+// docs/guarantees.md.
+func (c *check) pausedPastLooks(d DeliveryRow) bool {
+	return slices.ContainsFunc(c.Evidence.Faults, func(f Fault) bool {
+		return f.To.Sub(f.From) > lookSpan && (f.Kind == Stop || f.Kind == Failpoint) &&
+			c.licensed(f.From, f.To, d)
+	})
+}
+
+// unanswered is O1 about an SMS of which nobody knows whether it arrived: a fault
+// fell on its attempt.
+func (c *check) unanswered(d DeliveryRow) bool {
+	var begun time.Time // the last attempt, whenever it was found out
+	for _, ch := range c.changes[d.Event] {
+		if ch.Delivery != nil && ch.State == "sending" && (ch.OldState == nil || *ch.OldState != "sending") {
+			begun = ch.At
+		}
+	}
+	switch {
+	case begun.IsZero():
+		c.problem("O1", d.Event, "%s, and it was never announced (%s)", d.State, d.Error)
+	case !c.licensed(begun, begun.Add(Slack), d):
+		c.problem("O1", d.Event, "%s, and no fault fell on its attempt (%s)", d.State, d.Error)
+	default:
+		return true
+	}
+	return false
+}
+
+// licensed says whether a fault may have kept off the record what happened from
+// one moment to another to a delivery: one that came upon a listener that had claimed
+// its event at some time, upon the way to its provider, or upon all.
+func (c *check) licensed(from, to time.Time, d DeliveryRow) bool {
+	holders := map[string]bool{}
+	for _, ch := range c.changes[d.Event] {
+		daemon, _, _ := strings.Cut(ch.App, ".")
+		holders[daemon] = true
+	}
+	for _, f := range c.Evidence.Faults {
+		switch {
+		case f.Kind == SlowDatabase, // slower is all that it is
+			f.Daemon != Everyone && !holders[fmt.Sprintf("d%d", f.Daemon)],
+			f.Channel != "" && f.Channel != d.Channel,
+			f.From.Add(-Slack).After(to), f.To.Add(Slack).Before(from):
+		default:
+			return true
+		}
+	}
+	return slices.ContainsFunc(c.mishaps[place{d.Event, d.Channel}], func(l Line) bool {
+		return !l.At.Add(Slack).Before(from) && !l.At.Add(-Slack).After(to)
+	})
+}
+
+// terminal states are never left.
+var terminal = map[string]bool{"delivered": true, "dead": true, "expired": true, "canceled": true, "skipped": true, "processed": true}
+
+// fences is O6: what is written under a claim is written by its holder, a claim
+// passes to another only when its lease has run out, attempts are counted one by
+// one, and what is over stays over.
+func (c *check) fences() {
+	holder := map[uuid.UUID]string{} // of each claim: who made it
+	tries := map[uuid.UUID]int{}
+	for _, ch := range c.Evidence.Changes {
+		if ch.Tries != nil {
+			d := *ch.Delivery
+			before := 0
+			if ch.OldAttempts != nil {
+				before = *ch.OldAttempts
+			}
+			// What was announced and did not leave is not an attempt.
+			unbegun := *ch.Tries == before-1 && *ch.OldState == "sending" && ch.State == "ready"
+			if (*ch.Tries < before || *ch.Tries > before+1) && !unbegun {
+				c.problem("O6", ch.Event, "its attempts went from %d to %d", before, *ch.Tries)
+			}
+			tries[d] = *ch.Tries
+		}
+		if ch.OldState != nil && terminal[*ch.OldState] && ch.State != *ch.OldState {
+			c.problem("O6", ch.Event, "it was %s and became %s", *ch.OldState, ch.State)
+		}
+		if ch.App == rigName {
+			continue
+		}
+		owner := ""
+		if ch.OldClaim != nil {
+			owner = holder[*ch.OldClaim]
+		}
+		switch {
+		case ch.OldState == nil: // a new delivery, under the claim of its event
+			if ch.Claim != nil && holder[*ch.Claim] != ch.App {
+				c.problem("O6", ch.Event, "%s wrote a delivery under the claim %s of %q", ch.App, short(ch.Claim), holder[*ch.Claim])
+			}
+		case same(ch.OldClaim, ch.Claim):
+			// Whoever records the last delivery of a parked event settles
+			// it, and makes due what waited for that.
+			settled := ch.Delivery == nil && *ch.OldState == "parked" ||
+				ch.Delivery != nil && *ch.OldState == "ready" && ch.State == "ready" && ch.OldUntil == nil
+			if ch.OldClaim != nil && owner != ch.App && !settled {
+				c.problem("O6", ch.Event, "%s wrote under the claim %s of %q: %s", ch.App, short(ch.OldClaim), owner, ch)
+			}
+		case ch.OldClaim != nil && owner != ch.App:
+			c.Takeovers++
+			if ch.OldUntil != nil && ch.OldUntil.After(ch.At) {
+				c.problem("O6", ch.Event, "%s took the claim %s from %q before its lease ran out: %s", ch.App, short(ch.OldClaim), owner, ch)
+			}
+		}
+		if ch.Claim != nil && holder[*ch.Claim] == "" {
+			holder[*ch.Claim] = ch.App
+		}
+	}
+	for _, a := range c.Attempts {
+		if a.Attempt < 1 || a.Attempt > tries[a.Delivery] {
+			c.problem("O6", c.eventOf(a.Delivery), "attempt %d is on record, of %d", a.Attempt, tries[a.Delivery])
+		}
+	}
+}
+
+func (c *check) eventOf(delivery uuid.UUID) uuid.UUID {
+	for _, d := range c.Evidence.Deliveries {
+		if d.ID == delivery {
+			return d.Event
+		}
+	}
+	return uuid.Nil
+}
+
+// whole is O7 and O8: about the run as a whole.
+func (c *check) whole() {
+	if c.Left > 0 {
+		c.problem("O7", uuid.Nil, "%d events are open %s after the last fault", c.Left, c.Quiet.Round(time.Millisecond))
+	} else if c.QuietLimit > 0 && c.Quiet > c.QuietLimit {
+		c.problem("O7", uuid.Nil, "it took %s after the last fault until nothing was left to do; the limit is %s", c.Quiet.Round(time.Millisecond), c.QuietLimit)
+	}
+	for _, e := range c.Exits {
+		c.problem("O8", uuid.Nil, "%s", e)
+	}
+	if c.Leased > 0 {
+		c.problem("O8", uuid.Nil, "%d rows are leased although every listener has ended", c.Leased)
+	}
+}
+
+// Explain is the problems as text, with the histories of the first events that
+// they are about.
+func (r *Report) Explain(ev *Evidence) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d problems\n%s", len(r.Problems), ev.Plan)
+	told := map[uuid.UUID]bool{}
+	for i, p := range r.Problems {
+		if i == 20 {
+			fmt.Fprintf(&b, "\n… and %d more", len(r.Problems)-i)
+			break
+		}
+		fmt.Fprintf(&b, "\n%s: event %s: %s", p.Oracle, p.Event, p.Text)
+		if p.Event != uuid.Nil && !told[p.Event] && len(told) < 5 {
+			told[p.Event] = true
+			b.WriteString("\n  " + ev.History(p.Event))
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,312 @@
+//go:build unix
+
+package faultrig
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// honest is what the ledgers say of three events that went well: an SMS, an
+// e-mail that was sent again after a fault, and a webhook; and of one that was
+// rolled back.
+func honest() (ev *Evidence, sms, email, webhook, gone uuid.UUID) {
+	start := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
+	ev = &Evidence{Plan: Plan{Seed: 7, Daemons: 2}}
+	ids := make([]uuid.UUID, 4)
+	for i := range ids {
+		ids[i] = uuid.MustParse("00000000-0000-4000-8000-00000000000" + string(rune('1'+i)))
+	}
+	sms, email, webhook, gone = ids[0], ids[1], ids[2], ids[3]
+	claims := []uuid.UUID{uuid.New(), uuid.New()}
+	n := int64(0)
+	change := func(ms int, app string, event uuid.UUID, c Change) {
+		n++
+		c.N, c.At, c.App, c.Event = n, at(ms), app, event
+		ev.Changes = append(ev.Changes, c)
+	}
+	// wrote is the record of a delivery, under a claim that app makes first.
+	wrote := func(ms int, app, channel string, claim *uuid.UUID, event uuid.UUID, old *uuid.UUID, oldUntil *time.Time) {
+		until := at(ms + 1000)
+		change(ms, app, event, Change{OldClaim: old, Claim: claim, OldUntil: oldUntil, Until: &until, OldState: new("open"), State: "open"})
+		change(ms+10, app, event, Change{OldClaim: claim, Claim: claim, OldUntil: &until, OldState: new("open"), State: "processed"})
+		d := uuid.NewSHA1(event, nil)
+		change(ms+10, app, event, Change{Delivery: &d, Claim: claim, State: "delivered", Tries: new(1)})
+		ev.Deliveries = append(ev.Deliveries, DeliveryRow{ID: d, Event: event, Channel: channel, State: "delivered", Attempts: 1, ProviderID: "SM1"})
+		ev.Events = append(ev.Events, EventRow{ID: event, Processed: true})
+	}
+	for i, channel := range []string{"sms", "email", "webhook"} {
+		ev.Produced = append(ev.Produced, Produced{Event: Event{ids[i], channel + ".send"}, Fate: Committed, Sent: at(0), Done: at(5)})
+		key := uuid.NewSHA1(ids[i], nil).String()
+		line := Line{At: at(5000), Channel: channel, Event: ids[i].String(), ID: key, Sum: "s"}
+		switch channel {
+		case "sms":
+			line.ID = "SM1"
+		case "email":
+			// d0 sent it, and died before it was on record.
+			first := line
+			first.At = at(2000)
+			ev.Provided = append(ev.Provided, first)
+			until := at(3000)
+			change(1990, "d0.1", ids[i], Change{Claim: &claims[1], Until: &until, OldState: new("open"), State: "open"})
+			wrote(4990, "d1.1", channel, &claims[0], ids[i], &claims[1], &until)
+		}
+		if channel != "email" {
+			wrote(4990, "d1.1", channel, &claims[0], ids[i], nil, nil)
+		}
+		ev.Provided = append(ev.Provided, line)
+	}
+	ev.Produced = append(ev.Produced, Produced{Event: Event{gone, "sms.send"}, Fate: RolledBack, Sent: at(0), Done: at(5)})
+	ev.Faults = []Fault{{Kind: Kill, What: "d0.1", From: at(2020), To: at(2030)}}
+	ev.Quiet = time.Second
+	return ev, sms, email, webhook, gone
+}
+
+// TestCheck: what is as it should be has no problem, and each lie is found by
+// the oracle that is there for it.
+func TestCheck(t *testing.T) {
+	ev, sms, email, webhook, gone := honest()
+	if r := Check(ev); len(r.Problems) > 0 || r.Committed != 3 || r.Accepted != 4 || r.Again["email"] != 1 || r.Takeovers != 1 {
+		t.Fatalf("the truth: %+v", r)
+	}
+	delivery := func(ev *Evidence, event uuid.UUID) *DeliveryRow {
+		return &ev.Deliveries[slices.IndexFunc(ev.Deliveries, func(d DeliveryRow) bool { return d.Event == event })]
+	}
+	line := func(ev *Evidence, event uuid.UUID) *Line {
+		return &ev.Provided[slices.IndexFunc(ev.Provided, func(l Line) bool { return l.Event == event.String() })]
+	}
+	changes := func(ev *Evidence, event uuid.UUID) (list []*Change) {
+		for i := range ev.Changes {
+			if ev.Changes[i].Event == event {
+				list = append(list, &ev.Changes[i])
+			}
+		}
+		return list
+	}
+	unsent := func(ev *Evidence, event uuid.UUID) {
+		ev.Provided = slices.DeleteFunc(ev.Provided, func(l Line) bool { return l.Event == event.String() })
+	}
+	for _, tt := range []struct {
+		name   string
+		lie    func(ev *Evidence)
+		oracle string // "" where it is none
+		text   string
+	}{
+		{"an event is gone", func(ev *Evidence) { ev.Events = ev.Events[1:] }, "O1", "not in the database"},
+		{"a delivery is gone", func(ev *Evidence) { ev.Deliveries = ev.Deliveries[1:] }, "O1", "0 deliveries"},
+		{"a delivery is dead", func(ev *Evidence) { delivery(ev, webhook).State = "dead" }, "O1", "is dead"},
+		{"it is on record and was not sent", func(ev *Evidence) { unsent(ev, webhook) }, "O5", "no provider accepted"},
+		{"rolled back, and sent", func(ev *Evidence) { line(ev, sms).Event = gone.String() }, "O2", "rolled back"},
+		{"sent, and nobody made it", func(ev *Evidence) { line(ev, sms).Event = uuid.NewString() }, "O2", "no producer"},
+		{"sent before it was committed", func(ev *Evidence) { line(ev, sms).At = ev.Produced[0].Sent.Add(-time.Millisecond) }, "O2", "before its commit"},
+		{"the answer to its commit was lost", func(ev *Evidence) { ev.Produced[0].Fate = Unclear }, "", ""},
+		{"the answer was lost, and it was not committed", func(ev *Evidence) {
+			ev.Produced[0].Fate, ev.Events = Unclear, slices.DeleteFunc(ev.Events, func(e EventRow) bool { return e.ID == sms })
+		}, "O2", "answer lost"},
+		{"sent twice without a fault", func(ev *Evidence) { ev.Faults = nil }, "O3", "no fault fell"},
+		{"sent twice with a fault elsewhere", func(ev *Evidence) {
+			ev.Faults[0].From, ev.Faults[0].To = ev.Faults[0].From.Add(Slack), ev.Faults[0].To.Add(time.Second)
+		}, "O3", "no fault fell"},
+		{"sent twice since the database was far away", func(ev *Evidence) { ev.Faults[0].Kind = SlowDatabase }, "O3", "no fault fell"},
+		{"sent twice, and the fault came upon another", func(ev *Evidence) { ev.Faults[0].Daemon = 2 }, "O3", "no fault fell"},
+		{"sent twice, and the fault was another channel's", func(ev *Evidence) {
+			ev.Faults[0].Daemon, ev.Faults[0].Channel = Everyone, "webhook"
+		}, "O3", "no fault fell"},
+		{"an order without its row", func(ev *Evidence) { ordered(ev, 0) }, "O3", "committed 0 times"},
+		{"an order with two rows", func(ev *Evidence) { ordered(ev, 2) }, "O3", "committed 2 times"},
+		{"a row of nothing", func(ev *Evidence) { ev.Booked = map[uuid.UUID]int{gone: 1} }, "O2", "not committed"},
+		{"another key", func(ev *Evidence) { line(ev, email).ID = uuid.NewString() }, "O3", "under the key"},
+		{"other bytes", func(ev *Evidence) { line(ev, email).Sum = "other" }, "O3", "other bytes"},
+		{"an SMS twice", func(ev *Evidence) { ev.Provided = append(ev.Provided, *line(ev, sms)) }, "O4", "accepted 2 times"},
+		{"an SMS is another at Twilio", func(ev *Evidence) { delivery(ev, sms).ProviderID = "SM2" }, "O5", `is "SM2" by the record`},
+		{"an e-mail is held", func(ev *Evidence) {
+			delivery(ev, email).State = "held"
+			ev.Events[1].Processed = false
+		}, "O1", "only an SMS"},
+		{"written by another than its holder", func(ev *Evidence) { changes(ev, webhook)[1].App = "d0.1" }, "O6", "d0.1 wrote under the claim"},
+		{"a delivery under the claim of another", func(ev *Evidence) { changes(ev, webhook)[2].App = "d0.1" }, "O6", "wrote a delivery under the claim"},
+		{"taken before the lease ran out", func(ev *Evidence) { changes(ev, email)[1].OldUntil = new(changes(ev, email)[1].At.Add(1)) }, "O6", "before its lease ran out"},
+		{"over, and open again", func(ev *Evidence) {
+			c := *changes(ev, webhook)[2]
+			c.OldClaim, c.OldState, c.State, c.OldAttempts, c.N = c.Claim, new("delivered"), "retry", c.Tries, 99
+			ev.Changes = append(ev.Changes, c)
+		}, "O6", "was delivered and became retry"},
+		{"an attempt is not counted", func(ev *Evidence) { changes(ev, webhook)[2].Tries = new(2) }, "O6", "from 0 to 2"},
+		{"an attempt too many on record", func(ev *Evidence) {
+			ev.Attempts = append(ev.Attempts, AttemptRow{Delivery: delivery(ev, webhook).ID, Attempt: 2})
+		}, "O6", "attempt 2 is on record, of 1"},
+		{"open for ever", func(ev *Evidence) { ev.Left = 1 }, "O7", "1 events are open"},
+		{"late", func(ev *Evidence) { ev.QuietLimit = ev.Quiet - 1 }, "O7", "the limit is"},
+		{"left leased", func(ev *Evidence) { ev.Leased = 2 }, "O8", "2 rows are leased"},
+		{"it does not end", func(ev *Evidence) { ev.Exits = []string{"d0.1 ended with code -1 after SIGTERM"} }, "O8", "code -1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ev, _, _, _, _ := honest()
+			tt.lie(ev)
+			r := Check(ev)
+			found := slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Oracle == tt.oracle && strings.Contains(p.Text, tt.text) })
+			if tt.oracle == "" {
+				found = len(r.Problems) == 0
+			}
+			if !found {
+				t.Errorf("want %s: %s; problems: %+v", tt.oracle, tt.text, r.Problems)
+			}
+		})
+	}
+}
+
+// ordered adds an order whose sql step has inserted so many rows.
+func ordered(ev *Evidence, rows int) {
+	id := uuid.New()
+	ev.Produced = append(ev.Produced, Produced{Event: Event{id, "order.placed"}, Fate: Committed})
+	ev.Events = append(ev.Events, EventRow{ID: id, Processed: true})
+	ev.Booked = map[uuid.UUID]int{id: rows}
+	for _, channel := range types["order.placed"] {
+		d := uuid.New()
+		ev.Deliveries = append(ev.Deliveries, DeliveryRow{ID: d, Event: id, Channel: channel, State: "delivered", Attempts: 1})
+		if channel != "sql" {
+			ev.Provided = append(ev.Provided, Line{At: time.Now(), Channel: channel, Event: id.String(), ID: d.String()})
+		}
+	}
+}
+
+// TestUnclear: an SMS waits for a person, is given up or arrives twice only where
+// the type of its event has that, where a fault or its provider gives a reason, and
+// where the list of messages does not have it.
+func TestUnclear(t *testing.T) {
+	const plain, taken = "sms.send", mishap("") // the line of an acceptance
+	tenth := func(n int) time.Duration { return time.Duration(n) * 100 * time.Millisecond }
+	cut := func(at time.Time) Fault {
+		return Fault{Kind: LimitProvider, Daemon: Everyone, Channel: "sms", From: at.Add(tenth(1)), To: at.Add(tenth(2))}
+	}
+	pause := func(at time.Time) Fault {
+		return Fault{Kind: Stop, Daemon: 1, From: at, To: at.Add(lookSpan + tenth(1))}
+	}
+	for _, tt := range []struct {
+		name   string
+		typ    string
+		state  string
+		why    string
+		lines  []mishap // a tenth of a second after each other, from the attempt on
+		lies   bool
+		fault  func(at time.Time) Fault
+		oracle string // "" where it is as it should be
+		text   string
+	}{
+		{"held", plain, "held", "", nil, false, nil, "O1", "no fault fell on its attempt"},
+		{"held since an answer was cut", plain, "held", "", nil, false, cut, "", ""},
+		{"held after a 503", plain, "held", "", []mishap{broken}, false, nil, "", ""},
+		{"held, and listed", plain, "held", "", []mishap{brokenTaken, taken}, false, nil, "O1", "Twilio has it"},
+		{"held, and the list lies", plain, "held", "", []mishap{brokenTaken, taken}, true, nil, "", ""},
+		{"held, and taken after a long pause", plain, "held", "", []mishap{taken}, false, pause, "", ""},
+		{"twice", plain, "delivered", "", []mishap{cutAfter, taken, taken}, true, cut, "O4", "accepted 2 times"},
+		{"dead", plain, "dead", "unknown_outcome: x", []mishap{broken}, false, nil, "O1", "is dead"},
+
+		{"to be sent again, and held", resendMissing, "held", "", []mishap{broken}, false, nil, "O1", "should have been sent again"},
+		{"sent again after a 503", resendMissing, "delivered", "", []mishap{broken, taken}, false, nil, "", ""},
+		{"sent again, and listed", resendMissing, "delivered", "", []mishap{cutAfter, taken, taken}, false, nil, "O4", "accepted 2 times"},
+		{"sent again, and the list lies", resendMissing, "delivered", "", []mishap{cutAfter, taken, taken}, true, nil, "", ""},
+		{"sent again without a reason, and the list lies", resendMissing, "delivered", "", []mishap{taken, taken}, true, nil, "O4", "accepted 2 times"},
+		{"sent again after a long pause", resendMissing, "delivered", "", []mishap{taken, taken}, false, pause, "", ""},
+
+		{"never twice, and delivered", neverTwice, "delivered", "", []mishap{throttled, taken}, false, nil, "", ""},
+		{"never twice, and given up", neverTwice, "dead", "unknown_outcome: x", []mishap{cutAfter, taken}, false, nil, "", ""},
+		{"never twice, and given up without a reason", neverTwice, "dead", "unknown_outcome: x", nil, false, nil, "O1", "no fault fell on its attempt"},
+		{"never twice, and dead of something else", neverTwice, "dead", "no attempts left", []mishap{broken}, false, nil, "O1", "is dead"},
+		{"never twice, and held", neverTwice, "held", "", []mishap{broken}, false, nil, "O1", "is held"},
+		{"never twice, and again after a 503", neverTwice, "delivered", "", []mishap{broken, taken}, false, nil, "O4", "a request after one"},
+		{"never twice, and again after it was taken", neverTwice, "delivered", "", []mishap{taken, throttled}, false, cut, "O4", "a request after one"},
+		{"never twice, and taken twice", neverTwice, "delivered", "", []mishap{cutAfter, taken, cutAfter, taken}, true, pause, "O4", "a request after one"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ev, sms, _, _, _ := honest()
+			ev.Produced[0].Type, ev.Plan.ListLies = tt.typ, tt.lies
+			d := &ev.Deliveries[slices.IndexFunc(ev.Deliveries, func(d DeliveryRow) bool { return d.Event == sms })]
+			d.State, d.Error = tt.state, tt.why
+			ev.Events[0].Processed = tt.state != "held"
+			sent := &ev.Changes[slices.IndexFunc(ev.Changes, func(c Change) bool { return c.Event == sms && c.Delivery != nil })]
+			sent.State = "sending"
+			ev.Provided = slices.DeleteFunc(ev.Provided, func(l Line) bool { return l.Event == sms.String() })
+			for i, m := range tt.lines {
+				l := Line{At: sent.At.Add(tenth(i)), Channel: "sms", Event: sms.String(), Fault: string(m)}
+				if m == taken {
+					l.ID = "SM1"
+				}
+				ev.Provided = append(ev.Provided, l)
+			}
+			if tt.fault != nil {
+				ev.Faults = append(ev.Faults, tt.fault(sent.At))
+			}
+			r := Check(ev)
+			found := slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Oracle == tt.oracle && strings.Contains(p.Text, tt.text) })
+			if tt.oracle == "" {
+				found = len(r.Problems) == 0
+			}
+			if !found {
+				t.Errorf("want %s: %s; problems: %+v", tt.oracle, tt.text, r.Problems)
+			}
+		})
+	}
+}
+
+// TestHistory has everything about an event, and the fault beside it.
+func TestHistory(t *testing.T) {
+	ev, _, email, _, _ := honest()
+	h := ev.History(email)
+	for _, want := range []string{
+		"seed 7", "producer: committed", "provider: email accepted", "event by d0.1: open, claim none -> ",
+		"by d1.1: open -> processed", "delivered, attempts 1", "FAULT: SIGKILL d0.1",
+	} {
+		if !strings.Contains(h, want) {
+			t.Errorf("no %q in\n%s", want, h)
+		}
+	}
+	if order := strings.Index(h, "FAULT"); order < strings.Index(h, "provider: email accepted") || order > strings.Index(h, "processed") {
+		t.Errorf("not in order of time:\n%s", h)
+	}
+}
+
+// TestPlan: a seed decides everything, and a row of them has every kind of
+// fault and every point.
+func TestPlan(t *testing.T) {
+	if a, b := NewPlan(5, 200).String(), NewPlan(5, 200).String(); a != b || a == NewPlan(6, 200).String() {
+		t.Errorf("not decided by the seed:\n%s\n%s", a, b)
+	}
+	kinds, points := map[Kind]bool{}, map[string]bool{}
+	for seed := range uint64(40) {
+		p := NewPlan(seed, 200)
+		n, back, late := 0, 0, 0
+		for _, tx := range p.Transactions {
+			switch {
+			case tx.Rollback:
+				back++
+			default:
+				n += len(tx.Events)
+			}
+			if tx.Hold > 0 {
+				late++
+			}
+		}
+		if n < 200 || back == 0 || late == 0 || p.Daemons < 1 || p.Daemons > 3 {
+			t.Errorf("seed %d: %d events to be committed, %d rollbacks, %d late, %d daemons", seed, n, back, late, p.Daemons)
+		}
+		for _, f := range p.Faults {
+			kinds[f.Kind] = true
+		}
+		name, _, _ := strings.Cut(p.First[0], "=")
+		points[name] = true
+		for _, must := range []Kind{Kill, Stop, CutDatabase, LimitProvider, Failpoint} {
+			if !slices.ContainsFunc(p.Faults, func(f Planned) bool { return f.Kind == must }) {
+				t.Errorf("seed %d has no %s", seed, must)
+			}
+		}
+	}
+	if len(kinds) != 13 || len(points) != len(failpoints) {
+		t.Errorf("%d kinds of faults, %d points", len(kinds), len(points))
+	}
+}

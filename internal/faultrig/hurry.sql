@@ -1,0 +1,13 @@
+-- Deliveries that wait are due at once. Of those that are looked for, the minute
+-- from the first look that was answered to the last takes $1 seconds, after which it
+-- is over.
+update outbox.deliveries as d
+set due_at = clock_timestamp(),
+    looks = case when d.state = 'retry' then d.looks else (
+        select jsonb_agg(l || jsonb_build_object('at', (l->>'at')::timestamptz - interval '1 minute') order by n)
+        from jsonb_array_elements(d.looks) with ordinality as e (l, n)) end
+where d.state in ('retry', 'uncertain') and d.due_at > clock_timestamp() + interval '2 seconds'
+  and (d.state = 'retry' or coalesce(
+        (select min((l->>'at')::timestamptz) from jsonb_array_elements(d.looks) as e (l)
+         where (l->>'attempt')::integer = d.attempts and l->>'verdict' <> 'failed'),
+        '-infinity') < clock_timestamp() - make_interval(secs => $1::float8))

@@ -1,0 +1,208 @@
+//go:build unix
+
+package faultrig
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Lease is how long the listeners of a run lease what they claim: the shortest
+// that they take, so that much is taken over in little time.
+const Lease = time.Second
+
+// Plan is everything about a run that its seed decides.
+type Plan struct {
+	Seed         uint64
+	Daemons      int
+	ListLies     bool     // Twilio's list of messages does not have any
+	First        []string // OUTBOX_FAILPOINT of each daemon's first process; "" for none
+	Transactions []Transaction
+	Faults       []Planned
+}
+
+// Transaction is one of a producer.
+type Transaction struct {
+	Begin    time.Duration // after the start of the run
+	Hold     time.Duration // between its insert and its end
+	Rollback bool
+	Events   []Event
+}
+
+// Event is one row that a producer inserts.
+type Event struct {
+	ID   uuid.UUID
+	Type string
+}
+
+// types are those of events, with the channels that each goes to.
+var types = map[string][]string{
+	"sms.send":     {"sms"},
+	"email.send":   {"email"},
+	"webhook.send": {"webhook"},
+
+	// By routes.yaml:
+	"order.placed":   {"sql", "webhook", "email"},
+	"alarm.raised":   {"sms"},
+	"visit.tomorrow": {"sms"},
+}
+
+// What follows of an SMS whose outcome nobody knows: Twilio is asked and a
+// person decides where it does not have it, unless the type of its event is one of
+// these.
+const (
+	neverTwice    = "alarm.raised"   // it is given up
+	resendMissing = "visit.tomorrow" // Twilio is asked, and it is sent again where it is not there
+)
+
+// Kind is a kind of fault.
+type Kind string
+
+// The kinds of faults of a plan.
+const (
+	Kill            Kind = "SIGKILL"
+	KillAll         Kind = "SIGKILL of all"
+	Stop            Kind = "SIGSTOP past the lease"
+	RestartFast     Kind = "server restart, fast"
+	RestartCrash    Kind = "server restart, as a crash"
+	CutDatabase     Kind = "connections to the database reset"
+	SwallowDatabase Kind = "connections to the database half-open"
+	LimitDatabase   Kind = "an answer of the database cut"
+	SlowDatabase    Kind = "database far away"
+	CutProvider     Kind = "connections to a provider reset"
+	SwallowProvider Kind = "connections to a provider half-open"
+	LimitProvider   Kind = "an answer of a provider cut"
+	Failpoint       Kind = "failpoint"
+)
+
+// Planned is a fault that the nemesis has in mind.
+type Planned struct {
+	At     time.Duration // after the start of the run
+	For    time.Duration // how long it lasts, or how long what was killed stays down
+	Kind   Kind
+	Target int    // daemon, or provider
+	Bytes  int    // of the answer that is cut
+	Point  string // for Failpoint: OUTBOX_FAILPOINT of the process that follows the kill
+}
+
+// The points that a run may die at, with how often each is reached until then at
+// most.
+var failpoints = []struct {
+	name string
+	most int
+}{
+	{"K1", 1}, {"K2", 6}, {"K3", 20}, {"K4", 20}, {"K5", 10}, {"K6", 15}, {"K7", 15}, {"K8", 15}, {"K9", 20},
+	{"K10", 8}, {"K11", 20}, {"K12", 30}, {"K13", 1}, {"K16a", 8}, {"K16b", 8}, {"K16c", 8}, {"K16d", 8}, {"K16f", 8},
+}
+
+// NewPlan makes the plan of a seed, with at least this many events that are
+// meant to be committed.
+func NewPlan(seed uint64, events int) Plan {
+	r := rand.New(rand.NewPCG(seed, 0x0b0c))
+	upTo := func(d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
+	p := Plan{Seed: seed, Daemons: 1 + r.IntN(3), ListLies: seed%8 == 0}
+
+	const producing = 3 * time.Second
+	for committed := 0; committed < events+events/10; { // some commits end with the server
+		t := Transaction{Begin: upTo(producing), Rollback: r.IntN(5) == 0}
+		for range 1 + r.IntN(5) {
+			t.Events = append(t.Events, Event{ID: id(r), Type: often[r.IntN(len(often))]})
+		}
+		if r.IntN(10) == 0 {
+			t.Hold = 300*time.Millisecond + upTo(1200*time.Millisecond)
+		}
+		if !t.Rollback {
+			committed += len(t.Events)
+		}
+		p.Transactions = append(p.Transactions, t)
+	}
+
+	// The first process of the first daemon goes through the points from one seed
+	// to the next, so that a row of seeds has them all.
+	n := len(failpoints)
+	p.First = make([]string, p.Daemons)
+	p.First[0] = failpoint(r, int(seed%uint64(n)), actions[seed/uint64(n)%uint64(len(actions))])
+
+	kinds := []Kind{Kill, Stop, CutDatabase, LimitProvider, Failpoint, Failpoint}
+	kinds = append(kinds, []Kind{RestartFast, RestartCrash}[r.IntN(2)])
+	for range 2 {
+		kinds = append(kinds, []Kind{Kill, KillAll, SwallowDatabase, LimitDatabase, SlowDatabase, CutProvider, SwallowProvider, Failpoint}[r.IntN(8)])
+	}
+	r.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+	const first, last = 400 * time.Millisecond, producing
+	for i, k := range kinds {
+		f := Planned{
+			At:  first + (last-first)*time.Duration(i)/time.Duration(len(kinds)) + upTo(300*time.Millisecond),
+			For: upTo(400 * time.Millisecond), Kind: k, Target: r.IntN(6),
+		}
+		switch k {
+		case Stop:
+			f.For = Lease + 300*time.Millisecond + upTo(Lease)
+		case SwallowDatabase, SwallowProvider, SlowDatabase:
+			f.For = 300*time.Millisecond + upTo(Lease)
+		case LimitDatabase, LimitProvider:
+			f.Bytes = r.IntN(200)
+		case Failpoint:
+			f.Point = failpoint(r, r.IntN(n), actions[r.IntN(len(actions))])
+		}
+		p.Faults = append(p.Faults, f)
+	}
+	return p
+}
+
+// often are the types of events, as often as they come.
+var often = []string{
+	"sms.send", "sms.send", neverTwice, resendMissing,
+	"email.send", "email.send", "webhook.send", "webhook.send", "order.placed",
+}
+
+// channels are those with a provider.
+var channels = []string{"sms", "email", "webhook"}
+
+// actions of failpoints, the first as often as the others together.
+var actions = []string{"kill", "stop", "kill", "panic"}
+
+func failpoint(r *rand.Rand, i int, action string) string {
+	return fmt.Sprintf("%s=%s@%d", failpoints[i].name, action, 1+r.IntN(failpoints[i].most))
+}
+
+// id is a UUID of version 4 that r makes.
+func id(r *rand.Rand) (u uuid.UUID) {
+	binary.BigEndian.PutUint64(u[:8], r.Uint64())
+	binary.BigEndian.PutUint64(u[8:], r.Uint64())
+	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
+	return u
+}
+
+// String says what will happen, one fault a line.
+func (p Plan) String() string {
+	var b strings.Builder
+	n := 0
+	for _, t := range p.Transactions {
+		n += len(t.Events)
+	}
+	fmt.Fprintf(&b, "seed %d: %d daemons, %d events in %d transactions", p.Seed, p.Daemons, n, len(p.Transactions))
+	if p.ListLies {
+		b.WriteString("; Twilio's list of messages is empty")
+	}
+	for i, f := range p.First {
+		if f != "" {
+			fmt.Fprintf(&b, "\n  0s: daemon %d starts with %s", i, f)
+		}
+	}
+	for _, f := range p.Faults {
+		fmt.Fprintf(&b, "\n  %s: %s, target %d, for %s", f.At.Round(time.Millisecond), f.Kind, f.Target, f.For.Round(time.Millisecond))
+		if f.Bytes > 0 {
+			fmt.Fprintf(&b, ", after %d bytes", f.Bytes)
+		}
+		if f.Point != "" {
+			fmt.Fprintf(&b, ", %s", f.Point)
+		}
+	}
+	return b.String()
+}

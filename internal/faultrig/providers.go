@@ -1,0 +1,301 @@
+//go:build unix
+
+package faultrig
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/internal/standin"
+)
+
+// ProvidersEnv in the environment makes a program that calls ServeProviders in
+// time play the providers; it is the path of their ledger.
+const ProvidersEnv = "FAULTRIG_PROVIDERS"
+
+// What else the environment of the providers has.
+const (
+	providersSeed = "FAULTRIG_SEED"
+	providersLie  = "FAULTRIG_LIST_LIES" // "true": Twilio's list is empty
+)
+
+// What the stand-ins and the listeners have to agree on.
+const (
+	accountSID = "ACfaultrig"
+	authToken  = "faultrig-token"
+)
+
+var webhookSecret = "whsec_" + base64.StdEncoding.EncodeToString([]byte("a secret of the fault rig's own"))
+
+// Line is one line of the providers' ledger: something that was accepted, or a
+// fault that a provider was about to have with a request. A line is on disk before
+// the request is answered.
+type Line struct {
+	At      time.Time `json:"at"`
+	Channel string    `json:"channel"`
+	Event   string    `json:"event"`         // whose id stands in the content
+	ID      string    `json:"id,omitempty"`  // webhook-id, Message-ID or SID
+	Sum     string    `json:"sum,omitempty"` // of the bytes that must be the same each time
+	Fault   string    `json:"fault,omitempty"`
+}
+
+// ledger is the file of Lines.
+type ledger struct {
+	mu    sync.Mutex
+	file  *os.File
+	seen  map[string]int // requests so far, by channel and event
+	seed  uint64
+	fatal func(error)
+}
+
+// write adds a line and returns when it is on disk.
+func (l *ledger) write(line Line) {
+	text, err := json.Marshal(line)
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		_, err = l.file.Write(append(text, '\n'))
+	}
+	if err == nil {
+		err = l.file.Sync()
+	}
+	if err != nil {
+		l.fatal(err)
+	}
+}
+
+func (l *ledger) accept(r standin.Received) {
+	sum := sha256.Sum256([]byte(r.Recipient + "\x00" + r.Body))
+	l.write(Line{
+		At: time.Now(), Channel: string(r.Channel), Event: eventIn(r.Body),
+		ID: r.ID, Sum: hex.EncodeToString(sum[:8]),
+	})
+}
+
+// mishap is what a provider does wrong with one request.
+type mishap string
+
+const (
+	cutAfter    mishap = "takes it and hangs up"
+	broken      mishap = "answers 503 and takes nothing"
+	brokenTaken mishap = "answers 503 and takes it" // an SMS alone
+	throttled   mishap = "answers 429"
+)
+
+// mishap decides about a request for an event. It depends on the seed and on
+// how many requests for that event came, and on nothing else.
+func (l *ledger) mishap(channel, event string) mishap {
+	l.mu.Lock()
+	l.seen[channel+event]++
+	n := l.seen[channel+event]
+	l.mu.Unlock()
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %s %d", l.seed, channel, event, n))
+	var m mishap
+	switch binary.BigEndian.Uint16(sum[:]) % 100 {
+	case 0, 1:
+		m = cutAfter
+	case 2, 3:
+		m = broken
+	case 4, 5:
+		m = throttled
+	case 6:
+		if channel != "sms" {
+			return ""
+		}
+		m = brokenTaken
+	default:
+		return ""
+	}
+	l.write(Line{At: time.Now(), Channel: channel, Event: event, Fault: string(m)})
+	return m
+}
+
+// listed is what Twilio does with the nth request for its list: it lags behind by
+// half a second, and of ten requests it refuses one.
+func listed(n int, _ *http.Request) standin.TwilioList {
+	switch n % 20 {
+	case 3:
+		return standin.TwilioList{Status: http.StatusServiceUnavailable}
+	case 13:
+		return standin.TwilioList{Cut: true}
+	}
+	return standin.TwilioList{After: 500 * time.Millisecond}
+}
+
+// marked is how the id of an event stands in its content.
+var marked = regexp.MustCompile(`#([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})#`)
+
+// eventIn returns the id of the event that a text was made of, or "".
+func eventIn(text string) string {
+	if m := marked.FindStringSubmatch(text); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// addresses are where the providers are, as host:port.
+type addresses struct {
+	Twilio  string `json:"twilio"`
+	SMTP    string `json:"smtp"`
+	Webhook string `json:"webhook"`
+}
+
+// ServeProviders plays the providers until stdin ends, where ProvidersEnv says
+// so, and returns an exit code. It writes where they are in a line on stdout.
+func ServeProviders() (code int) {
+	fail := func(err error) int {
+		fmt.Fprintln(os.Stderr, "providers:", err)
+		return 1
+	}
+	file, err := os.OpenFile(os.Getenv(ProvidersEnv), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fail(err)
+	}
+	defer file.Close()
+	seed, err := strconv.ParseUint(os.Getenv(providersSeed), 10, 64)
+	if err != nil {
+		return fail(err)
+	}
+	l := &ledger{file: file, seen: map[string]int{}, seed: seed, fatal: func(err error) { os.Exit(fail(err)) }}
+
+	twilio, err := standin.NewTwilio(accountSID, authToken)
+	if err != nil {
+		return fail(err)
+	}
+	defer twilio.Close()
+	twilio.OnReceive(l.accept)
+	twilio.Hide(os.Getenv(providersLie) == "true")
+	twilio.ScriptList(listed)
+	twilio.Script(func(_ int, r *http.Request) standin.TwilioReply {
+		switch l.mishap("sms", eventIn(r.PostForm.Get("Body"))) {
+		case cutAfter:
+			return standin.TwilioReply{CutAfter: true}
+		case broken:
+			return standin.TwilioReply{Status: http.StatusServiceUnavailable}
+		case brokenTaken:
+			return standin.TwilioReply{Status: http.StatusServiceUnavailable, Taken: true}
+		case throttled:
+			return standin.TwilioReply{Status: http.StatusTooManyRequests, Code: 20429}
+		}
+		return standin.TwilioReply{}
+	})
+
+	mail, err := standin.NewSMTP(standin.SMTPOptions{})
+	if err != nil {
+		return fail(err)
+	}
+	defer mail.Close()
+	mail.OnReceive(l.accept)
+
+	webhook, err := standin.NewWebhook(webhookSecret)
+	if err != nil {
+		return fail(err)
+	}
+	defer webhook.Close()
+	webhook.OnReceive(l.accept)
+	webhook.Script(func(_ int, r *http.Request) standin.HTTPReply {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return standin.HTTPReply{Status: http.StatusBadRequest}
+		}
+		switch l.mishap("webhook", eventIn(string(body))) {
+		case cutAfter:
+			return standin.HTTPReply{CutAfter: true}
+		case broken:
+			return standin.HTTPReply{Status: http.StatusServiceUnavailable}
+		case throttled:
+			return standin.HTTPReply{Status: http.StatusTooManyRequests}
+		}
+		return standin.HTTPReply{}
+	})
+
+	err = json.NewEncoder(os.Stdout).Encode(addresses{
+		Twilio:  twilio.URL()[len("http://"):],
+		SMTP:    fmt.Sprintf("%s:%d", mail.Host(), mail.Port()),
+		Webhook: webhook.URL()[len("http://"):],
+	})
+	if err != nil {
+		return fail(err)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // ends with whoever started us
+	return 0
+}
+
+// providers is the process that plays them.
+type providers struct {
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	ledger string
+	at     addresses
+}
+
+// startProviders runs this program again, as the providers.
+func startProviders(ledger string, plan Plan, stderr io.Writer) (*providers, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p := &providers{cmd: exec.Command(self), ledger: ledger}
+	p.cmd.Env = append(os.Environ(), ProvidersEnv+"="+ledger,
+		fmt.Sprintf("%s=%d", providersSeed, plan.Seed), fmt.Sprintf("%s=%t", providersLie, plan.ListLies))
+	p.cmd.Stderr = stderr
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &p.at)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("providers did not start: %w", err), p.stop())
+	}
+	return p, nil
+}
+
+// stop ends the process.
+func (p *providers) stop() error {
+	_ = p.stdin.Close() // or it has ended
+	return p.cmd.Wait()
+}
+
+// read returns the ledger so far.
+func (p *providers) read() ([]Line, error) {
+	file, err := os.Open(p.ledger)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var lines []Line
+	for dec := json.NewDecoder(file); ; {
+		var l Line
+		err := dec.Decode(&l)
+		if errors.Is(err, io.EOF) {
+			return lines, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("the providers' ledger: %w", err)
+		}
+		lines = append(lines, l)
+	}
+}

@@ -1,0 +1,227 @@
+//go:build unix
+
+package faultrig
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var (
+	seedFlag   = flag.Uint64("seed", 0, "the one seed to run; 0 runs a row of them")
+	runsFlag   = flag.Int("runs", 0, "how many seeds to run; 0 is as many as begin within 20 s")
+	firstFlag  = flag.Uint64("first", 1, "the first of them")
+	eventsFlag = flag.Int("events", 200, "events to be committed in each run, at least")
+	quietFlag  = flag.Duration("quiet", 0, "how soon after the last fault of a run nothing may be left to do; 0 is without a limit, for a machine that does other things too")
+	outFlag    = flag.String("summary", "", "a file that gets the counts of all runs, as Markdown")
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(ProvidersEnv) != "" {
+		os.Exit(ServeProviders())
+	}
+	flag.Parse()
+	code := m.Run()
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
+	os.Exit(code)
+}
+
+// built is the listener with failpoints.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// program builds the listener with failpoints, once, and returns its path.
+func program(t testing.TB) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "faultrig"); built.err != nil {
+			return
+		}
+		out, err := exec.Command("go", "build", "-tags=failpoint", "-o", filepath.Join(built.dir, "listener"),
+			"github.com/outbox-listener/outbox-listener/cmd/listener").CombinedOutput()
+		if err != nil {
+			built.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "listener")
+}
+
+// worlds are the servers that runs share, one run at a time on each.
+type worlds struct {
+	program string
+	mu      sync.Mutex
+	free    []*World
+}
+
+// newWorlds returns worlds whose servers are stopped when the test ends.
+func newWorlds(t *testing.T) *worlds {
+	t.Helper()
+	w := &worlds{program: program(t)}
+	t.Cleanup(func() {
+		for _, one := range w.free {
+			if err := one.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return w
+}
+
+// play runs a plan and fails the test by what is wrong.
+func (w *worlds) play(t *testing.T, plan Plan) (*Evidence, *Report) {
+	t.Helper()
+	world := w.get(t)
+	defer w.put(world)
+	dir, err := os.MkdirTemp("", "faultrig-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if t.Failed() {
+			t.Logf("log of the listeners, and the providers' ledger: %s", dir)
+		} else {
+			os.RemoveAll(dir)
+		}
+	}()
+	ev, err := world.Run(t.Context(), plan, dir)
+	if err != nil {
+		t.Fatalf("the rig failed: %v\n%s", err, plan)
+	}
+	ev.QuietLimit = *quietFlag
+	report := Check(ev)
+	t.Logf("seed %d: %s", plan.Seed, report.line(ev))
+	if len(report.Problems) > 0 {
+		t.Error(report.Explain(ev))
+	}
+	return ev, report
+}
+
+// get returns a server that nobody uses.
+func (w *worlds) get(t *testing.T) *World {
+	t.Helper()
+	w.mu.Lock()
+	if n := len(w.free); n > 0 {
+		one := w.free[n-1]
+		w.free = w.free[:n-1]
+		w.mu.Unlock()
+		return one
+	}
+	w.mu.Unlock()
+	one, err := NewWorld(t.Context(), w.program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return one
+}
+
+func (w *worlds) put(one *World) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.free = append(w.free, one)
+}
+
+// shortRuns are for how long runs begin where nobody says how many there are to
+// be. It is from the beginning of the first one, and not of what is built for it.
+const shortRuns = 20 * time.Second
+
+// budget is the time within which runs begin.
+type budget struct {
+	mu    sync.Mutex
+	begun time.Time
+	most  time.Duration // 0 for no limit
+}
+
+// spend skips a test that would begin too late. The first never does.
+func (b *budget) spend(t *testing.T) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.begun.IsZero():
+		b.begun = time.Now()
+	case b.most > 0 && time.Since(b.begun) > b.most:
+		t.Skipf("the %s of a short set are over; -runs has more", b.most)
+	}
+}
+
+// TestFaults: whatever comes upon them, listeners lose nothing, send nothing
+// that was not committed, repeat nothing without a fault that explains it, and
+// are quiet soon after the last one.
+func TestFaults(t *testing.T) {
+	all := newWorlds(t)
+	seeds, left := []uint64{*seedFlag}, &budget{}
+	if *seedFlag == 0 {
+		seeds = nil
+		n := *runsFlag
+		if n == 0 {
+			n, left.most = 6, shortRuns
+		}
+		for i := range n {
+			seeds = append(seeds, *firstFlag+uint64(i))
+		}
+	}
+	var total summary
+	t.Cleanup(func() {
+		total.log(t)
+		if *outFlag != "" {
+			if err := os.WriteFile(*outFlag, []byte(total.markdown(seeds)), 0o644); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for _, seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			left.spend(t)
+			defer func() {
+				if t.Failed() {
+					t.Logf("to do it again: go test ./internal/faultrig -run TestFaults -seed %d", seed)
+				}
+			}()
+			ev, report := all.play(t, NewPlan(seed, *eventsFlag))
+			total.add(ev, report)
+		})
+	}
+}
+
+// TestPanics: a panic anywhere ends the process at once or costs one delivery;
+// nothing goes on living that does nothing. One listener is alone with a few
+// events.
+func TestPanics(t *testing.T) {
+	all, left := newWorlds(t), &budget{most: shortRuns}
+	if *runsFlag > 0 {
+		left.most = 0
+	}
+	for i, f := range failpoints {
+		if f.name == "K13" || strings.HasPrefix(f.name, "K16") { // nothing is held for long enough; as K6
+			continue
+		}
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			left.spend(t)
+			plan := NewPlan(1000+uint64(i), 12)
+			plan.Daemons, plan.First, plan.Faults = 1, []string{f.name + "=panic"}, nil
+			for i := range plan.Transactions {
+				plan.Transactions[i].Begin /= 10
+			}
+			if _, report := all.play(t, plan); len(report.Points) != 1 {
+				t.Errorf("points that were hit: %v", report.Points)
+			}
+		})
+	}
+}

@@ -1,0 +1,133 @@
+//go:build unix
+
+package faultrig
+
+import (
+	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// line is a run in a line.
+func (r *Report) line(ev *Evidence) string {
+	return fmt.Sprintf("%d daemons, %d events, %d accepted, again with licence %v, SMS found %d, held %d, given up %d, %d take-overs, faults %v, points %v; quiet after %s, took %s",
+		ev.Plan.Daemons, r.Committed, r.Accepted, r.Again, r.Found, r.Held, r.GivenUp, r.Takeovers, r.Faults, r.Points,
+		ev.Quiet.Round(time.Millisecond), ev.Took.Round(time.Millisecond))
+}
+
+// summary adds up runs.
+type summary struct {
+	mu                                         sync.Mutex
+	runs, committed, rolled, unclear, accepted int
+	found, held, givenUp, takeovers, problems  int
+	lying                                      int // runs
+	daemons                                    [4]int
+	again                                      map[string]int
+	faults                                     map[Kind]int
+	points                                     map[string]int
+	oracles                                    map[string]int
+	failed                                     []uint64
+	slowest                                    time.Duration
+	begun                                      time.Time
+}
+
+func (s *summary) add(ev *Evidence, r *Report) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.again == nil {
+		s.again, s.faults, s.points, s.oracles = map[string]int{}, map[Kind]int{}, map[string]int{}, map[string]int{}
+		s.begun = time.Now().Add(-ev.Took)
+	}
+	s.runs++
+	s.daemons[ev.Plan.Daemons]++
+	s.committed += r.Committed
+	s.accepted += r.Accepted
+	s.found += r.Found
+	s.held += r.Held
+	s.givenUp += r.GivenUp
+	if ev.Plan.ListLies {
+		s.lying++
+	}
+	s.takeovers += r.Takeovers
+	for _, p := range ev.Produced {
+		switch p.Fate {
+		case RolledBack:
+			s.rolled++
+		case Unclear:
+			s.unclear++
+		}
+	}
+	for k, n := range r.Again {
+		s.again[k] += n
+	}
+	for k, n := range r.Faults {
+		s.faults[k] += n
+	}
+	for _, p := range r.Points {
+		s.points[p]++
+	}
+	for _, p := range r.Problems {
+		s.oracles[p.Oracle]++
+	}
+	s.problems += len(r.Problems)
+	if len(r.Problems) > 0 {
+		s.failed = append(s.failed, ev.Plan.Seed)
+	}
+	s.slowest = max(s.slowest, ev.Quiet)
+}
+
+func (s *summary) log(t *testing.T) {
+	t.Logf("%d runs, %d events committed, %d accepted, again with licence %v, SMS found %d, held %d, given up %d, %d take-overs, slowest to be quiet %s, %d problems; %d kinds of failpoints hit",
+		s.runs, s.committed, s.accepted, s.again, s.found, s.held, s.givenUp, s.takeovers, s.slowest.Round(time.Millisecond), s.problems, len(s.points))
+}
+
+// markdown is the page for docs/evidence.
+func (s *summary) markdown(seeds []uint64) string {
+	commit := "unknown"
+	if out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output(); err == nil {
+		commit = strings.TrimSpace(string(out))
+	}
+	var b strings.Builder
+	row := func(name string, value any) { fmt.Fprintf(&b, "| %s | %v |\n", name, value) }
+	fmt.Fprintf(&b, "# Runs under faults\n\nWhat `go test ./internal/faultrig -run TestFaults -first %d -runs %d -events %d` came to: commit %s, %s.\n",
+		seeds[0], len(seeds), *eventsFlag, commit, s.begun.UTC().Format(time.DateOnly))
+	b.WriteString("Each seed can be replayed with `-seed`. What is done, and what is checked: [faults.md](../faults.md).\n\n| | |\n|---|---|\n")
+	row("seeds", fmt.Sprintf("%d to %d", seeds[0], seeds[len(seeds)-1]))
+	row("runs with 1, 2, 3 listeners", fmt.Sprintf("%d, %d, %d", s.daemons[1], s.daemons[2], s.daemons[3]))
+	row("events committed", s.committed)
+	row("events rolled back", s.rolled)
+	row("commits without an answer (events)", s.unclear)
+	row("accepted by providers", s.accepted)
+	row("lost, or wrong in the record (O1, O5)", s.oracles["O1"]+s.oracles["O5"])
+	row("phantoms (O2)", s.oracles["O2"])
+	row("repetitions without licence, or with another key or other bytes (O3)", s.oracles["O3"])
+	row("SMS accepted twice although the list is honest, or submitted twice although never_twice (O4)", s.oracles["O4"])
+	row("stale writes, and attempts miscounted (O6)", s.oracles["O6"])
+	row("runs not quiet in time (O7)", s.oracles["O7"])
+	row("listeners that did not end, or left leases (O8)", s.oracles["O8"])
+	for _, what := range slices.Sorted(maps.Keys(s.again)) {
+		row("repetitions with licence: "+what, s.again[what])
+	}
+	row("runs in which Twilio's list has nothing", s.lying)
+	row("SMS whose answer was lost, and which were found", s.found)
+	row("SMS held for a person, with licence", s.held)
+	row("SMS given up under never_twice, with licence", s.givenUp)
+	row("take-overs", s.takeovers)
+	row("slowest to be quiet after the last fault", s.slowest.Round(time.Millisecond))
+	row("seeds with problems", s.failed)
+	row("time", time.Since(s.begun).Round(time.Second))
+	b.WriteString("\n| fault | times |\n|---|---|\n")
+	for _, k := range slices.Sorted(maps.Keys(s.faults)) {
+		row(string(k), s.faults[k])
+	}
+	b.WriteString("\n| failpoint | times |\n|---|---|\n")
+	for _, k := range slices.Sorted(maps.Keys(s.points)) {
+		row(k, s.points[k])
+	}
+	return b.String()
+}
