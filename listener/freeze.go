@@ -189,6 +189,7 @@ type frozenRow struct {
 	After      []string          `json:"after_steps"`
 	Scope      *string           `json:"scope"`
 	Copy       *string           `json:"copy"`
+	Leased     bool              `json:"leased"`
 }
 
 func (r row) frozen() frozenRow {
@@ -198,6 +199,7 @@ func (r row) frozen() frozenRow {
 		Route: clean(j.Route), Step: clean(j.Step), Channel: clean(string(j.Channel)), Recipient: clean(dispatch.Mask(j.Channel, j.Recipient)),
 		State: r.state, Attempts: r.attempts, Generation: j.generation, Required: !t.Optional && !j.afterLater,
 		LastError: r.lastError, Content: r.content, DueIn: r.dueIn, Supersedes: nonEmpty(clean(t.Supersedes)), Copy: nonEmpty(clean(t.Copy)),
+		Leased: r.outcome == nil && !j.blocked,
 	}
 	if r.state == dispatch.Scheduled {
 		f.At, f.DueIn = onCalendar(t.At), nil

@@ -135,6 +135,7 @@ type columns struct {
 	due                     []*float64
 	claims                  uuids
 	contents                []*string
+	leased                  []bool // whether it stays under the claim: what has an outcome is nobody's
 	attemptRows             attemptColumns
 
 	fresh bool // for record_fresh.sql: without what the event's row has
@@ -161,6 +162,7 @@ func (c *columns) add(r row) {
 		c.types = append(c.types, j.Type)
 		c.created = append(c.created, j.Date)
 		c.generations = append(c.generations, j.generation)
+		c.leased = append(c.leased, r.outcome == nil)
 	}
 	c.routes = append(c.routes, clean(j.Route))
 	c.steps = append(c.steps, clean(j.Step))
@@ -184,7 +186,7 @@ func (c *columns) addNone(e *event) {
 
 func (c *columns) args() []any {
 	return []any{c.seqs, c.ids, c.events, c.types, c.created, c.routes, c.steps, c.channels, c.recipients,
-		c.states, c.attempts, c.generations, c.providers, c.lastErrors, c.due, c.claims, c.contents}
+		c.states, c.attempts, c.generations, c.providers, c.lastErrors, c.due, c.claims, c.contents, c.leased}
 }
 
 // freshArgs are the arguments of record_fresh.sql.

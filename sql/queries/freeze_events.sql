@@ -1,7 +1,8 @@
 -- Freeze: events that routes planned, with all their deliveries as they are to
 -- be sent, before anything is. $1 has an object for each event: seq, claim, and
 -- whether it is parked, which it is unless nothing of it is open. $2 has an object
--- for each delivery.
+-- for each delivery; one that nobody goes on with at once is not leased, and has no
+-- claim.
 --
 -- The fence: an event whose claim is no longer the one named here has been
 -- taken over; nothing of it is written and its seq is missing in the result.
@@ -21,7 +22,7 @@ with fenced as (
     where e.seq = t.seq and e.claim = t.claim
     returning e.seq, e.claim
 ), given as (
-    select g.*, f.claim,
+    select g.*, case when g.leased then f.claim end as claim,
            coalesce(g.at, clock_timestamp() + g.due_in * interval '1 second') as due_at,
            case when g.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped')
                 then clock_timestamp() end as finished_at
@@ -29,7 +30,7 @@ with fenced as (
         event_seq bigint, id uuid, event_id uuid, event_type text, event_created_at timestamptz,
         route text, step text, channel text, recipient text, state text, attempts integer, generation integer,
         required boolean, last_error text, due_in float8, at timestamptz, content text,
-        deadline timestamptz, retry json, supersedes text, after_steps text[], scope text, copy text)
+        deadline timestamptz, retry json, supersedes text, after_steps text[], scope text, copy text, leased boolean)
     join fenced as f on f.seq = g.event_seq
 ), written as (
     insert into outbox.deliveries as d
@@ -44,7 +45,7 @@ with fenced as (
     from given as g
     on conflict (id) do update
     set state = excluded.state, attempts = excluded.attempts, last_error = excluded.last_error,
-        due_at = excluded.due_at, finished_at = excluded.finished_at
-    where d.claim = excluded.claim and d.finished_at is null
+        due_at = excluded.due_at, claim = excluded.claim, finished_at = excluded.finished_at
+    where d.claim = (select f.claim from fenced as f where f.seq = excluded.event_seq) and d.finished_at is null
 )
 select seq from fenced

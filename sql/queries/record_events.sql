@@ -1,7 +1,8 @@
 -- Record: the outcome of whole events, and all their deliveries, in one
 -- statement. The first arrays have one row for each event, with its first
--- delivery (id is null where it has none); $18 says which events are parked.
--- The arrays from $19 on have the further deliveries of those that have more.
+-- delivery (id is null where it has none); $19 says which events are parked.
+-- The arrays from $20 on have the further deliveries of those that have more.
+-- A delivery that is not leased any more ($18, $37) is nobody's: without a claim.
 --
 -- The fence: an event whose claim is no longer the one named here has been
 -- taken over; nothing of it is written and its seq is missing in the result.
@@ -22,11 +23,11 @@ with fenced as (
     from unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[],
                 $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
                 $11::integer[], $12::integer[], $13::text[], $14::text[], $15::float8[],
-                $16::uuid[], $17::text[], $18::boolean[])
+                $16::uuid[], $17::text[], $18::boolean[], $19::boolean[])
          as t (event_seq, id, event_id, event_type, event_created_at,
                route, step, channel, recipient, state,
                attempts, generation, provider_id, last_error, due_in,
-               claim, content, parked)
+               claim, content, leased, parked)
     where e.seq = t.event_seq and e.claim = t.claim
     returning t.*
 ), given as (
@@ -34,19 +35,19 @@ with fenced as (
                      then clock_timestamp() end as finished_at
     from (
         select event_seq, id, event_id, event_type, event_created_at, route, step, channel, recipient, state,
-               attempts, generation, provider_id, last_error, due_in, claim, content
+               attempts, generation, provider_id, last_error, due_in, claim, content, leased
         from fenced
         where id is not null
         union all
         select x.*
-        from unnest($19::bigint[], $20::uuid[], $21::uuid[], $22::text[], $23::timestamptz[],
-                    $24::text[], $25::text[], $26::text[], $27::text[], $28::text[],
-                    $29::integer[], $30::integer[], $31::text[], $32::text[], $33::float8[],
-                    $34::uuid[], $35::text[])
+        from unnest($20::bigint[], $21::uuid[], $22::uuid[], $23::text[], $24::timestamptz[],
+                    $25::text[], $26::text[], $27::text[], $28::text[], $29::text[],
+                    $30::integer[], $31::integer[], $32::text[], $33::text[], $34::float8[],
+                    $35::uuid[], $36::text[], $37::boolean[])
              as x (event_seq, id, event_id, event_type, event_created_at,
                    route, step, channel, recipient, state,
                    attempts, generation, provider_id, last_error, due_in,
-                   claim, content)
+                   claim, content, leased)
         where x.event_seq in (select event_seq from fenced)
     ) as g
 ), known as (
@@ -57,6 +58,7 @@ with fenced as (
         provider_id = g.provider_id,
         last_error  = g.last_error,
         due_at      = clock_timestamp() + g.due_in * interval '1 second',
+        claim       = case when g.leased then d.claim end,
         content     = g.content::json,
         finished_at = g.finished_at
     from given as g
@@ -67,7 +69,7 @@ with fenced as (
          state, attempts, generation, provider_id, last_error, due_at, claim, content, finished_at, created_at)
     select g.id, g.event_id, g.event_seq, g.event_type, g.event_created_at, g.route, g.step, g.channel, g.recipient,
            g.state, g.attempts, g.generation, g.provider_id, g.last_error,
-           clock_timestamp() + g.due_in * interval '1 second', g.claim, g.content::json, g.finished_at,
+           clock_timestamp() + g.due_in * interval '1 second', case when g.leased then g.claim end, g.content::json, g.finished_at,
            coalesce(g.finished_at, clock_timestamp())
     from given as g
     where not exists (select from outbox.deliveries as d where d.id = g.id)

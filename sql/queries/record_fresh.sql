@@ -7,6 +7,7 @@
 --
 -- The fence: an event whose claim is no longer the one named here has been
 -- taken over; nothing of it is written and its seq is missing in the result.
+-- A delivery that has its outcome is nobody's, so that it has no claim.
 --
 -- The seqs ($1) must be in order: width_bucket finds an event's place in the
 -- arrays. The update takes its rows by an array, not by a join, for the reason
@@ -25,15 +26,15 @@ with fenced as (
                             then timestamptz 'infinity' end
     where e.seq = any ($1::bigint[])
       and e.claim = ($2::uuid[])[width_bucket(e.seq, $1::bigint[])]
-    returning e.seq, e.claim, clock_timestamp() as at, e.id as event_id, left(coalesce(e.type, ''), 200) as event_type,
+    returning e.seq, clock_timestamp() as at, e.id as event_id, left(coalesce(e.type, ''), 200) as event_type,
         case when isfinite(e.created_at) then e.created_at else timestamptz 'epoch' end as event_created_at
 )
 insert into outbox.deliveries
     (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
-     state, attempts, provider_id, last_error, due_at, claim, content, created_at, finished_at)
+     state, attempts, provider_id, last_error, due_at, content, created_at, finished_at)
 select t.id, f.event_id, f.seq, f.event_type, f.event_created_at, t.route, t.step, t.channel, t.recipient,
        t.state, t.attempts, t.provider_id, t.last_error,
-       f.at + t.due_in * interval '1 second', f.claim, t.content::json, f.at,
+       f.at + t.due_in * interval '1 second', t.content::json, f.at,
        case when t.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped') then f.at end
 from (select unnest($1::bigint[]) as seq, unnest($3::uuid[]) as id,
              unnest($4::text[]) as route, unnest($5::text[]) as step, unnest($6::text[]) as channel,

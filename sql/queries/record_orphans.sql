@@ -7,11 +7,11 @@ with given as (
     from unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[],
                 $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
                 $11::integer[], $12::integer[], $13::text[], $14::text[], $15::float8[],
-                $16::uuid[], $17::text[])
+                $16::uuid[], $17::text[], $18::boolean[])
          as r (event_seq, id, event_id, event_type, event_created_at,
                route, step, channel, recipient, state,
                attempts, generation, provider_id, last_error, due_in,
-               claim, content)
+               claim, content, leased)
     where not exists (select from public.outbox_events as e where e.id = r.event_id)
 ), known as (
     update outbox.deliveries as d
@@ -20,6 +20,7 @@ with given as (
         provider_id = g.provider_id,
         last_error  = g.last_error,
         due_at      = clock_timestamp() + g.due_in * interval '1 second',
+        claim       = case when g.leased then d.claim end,
         content     = g.content::json,
         finished_at = g.finished_at
     from given as g
@@ -31,7 +32,7 @@ with given as (
          state, attempts, generation, provider_id, last_error, due_at, claim, content, finished_at, created_at)
     select g.id, g.event_id, g.event_seq, g.event_type, g.event_created_at, g.route, g.step, g.channel, g.recipient,
            g.state, g.attempts, g.generation, g.provider_id, g.last_error,
-           clock_timestamp() + g.due_in * interval '1 second', g.claim, g.content::json, g.finished_at,
+           clock_timestamp() + g.due_in * interval '1 second', case when g.leased then g.claim end, g.content::json, g.finished_at,
            coalesce(g.finished_at, clock_timestamp())
     from given as g
     where not exists (select from outbox.deliveries as d where d.id = g.id)
