@@ -53,6 +53,9 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		l.handBack(j)
 		return nothing
 	}
+	if j.empty() && !l.refill(ctx, j) {
+		return nothing
+	}
 	if j.waiting() && !l.render(ctx, j) {
 		return nothing
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -148,11 +149,16 @@ func (s *store) loadPayload(ctx context.Context, seq int64) (text []byte, size i
 	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
 		b.Queue(sqlLoadPayload, seq, s.maxPayload).QueryRow(func(row pgx.Row) error { return row.Scan(&size, &text) })
 	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = errNoEvent
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("load payload: %w", err)
 	}
 	return text, size, nil
 }
+
+var errNoEvent = errors.New("there is no such event")
 
 // claimDue leases up to limit deliveries whose time has come. The lease is
 // nil when there was none.

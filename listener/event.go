@@ -138,9 +138,12 @@ func deliveryID(seq int64, ev uuid.UUID, m *dispatch.Message, generation int) uu
 	}
 	buf = binary.BigEndian.AppendUint64(buf, uint64(generation))
 	sum := sha256.Sum256(buf)
+	return placed(sum[:], seq)
+}
 
-	var id uuid.UUID
-	copy(id[:], sum[:])
+// placed makes a UUID of version 8 of the 48 bits of seq and of sum.
+func placed(sum []byte, seq int64) (id uuid.UUID) {
+	copy(id[:], sum)
 	var n [8]byte
 	binary.BigEndian.PutUint64(n[:], uint64(seq))
 	copy(id[:6], n[2:])

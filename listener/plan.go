@@ -66,14 +66,13 @@ func refuse(why string) []dispatch.Message {
 }
 
 // match finds the newest delivery in have that m stands for and takes it, and
-// its older generations, out of have. The tail of an id is the same wherever
-// the event stands in the order.
+// its older generations, out of have.
 func match(have *[]known, e *event, m *dispatch.Message) *known {
 	var newest *known
+	own := lineage{event: e.ID, message: m}
 	rest := (*have)[:0:0]
 	for _, k := range *have {
-		id := deliveryID(e.seq, e.ID, m, k.generation)
-		if [10]byte(id[6:]) != [10]byte(k.id[6:]) {
+		if !own.standsFor(k.id, k.generation) {
 			rest = append(rest, k)
 			continue
 		}

@@ -36,6 +36,10 @@ var rights = []right{
 	{"table", "outbox.attempts", "", "insert"},
 	{"table", "outbox.state", "", "select"},
 	{"column", "outbox.state", "floor", "update"},
+	{"table", "outbox.audit", "", "insert"},
+	{"table", "outbox.pauses", "", "select"},
+	{"table", "outbox.pauses", "", "insert"},
+	{"table", "outbox.pauses", "", "delete"},
 	{"function", "outbox.gate_open(integer)", "", "execute"},
 }
 

@@ -14,6 +14,16 @@ import (
 // Grant gives role what the daemon needs and no more: see sql/grants.sql. It
 // may be repeated. The role must exist, and the database must be migrated.
 func Grant(ctx context.Context, conn *pgx.Conn, role string) error {
+	return grant(ctx, conn, role, sql.Grants)
+}
+
+// GrantOperator gives role what people need who operate, and no more: see
+// sql/grants_operator.sql. Otherwise it is as Grant.
+func GrantOperator(ctx context.Context, conn *pgx.Conn, role string) error {
+	return grant(ctx, conn, role, sql.OperatorGrants)
+}
+
+func grant(ctx context.Context, conn *pgx.Conn, role string, statements func(quotedRole string) string) error {
 	s, err := open(ctx, conn, Options{})
 	if err != nil {
 		return err
@@ -28,7 +38,7 @@ func Grant(ctx context.Context, conn *pgx.Conn, role string) error {
 		return fmt.Errorf("there is no role %q: create role %s login", role, quoted)
 	}
 	err = s.tx(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, sql.Grants(quoted))
+		_, err := tx.Exec(ctx, statements(quoted))
 		return err
 	})
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {

@@ -103,6 +103,9 @@ func TestDaemonRole(t *testing.T) {
 		`delete from outbox.attempts`, // past its retention
 		`delete from outbox.deliveries`,
 		`update outbox.state set floor = 1`,
+		`insert into outbox.audit (run, who, via, origin, action, filter, count, reason) values (gen_random_uuid(), 'key', 'api', '', 'cancel', '{}', 1, '')`,
+		`insert into outbox.pauses (kind, pattern, who, reason) values ('type', 'a', 'kim', '')`,
+		`delete from outbox.pauses`,
 		`select outbox.gate_open(10)`,
 		`listen outbox_events`,
 		`select pg_notify('outbox_events', '')`,
@@ -119,6 +122,10 @@ func TestDaemonRole(t *testing.T) {
 		`truncate outbox.deliveries`,
 		`update outbox.attempts set error = ''`,
 		`truncate outbox.attempts`,
+		`update outbox.audit set who = 'lou'`,
+		`delete from outbox.audit`,
+		`truncate outbox.audit`,
+		`select outbox.note_stuck()`,
 		`update outbox.state set backlog_done_at = null`,
 		`update outbox.schema_history set checksum = ''`,
 		`insert into outbox.schema_history (name, kind, checksum) values ('x', 'trigger', '')`,
@@ -183,14 +190,67 @@ func TestReaderRole(t *testing.T) {
 
 func TestDocumentedGrants(t *testing.T) {
 	t.Parallel()
-	var grants []string
-	for line := range strings.Lines(sql.Grants("outbox_daemon")) {
-		if !strings.HasPrefix(line, "--") {
-			grants = append(grants, line)
+	for role, text := range map[string]string{"outbox_daemon": sql.Grants("outbox_daemon"), "outbox_operator": sql.OperatorGrants("outbox_operator")} {
+		var grants []string
+		for line := range strings.Lines(text) {
+			if !strings.HasPrefix(line, "--") {
+				grants = append(grants, line)
+			}
+		}
+		if got, want := strings.TrimSpace(statements(t, role, role)), strings.TrimSpace(strings.Join(grants, "")); got != want {
+			t.Errorf("docs/migrate.md has\n%s\nsql has\n%s", got, want)
 		}
 	}
-	if got, want := strings.TrimSpace(statements(t, "outbox_daemon", "outbox_daemon")), strings.TrimSpace(strings.Join(grants, "")); got != want {
-		t.Errorf("docs/migrate.md has\n%s\nsql/grants.sql has\n%s", got, want)
+}
+
+// TestOperatorRole: people who operate change where deliveries stand, and
+// neither what they say nor what is on record of themselves.
+func TestOperatorRole(t *testing.T) {
+	t.Parallel()
+	db := closedDB(t)
+	operator := makeRole(t, db, "operator")
+	for range 2 { // as often as one likes
+		if err := migrations.GrantOperator(t.Context(), connect(t, db, ""), operator); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload, processed_at) values ('a', '{}', now())`)
+	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts)
+		select id, id, seq, type, created_at, '', '', '', '', 'held', 0 from outbox_events`)
+	conn := connect(t, db, operator)
+	if st, err := migrations.Status(t.Context(), conn); err != nil || !st.UpToDate {
+		t.Errorf("Status: %+v, %v", st, err)
+	}
+	for _, sql := range []string{
+		`select id, type, processed_at from public.outbox_events for no key update`,
+		`update public.outbox_events set processed_at = null`,
+		`select * from outbox.deliveries for no key update`,
+		`update outbox.deliveries set state = 'ready', due_at = now(), claim = null, last_error = ''`, // and through our trigger, stuck_at
+		`insert into outbox.audit (run, who, via, origin, action, filter, count, reason) values (gen_random_uuid(), 'kim', 'command', '', 'cancel', '{}', 1, '')`,
+		`select * from outbox.audit`,
+		`insert into outbox.pauses (kind, pattern, who, reason) values ('type', 'a', 'kim', '')`,
+		`delete from outbox.pauses`,
+		`select outbox.deliveries_of(1)`,
+	} {
+		exec(t, conn, sql)
+	}
+	for _, sql := range []string{
+		`select payload from public.outbox_events`,
+		`update public.outbox_events set seq = 1`,
+		`update public.outbox_events set claim = null`,
+		`insert into public.outbox_events (type, payload) values ('a', '{}')`,
+		`delete from public.outbox_events`,
+		`update outbox.deliveries set content = '{}'`,
+		`update outbox.deliveries set recipient = ''`,
+		`delete from outbox.deliveries`,
+		`delete from outbox.attempts`,
+		`update outbox.audit set who = 'lou'`,
+		`delete from outbox.audit`,
+		`update outbox.pauses set who = 'lou'`,
+		`update outbox.state set floor = 1`,
+		`create table outbox.mine ()`,
+	} {
+		denied(t, conn, sql)
 	}
 }
 
@@ -272,5 +332,6 @@ func TestCheckAsksForAllGrants(t *testing.T) {
 	wantError(t, err, "select on public.outbox_events", "update (processed_at)", "update (lease_until)", "update (claim)",
 		"select on public.outbox_events_seq_seq", "select on outbox.deliveries", "insert on outbox.deliveries", "update on outbox.deliveries",
 		"select on outbox.attempts", "insert on outbox.attempts", "select on outbox.state", "update (floor) on outbox.state",
+		"insert on outbox.audit", "select on outbox.pauses", "insert on outbox.pauses", "delete on outbox.pauses",
 		"execute on outbox.gate_open(integer)")
 }

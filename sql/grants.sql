@@ -1,6 +1,6 @@
 -- What the daemon's role needs and no more: it can read events and mark
 -- them, not change their payload, insert, delete or create anything. Of the
--- ledger it deletes what is past its retention.
+-- ledger it deletes what is past its retention, and to the audit it only adds.
 -- {{role}} is replaced by the quoted name of the role.
 grant usage on schema public, outbox to {{role}};
 grant select, update (processed_at, lease_until, claim) on public.outbox_events to {{role}};
@@ -9,4 +9,6 @@ grant select, insert, update, delete on outbox.deliveries to {{role}};
 grant select, insert, delete on outbox.attempts to {{role}};
 grant select, update (floor) on outbox.state to {{role}};
 grant select on outbox.schema_history to {{role}};
+grant select, insert on outbox.audit to {{role}};
+grant select, insert, delete on outbox.pauses to {{role}};
 grant execute on function outbox.gate_open(integer) to {{role}};

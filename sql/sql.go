@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-//go:embed queries/*.sql triggers/*.sql grants.sql
+//go:embed queries/*.sql triggers/*.sql grants.sql grants_operator.sql
 var files embed.FS
 
 // Query returns the statement in queries/name.sql. It panics when there is
@@ -24,10 +24,16 @@ func Query(name string) string {
 
 // Grants returns the statements that give the daemon's role its rights.
 // quotedRole must already be quoted as an identifier.
-func Grants(quotedRole string) string {
-	b, err := files.ReadFile("grants.sql")
+func Grants(quotedRole string) string { return grants("grants.sql", quotedRole) }
+
+// OperatorGrants returns the statements that give the role of people who
+// operate its rights. quotedRole must already be quoted as an identifier.
+func OperatorGrants(quotedRole string) string { return grants("grants_operator.sql", quotedRole) }
+
+func grants(file, quotedRole string) string {
+	b, err := files.ReadFile(file)
 	if err != nil {
-		panic("sql: no grants.sql")
+		panic("sql: no " + file)
 	}
 	return strings.ReplaceAll(string(b), "{{role}}", quotedRole)
 }

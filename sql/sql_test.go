@@ -89,9 +89,9 @@ func TestQueries(t *testing.T) {
 // TestQueriesAreQualified: a search_path must not decide what is read.
 func TestQueriesAreQualified(t *testing.T) {
 	t.Parallel()
-	ours := map[string]bool{"outbox_events": true, "deliveries": true, "attempts": true, "state": true, "schema_history": true}
+	ours := map[string]bool{"outbox_events": true, "deliveries": true, "attempts": true, "state": true, "schema_history": true, "audit": true, "pauses": true}
 	target := regexp.MustCompile(`(?i)\b(?:from|join|into|update|table|only)\s+([\w.]+)`)
-	for _, pattern := range []string{"queries/*.sql", "triggers/*.sql", "grants.sql"} {
+	for _, pattern := range []string{"queries/*.sql", "triggers/*.sql", "grants*.sql"} {
 		for _, file := range names(t, pattern) {
 			text, err := os.ReadFile(file)
 			if err != nil {
@@ -261,6 +261,99 @@ func TestDeliveriesByID(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestOperatorsPlans: what people ask of a large ledger has an index to go by.
+func TestOperatorsPlans(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload, processed_at) select 'a', '{}', now() from generate_series(1, 20000)`)
+	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, due_at, finished_at)
+		select overlay(md5(id::text) placing encode(substr(int8send(seq), 3), 'hex') from 1 for 12)::uuid, id, seq, type, created_at, '', '', '', '',
+		       case when seq % 1000 = 0 then 'dead' when seq % 1000 = 1 then 'retry' else 'delivered' end, 1,
+		       case when seq % 1000 = 1 then now() + interval '1 hour' end, case when seq % 1000 <> 1 then now() end
+		from outbox_events`)
+	for _, table := range []string{"outbox_events", "outbox.deliveries"} {
+		pgtest.Exec(t, db, `vacuum analyze `+table)
+	}
+	ids := pgtest.QueryVal[string](t, db, `select array_agg(id)::text from outbox.deliveries where state = 'dead'`)
+	for _, tt := range []struct{ query, args, index string }{
+		{"find_stuck", "null, null, null, '{dead}', null, null, null, 100", "deliveries_stuck"},
+		{"find_deliveries", "'" + ids + "', null, null, null, null, null, null, 100", "deliveries_pkey"},
+		{"find_deliveries", "null, null, null, null, null, null, null, 100", "deliveries_pkey"},
+		{"judge_deliveries", "'" + ids + "'", "deliveries_moved"},
+		{"lock_events_of", "'" + ids + "'", "outbox_events_seq"},
+		{"lock_deliveries", "'" + ids + "'", "deliveries_pkey"},
+	} {
+		t.Run(tt.query, func(t *testing.T) {
+			t.Parallel()
+			conn := connect(t, db)
+			if _, err := conn.Exec(t.Context(), `set plan_cache_mode = force_custom_plan`); err != nil {
+				t.Fatal(err)
+			}
+			plan := explainWith(t, conn, tt.query, tt.args)
+			if !strings.Contains(plan, tt.index) || strings.Contains(plan, "Seq Scan") {
+				t.Errorf("the plan is\n%s", plan)
+			}
+		})
+	}
+}
+
+// TestStuck: the time of dead and held deliveries is noted and taken away, and
+// one that is sent and delivered is written once for each, without a look at an
+// index.
+func TestStuck(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'a', '{}' from generate_series(1, 3)`)
+	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, finished_at)
+		select id, id, seq, type, created_at, '', '', '', '', t.state, 1, case when t.state = 'dead' then now() end
+		from outbox_events join (values (1, 'sending'), (2, 'dead'), (3, 'held')) as t (n, state) on t.n = seq`)
+	stuck := func() string {
+		return strings.Join(pgtest.QueryVals[string](t, db, `select event_seq || ' ' || state || ' ' || coalesce(stuck_at > now() - interval '1 minute', false) from outbox.deliveries order by event_seq`), ", ")
+	}
+	if got := stuck(); got != "1 sending false, 2 dead true, 3 held true" {
+		t.Error(got)
+	}
+	before := pgtest.QueryVal[string](t, db, `select stuck_at::text from outbox.deliveries where state = 'held'`)
+	pgtest.Exec(t, db, `update outbox.deliveries set state = 'dead', finished_at = now() where state = 'held'`)
+	if got := pgtest.QueryVal[string](t, db, `select stuck_at::text from outbox.deliveries where event_seq = 3`); got != before {
+		t.Error("one that was held has another time since it is dead")
+	}
+	pgtest.Exec(t, db, `update outbox.deliveries set state = 'ready', finished_at = null where state = 'dead'`)
+	if got := stuck(); got != "1 sending false, 2 ready false, 3 ready false" {
+		t.Error(got)
+	}
+	conn := connect(t, db)
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	if _, err := tx.Exec(t.Context(), `update outbox.deliveries set state = 'delivered', finished_at = now() where state = 'sending'`); err != nil {
+		t.Fatal(err)
+	}
+	var all, hot int
+	if err := tx.QueryRow(t.Context(), `select pg_stat_get_xact_tuples_updated(r), pg_stat_get_xact_tuples_hot_updated(r)
+		from (select 'outbox.deliveries'::regclass::oid as r) as ledger`).Scan(&all, &hot); err != nil {
+		t.Fatal(err)
+	}
+	if all != 1 || hot != 1 {
+		t.Errorf("sending to delivered: %d updates, %d of them HOT", all, hot)
+	}
+}
+
+func explainWith(t *testing.T, conn *pgx.Conn, query, args string) string {
+	t.Helper()
+	if _, err := conn.Prepare(t.Context(), query, sql.Query(query)); err != nil {
+		t.Fatal(err)
+	}
+	rows, _ := conn.Query(t.Context(), "explain execute "+query+"("+args+")", pgx.QueryExecModeSimpleProtocol)
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // read is how many rows of the ledger, and how many entries of its indexes,

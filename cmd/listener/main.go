@@ -16,6 +16,8 @@ import (
 	_ "time/tzdata" // routes name time zones, and the machine may have none
 
 	"github.com/alecthomas/kong"
+
+	"github.com/outbox-listener/outbox-listener/listener/operate"
 )
 
 // Exit codes.
@@ -59,6 +61,12 @@ type cli struct {
 	Routes  routesCmd  `cmd:"" help:"Work on the routes file: test it, print its JSON Schema."`
 	Check   checkCmd   `cmd:"" help:"Check the configuration, the routes against the database, and the providers. Nothing is sent or written."`
 	Config  configCmd  `cmd:"" help:"Print the configuration: every variable with its value and where that comes from. Secrets are not shown."`
+
+	Deliveries deliveriesCmd `cmd:"" help:"List deliveries: what failed, what waits, and why. Recipients are masked."`
+	Replay     replayCmd     `cmd:"" help:"Send deliveries again that are over: dead ones, unless others are named."`
+	Cancel     cancelCmd     `cmd:"" help:"Withdraw deliveries that are not over."`
+	Hold       holdCmd       `cmd:"" help:"Keep deliveries from being sent, until they are released."`
+	Release    releaseCmd    `cmd:"" help:"Send deliveries that are held, under the ids that they have."`
 }
 
 // run is the program without its surroundings: args is the command line
@@ -115,6 +123,16 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return runCheck(ctx, c.Check, s, stdout, stderr)
 	case "config":
 		return runConfig(c.Config, s, stdout, stderr)
+	case "deliveries":
+		return runDeliveries(ctx, &c.Deliveries, s, stdout, stderr)
+	case "replay":
+		return runChange(ctx, c.Replay.request(), &c.Replay.changeFlags, s, stdout, stderr)
+	case "cancel":
+		return runChange(ctx, operate.Request{Action: operate.Cancel}, &c.Cancel.changeFlags, s, stdout, stderr)
+	case "hold":
+		return runChange(ctx, operate.Request{Action: operate.Hold}, &c.Hold.changeFlags, s, stdout, stderr)
+	case "release":
+		return runChange(ctx, operate.Request{Action: operate.Release}, &c.Release.changeFlags, s, stdout, stderr)
 	case "preview":
 		return runPreview(ctx, &c.Preview, s, stdout, stderr)
 	case "routes":
@@ -127,13 +145,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 // migrate runs the migrate command on the configured database. The rest of
 // the configuration is not its business.
 func migrate(ctx context.Context, cmd *migrateCmd, s settings, stdout, stderr io.Writer) int {
-	cfg, all := readConfig(s)
-	var problems configError
-	for _, p := range all {
-		if p.name == "DATABASE_URL" && p.value != "" || p.name == "DATABASE_SSL" {
-			problems = append(problems, p)
-		}
-	}
+	cfg, problems := readDatabaseConfig(s)
 	if len(problems) > 0 {
 		return complain(stderr, problems)
 	}
@@ -146,6 +158,19 @@ func migrate(ctx context.Context, cmd *migrateCmd, s settings, stdout, stderr io
 		return exitCannot
 	}
 	return exitOK
+}
+
+// readDatabaseConfig reads the configuration for a command that needs the database
+// alone: what is wrong with the rest is not its business.
+func readDatabaseConfig(s settings) (*config, configError) {
+	cfg, all := readConfig(s)
+	var problems configError
+	for _, p := range all {
+		if p.name == "DATABASE_URL" && p.value != "" || p.name == "DATABASE_SSL" {
+			problems = append(problems, p)
+		}
+	}
+	return cfg, problems
 }
 
 // version is what the build recorded, or "devel".

@@ -187,7 +187,10 @@ func TestHelp(t *testing.T) {
 		{"check --help", []string{"--offline", "--json", "--large", "--env-file=PATH"}},
 		{"config --help", []string{"--markdown", "--env-file=PATH"}},
 		{"migrate --help", []string{"migrate up", "migrate status", "migrate uninstall", "--wait", "--lock-timeout"}},
-		{"migrate up --help", []string{"--backlog", "--grant", "--print"}},
+		{"migrate up --help", []string{"--backlog", "--grant", "--grant-operator", "--print"}},
+		{"deliveries --help", []string{"Usage: listener deliveries [<delivery-id> ...]", "--state", "--type", "--channel", "--error", "--since", "--until", "--limit", "--json"}},
+		{"replay --help", []string{"Usage: listener replay [<delivery-id> ...]", "--dry-run", "--yes", "--reason", "--rate", "--even-delivered"}},
+		{"cancel --help", []string{"--dry-run", "--yes", "--reason", "--json"}},
 		{"migrate status --help", []string{"--json"}},
 		{"migrate uninstall --help", []string{"--force"}},
 	} {
@@ -212,7 +215,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 			t.Errorf("a line of %d letters: %s", len(line), line)
 		}
 	}
-	for _, command := range []string{"dev", "migrate", "check", "config", "preview", "routes"} {
+	for _, command := range []string{"dev", "migrate", "check", "config", "preview", "routes", "deliveries", "replay", "cancel", "hold", "release"} {
 		if got := call(t, nil, command, "--help"); !strings.HasPrefix(got.stdout, "Usage: listener "+command) {
 			t.Errorf("%s --help: %s", command, got.stdout)
 		}
@@ -237,6 +240,11 @@ func TestUsage(t *testing.T) {
 		{"--once --limit=-1", "--limit has to be 0 or more"},
 		{"--once --limit many", "--limit"},
 		{"migrate --once", "unknown flag --once"},
+		{"cancel", "say which"},
+		{"cancel 17", "is no id of a delivery"},
+		{"hold --since yesterday", "--since=yesterday is not a time"},
+		{"release --channel sms --json", "--json goes with --yes or --dry-run"},
+		{"replay --channel sms --rate=-1", "--rate has to be 0 or more"},
 		{"postgres://u:canary@h/db", "postgres://u:***@h/db"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

@@ -30,8 +30,11 @@ type migrateCmd struct {
 type migrateUpCmd struct {
 	Backlog string   `placeholder:"deliver|skip|TIME" help:"What becomes of events that wait already when an existing table is adopted: deliver all, skip all, or deliver those created since a time (2026-11-01T00:00:00Z, 2026-11-01, or 36h for that long ago)."`
 	Grant   []string `placeholder:"ROLE" help:"Give this role what the daemon needs and no more. May be repeated."`
-	Print   bool     `help:"Print the SQL in place of running it. Needs no database."`
-	After   int      `placeholder:"VERSION" help:"With --print: leave out what a database at this version has already."`
+
+	GrantOperator []string `placeholder:"ROLE" help:"Give this role what people need who replay, cancel, hold, release and pause, and no more. May be repeated."`
+
+	Print bool `help:"Print the SQL in place of running it. Needs no database."`
+	After int  `placeholder:"VERSION" help:"With --print: leave out what a database at this version has already."`
 }
 
 type migrateStatusCmd struct {
@@ -105,6 +108,12 @@ func runMigrate(ctx context.Context, cmd *migrateCmd, databaseURL string, stdout
 			return err
 		}
 		fmt.Fprintf(stdout, "role %q has what the daemon needs\n", role)
+	}
+	for _, role := range cmd.Up.GrantOperator {
+		if err := migrations.GrantOperator(ctx, conn, role); err != nil {
+			return err
+		}
+		fmt.Fprintf(stdout, "role %q has what an operator needs\n", role)
 	}
 	return nil
 }

@@ -15,24 +15,29 @@ import (
 // the block behind it is.
 var named = regexp.MustCompile("`([a-z_./-]+)`:$")
 
-// TestRoutesPage does what docs/routes.md says, from its top to its end: it
-// writes its files, runs its SQL and its commands, and holds what they print
-// against the page. With -update the page gets what they print.
+// TestRoutesPage does what docs/routes.md says; see doPage.
 func TestRoutesPage(t *testing.T) {
 	db := pgtest.New(t)
-	path := filepath.Join(root, "docs", "routes.md")
+	doPage(t, "routes.md", db, 8, map[string]string{
+		"DATABASE_URL": db.URL, "SITE_URL": "https://visits.example.com", "TEAM_EMAIL": "kim@example.com, lou@example.com", "CRM_TOKEN": "x",
+		"TWILIO_ACCOUNT_SID": "AC00000000000000000000000000000000", "TWILIO_AUTH_TOKEN": "x", "TWILIO_FROM": "+12025550100",
+		"SMTP_HOST": "mail.example.com", "SMTP_FROM": "Visits <team@example.com>", "OPENAI_API_KEY": "x",
+		"OUTBOX_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+	})
+}
+
+// doPage does what a page of docs/ says, from its top to its end: it writes its
+// files, runs its SQL and its commands, of which it has least at least, and holds
+// what they print against the page. With -update the page gets what they print.
+func doPage(t *testing.T, name string, db *pgtest.DB, least int, env map[string]string) {
+	t.Helper()
+	path := filepath.Join(root, "docs", name)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	page := strings.ReplaceAll(string(text), "\r\n", "\n")
 	dir := t.TempDir()
-	env := map[string]string{
-		"DATABASE_URL": db.URL, "SITE_URL": "https://visits.example.com", "TEAM_EMAIL": "kim@example.com, lou@example.com", "CRM_TOKEN": "x",
-		"TWILIO_ACCOUNT_SID": "AC00000000000000000000000000000000", "TWILIO_AUTH_TOKEN": "x", "TWILIO_FROM": "+12025550100",
-		"SMTP_HOST": "mail.example.com", "SMTP_FROM": "Visits <team@example.com>", "OPENAI_API_KEY": "x",
-		"OUTBOX_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-	}
 	var out strings.Builder
 	at, commands := 0, 0
 	for _, m := range fenced.FindAllStringSubmatchIndex(page, -1) {
@@ -67,7 +72,7 @@ func TestRoutesPage(t *testing.T) {
 		}
 		out.WriteString("```" + language + "\n" + block + "```")
 	}
-	if commands < 8 {
+	if commands < least {
 		t.Errorf("%d commands found", commands)
 	}
 	if *update {

@@ -33,6 +33,7 @@ var allowed = []struct {
 	{"dispatch/", []string{"dispatch", "dispatch/httpsend"}},
 	{"migrations", []string{"sql"}},
 	{"listener/admin", []string{"listener", "dispatch"}},
+	{"listener/operate", []string{"listener", "dispatch", "sql"}},
 	{"listener", []string{"dispatch", "sql", "internal/failpoint"}},
 	{"bench", []string{"dispatch", "dispatch/sink", "listener", "sql", "migrations", "internal/devpg"}},
 	{"examples", nil}, // tests
@@ -54,7 +55,7 @@ var elsewhere = map[string][]string{
 	"github.com/fergusstrange/":     {"internal/devpg"},
 	"github.com/emersion/":          {"internal/standin"},
 	"github.com/alecthomas/kong":    {"cmd/listener"},
-	"github.com/jackc/pgx/v5":       {"dispatch/query", "listener", "migrations", "cmd/listener", "bench", "internal/devpg", "internal/pgtest", "internal/faultrig", "examples/inserts/go"},
+	"github.com/jackc/pgx/v5":       {"dispatch/query", "listener", "listener/operate", "migrations", "cmd/listener", "bench", "internal/devpg", "internal/pgtest", "internal/faultrig", "examples/inserts/go"},
 	"github.com/lmittmann/tint":     {"cmd/listener"},
 	"github.com/goccy/go-yaml":      {"dispatch/routes"},
 	"github.com/expr-lang/expr":     {"dispatch/routes"},

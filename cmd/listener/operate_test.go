@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/outbox-listener/outbox-listener/internal/pgtest"
+	"github.com/outbox-listener/outbox-listener/listener/operate"
+)
+
+// held has two deliveries that are held.
+func held(t *testing.T) *pgtest.DB {
+	t.Helper()
+	db := pgtest.New(t)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload, lease_until) select 'a', '{}', 'infinity' from generate_series(1, 2)`)
+	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, content)
+		select gen_random_uuid(), id, seq, type, created_at, 'direct', 'sms', 'sms', '+1*******' || 10 + seq, 'held', 1, '{}' from outbox_events`)
+	return db
+}
+
+// TestConfirmation: nothing is changed before somebody said yes.
+func TestConfirmation(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, answer string
+		attended     bool
+		flags        changeFlags
+		code, done   int
+		stdout       string
+		stderr       string
+	}{
+		{"yes", "y\n", true, changeFlags{}, exitOK, 2, "2 deliveries found, 2 to be canceled\nCancel 2 deliveries? [y/N] canceled 2 deliveries\n", ""},
+		{"in full", "Yes\r\n", true, changeFlags{}, exitOK, 2, "Cancel 2 deliveries? [y/N] canceled 2 deliveries\n", ""},
+		{"no", "n\n", true, changeFlags{}, exitCannot, 0, "nothing was done", ""},
+		{"enter", "\n", true, changeFlags{}, exitCannot, 0, "nothing was done", ""},
+		{"the end of input", "", true, changeFlags{}, exitCannot, 0, "nothing was done", ""},
+		{"nobody to ask", "y\n", false, changeFlags{}, exitCannot, 0, "", "--yes does it"},
+		{"not asked", "", false, changeFlags{Yes: true}, exitOK, 2, "canceled 2 deliveries\n", ""},
+		{"a dry run", "y\n", true, changeFlags{DryRun: true, Yes: true}, exitOK, 0, "2 deliveries found, 2 to be canceled\n", ""},
+		{"JSON", "", false, changeFlags{Yes: true, JSON: true}, exitOK, 2, `{"action":"cancel","dry_run":false,"matched":2,"done":2,"refused":[],"ids":["`, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db := held(t)
+			var stdout, stderr bytes.Buffer
+			s, err := readSettings([]string{"DATABASE_URL=" + db.URL}, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.flags.State = []string{"held"}
+			code := change(context.Background(), operate.Request{Action: operate.Cancel}, &tt.flags, s, terminal{strings.NewReader(tt.answer), tt.attended}, &stdout, &stderr)
+			if code != tt.code || !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.stderr) || tt.stderr == "" && stderr.Len() > 0 {
+				t.Errorf("exit code %d\nstdout %s\nstderr %s", code, &stdout, &stderr)
+			}
+			if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where state = 'canceled'`); n != tt.done {
+				t.Errorf("%d canceled, want %d", n, tt.done)
+			}
+			if n := pgtest.QueryVal[int](t, db, `select coalesce(sum(count), 0) from outbox.audit where who <> '' and via = 'command'`); n != tt.done {
+				t.Errorf("%d in the audit, want %d", n, tt.done)
+			}
+		})
+	}
+}
+
+// TestOperatorRole: with the rights of sql/grants_operator.sql each command works.
+func TestOperatorRole(t *testing.T) {
+	t.Parallel()
+	db := held(t)
+	role := db.Name + "_operator"
+	pgtest.Exec(t, db, `create role `+role+` login`)
+	t.Cleanup(func() {
+		pgtest.Exec(t, db, `drop owned by `+role)
+		pgtest.Exec(t, db, `drop role `+role)
+	})
+	env := map[string]string{"DATABASE_URL": db.URL}
+	if got := call(t, env, "migrate", "--grant-operator", role); got.code != exitOK || !strings.Contains(got.stdout, "has what an operator needs") {
+		t.Fatalf("%+v", got)
+	}
+	as, err := url.Parse(db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := as.Query()
+	query.Set("role", role)
+	as.RawQuery = query.Encode()
+	env["DATABASE_URL"] = as.String()
+	for _, line := range []string{
+		"deliveries",
+		"release --state held --limit 1 --yes",
+		"hold --state ready --yes",
+		"cancel --state held --yes",
+		"replay --state canceled --yes",
+	} {
+		if got := call(t, env, strings.Fields(line)...); got.code != exitOK || got.stderr != "" {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+	if got := pgtest.QueryVals[string](t, db, `select action || ' ' || count from outbox.audit order by id`); strings.Join(got, ", ") != "release 1, hold 1, cancel 2, replay 2" {
+		t.Errorf("audit: %v", got)
+	}
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/outbox-listener/outbox-listener/internal/pgtest"
+)
+
+// TestOperatePage does what docs/operate.md says, with a few deliveries that
+// went wrong; see doPage.
+func TestOperatePage(t *testing.T) {
+	db := pgtest.New(t)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload, created_at, processed_at, lease_until)
+		select t.type, '{}', '2026-12-01 09:00Z', case when t.n < 4 then timestamptz '2026-12-01 09:01Z' end, case when t.n >= 4 then timestamptz 'infinity' end
+		from (values (1, 'quote.sent'), (2, 'quote.sent'), (3, 'quote.sent'), (4, 'visit.due'), (5, 'visit.due')) as t (n, type) order by t.n`)
+	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
+			state, attempts, last_error, content, due_at, created_at, finished_at)
+		select ('00000000-000' || e.seq || '-8000-8000-00000000000' || e.seq)::uuid, e.id, e.seq, e.type, e.created_at, 'direct', t.channel, t.channel, t.recipient,
+			t.state, t.attempts, t.error, '{}', case when t.state = 'retry' then timestamptz '2026-12-01 12:00Z' end, timestamptz '2026-12-01 09:00Z',
+			case when t.state in ('dead', 'delivered') then timestamptz '2026-12-01 09:01Z' end
+		from (values
+			(1, 'email', 'a***@example.com', 'dead', 1, '552 5.2.2 mailbox full'),
+			(2, 'sms', '+1*******12', 'dead', 12, 'no attempts left: 30003 unreachable'),
+			(3, 'email', 'b***@example.com', 'delivered', 1, null),
+			(4, 'sms', '+1*******34', 'held', 1, 'may have arrived: no clear answer came'),
+			(5, 'email', 'c***@example.com', 'retry', 2, '450 4.7.1 try again later'))
+			as t (n, channel, recipient, state, attempts, error)
+		join outbox_events as e on e.seq = t.n order by e.seq`)
+	pgtest.Exec(t, db, `update outbox.deliveries set stuck_at = '2026-12-01 09:01Z' where stuck_at is not null`)
+	doPage(t, "operate.md", db, 7, map[string]string{"DATABASE_URL": db.URL})
+}

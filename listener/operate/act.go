@@ -1,0 +1,178 @@
+package operate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outbox-listener/outbox-listener/listener"
+)
+
+// run is one Do under way.
+type run struct {
+	Request
+	id      uuid.UUID // in the audit
+	begun   time.Time
+	refused map[string]int
+	result  *Result
+	placed  int // replays that have their time
+}
+
+func (w *run) sum() {
+	for reason, n := range w.refused {
+		w.result.Refused = append(w.result.Refused, Refusal{reason, n})
+	}
+	slices.SortFunc(w.result.Refused, func(a, b Refusal) int {
+		if a.Count != b.Count {
+			return b.Count - a.Count
+		}
+		if a.Reason < b.Reason {
+			return -1
+		}
+		return 1
+	})
+}
+
+// due is in how many seconds the next replay is due.
+func (w *run) due() float64 {
+	rate := w.Rate
+	switch {
+	case rate < 0:
+		return 0
+	case rate == 0:
+		rate = DefaultRate
+	}
+	at := float64(w.placed)/rate - time.Since(w.begun).Seconds()
+	w.placed++
+	return max(0, at)
+}
+
+// batch judges ids, and does what is asked for to those that it can be done to.
+func (o *Operator) batch(ctx context.Context, w *run, ids []uuid.UUID) error {
+	if w.DryRun {
+		return o.tx(ctx, pgx.ReadOnly, func(tx pgx.Tx) error {
+			able, refused, err := judge(ctx, tx, &w.Request, ids)
+			w.took(able, nil, refused)
+			return err
+		})
+	}
+	var able []facts
+	var made []uuid.UUID
+	var refused map[string]int
+	err := o.tx(ctx, pgx.ReadWrite, func(tx pgx.Tx) (err error) {
+		for _, lock := range []string{sqlLockEventsOf, sqlLockDeliveries} {
+			if _, err := tx.Exec(ctx, lock, ids); err != nil {
+				return fmt.Errorf("lock deliveries: %w", err)
+			}
+		}
+		if able, refused, err = judge(ctx, tx, &w.Request, ids); err != nil || len(able) == 0 {
+			return err
+		}
+		if able, made, err = w.act(ctx, tx, able); err != nil {
+			return fmt.Errorf("%s: %w", w.Action, err)
+		}
+		changed := made
+		if w.Action != Replay {
+			changed = idsOf(able)
+		}
+		return w.note(ctx, tx, changed)
+	})
+	if err != nil {
+		return err
+	}
+	w.took(able, made, refused)
+	return nil
+}
+
+func (w *run) took(able []facts, made []uuid.UUID, refused map[string]int) {
+	w.result.Done += len(able)
+	w.result.IDs = append(w.result.IDs, idsOf(able)...)
+	w.result.New = append(w.result.New, made...)
+	for reason, n := range refused {
+		w.refused[reason] += n
+	}
+}
+
+func idsOf(list []facts) []uuid.UUID {
+	ids := make([]uuid.UUID, len(list))
+	for i := range list {
+		ids[i] = list[i].id
+	}
+	return ids
+}
+
+// act does it to able, under their locks, and returns those that it was done to.
+func (w *run) act(ctx context.Context, tx pgx.Tx, able []facts) (done []facts, made []uuid.UUID, err error) {
+	ids := idsOf(able)
+	var changed []uuid.UUID
+	switch w.Action {
+	case Replay:
+		return w.replay(ctx, tx, able)
+	case Cancel:
+		if changed, err = queryIDs(ctx, tx, sqlCancel, ids, w.words()); err == nil {
+			err = settle(ctx, tx, able)
+		}
+	case Hold:
+		changed, err = queryIDs(ctx, tx, sqlHold, ids, w.words())
+	case Release:
+		changed, err = queryIDs(ctx, tx, sqlReleaseHeld, ids)
+	}
+	if err == nil && len(changed) != len(able) {
+		err = fmt.Errorf("%d of %d deliveries changed under their locks", len(able)-len(changed), len(able))
+	}
+	return able, nil, err
+}
+
+func (w *run) replay(ctx context.Context, tx pgx.Tx, able []facts) (done []facts, made []uuid.UUID, err error) {
+	place := map[uuid.UUID]int{}
+	fresh, due := make([]uuid.UUID, len(able)), make([]float64, len(able))
+	for i, f := range able {
+		fresh[i] = listener.ReplayID(f.id, f.seq, f.generation+1)
+		due[i] = w.due()
+		place[fresh[i]] = i
+	}
+	changed, err := queryIDs(ctx, tx, sqlReplay, idsOf(able), fresh, due)
+	for _, id := range changed {
+		done, made = append(done, able[place[id]]), append(made, id)
+	}
+	return done, made, err
+}
+
+// settle sees to what waited for deliveries that are over now: steps that follow
+// them, and their events.
+func settle(ctx context.Context, tx pgx.Tx, over []facts) error {
+	var seqs []int64
+	for _, f := range over {
+		seqs = append(seqs, f.seq)
+	}
+	if _, err := tx.Exec(ctx, sqlReleaseFollowers, idsOf(over)); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, sqlSettleEvents, seqs)
+	return err
+}
+
+// note puts a change on record.
+func (w *run) note(ctx context.Context, tx pgx.Tx, changed []uuid.UUID) error {
+	filter, err := json.Marshal(w.Filter)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, sqlNoteAudit, w.id, w.By.Who, w.By.Via, w.By.Origin, string(w.Action), string(filter), len(changed), changed, w.By.Reason); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
+}
+
+func queryIDs(ctx context.Context, tx pgx.Tx, query string, args ...any) ([]uuid.UUID, error) {
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+}

@@ -1,0 +1,38 @@
+-- Judge: what decides whether a person may do something to the deliveries $1.
+-- Runs after lock_deliveries.sql, as a statement of its own, so that it sees
+-- what others committed before the locks were ours; by itself it is a look
+-- that changes nothing.
+--
+-- leased: a listener works on it, or will until its lease has run out. The
+-- claim says so: it is null, or version 5 (a successor, see
+-- record_deliveries.sql), where the delivery is nobody's. in_hand: its event is
+-- claimed, or waits to be: whoever has it takes up the event's deliveries.
+--
+-- newer is the next generation of it: the same step to the same recipient, as
+-- far as a masked one tells. The deliveries of an event are found as
+-- adopt_deliveries.sql says.
+select d.id, d.event_seq, d.channel, d.state, d.generation,
+       coalesce(d.claim is not null and get_byte(uuid_send(d.claim), 6) >> 4 <> 5 and d.due_at > clock_timestamp(), false) as leased,
+       coalesce(e.processed_at is null and e.lease_until is distinct from 'infinity' and e.seq is not null, false) as in_hand,
+       e.seq is null as event_gone,
+       d.content is not null or d.scope is not null as has_content,
+       d.after_steps is not null and d.due_at is null as waits,
+       exists (
+           select from outbox.deliveries as n
+           where n.event_seq = d.event_seq
+             and n.id between (encode(substr(int8send(d.event_seq), 3), 'hex') || repeat('0', 20))::uuid
+                          and (encode(substr(int8send(d.event_seq), 3), 'hex') || repeat('f', 20))::uuid
+             and n.route = d.route and n.step = d.step and n.channel = d.channel and n.recipient = d.recipient
+             and n.generation > d.generation)
+       or exists (
+           select from outbox.deliveries as n
+           where n.event_seq = d.event_seq and substr(uuid_send(n.id), 1, 6) <> substr(int8send(n.event_seq), 3)
+             and n.route = d.route and n.step = d.step and n.channel = d.channel and n.recipient = d.recipient
+             and n.generation > d.generation) as newer,
+       d.supersedes is not null and exists (
+           select from outbox.deliveries as n
+           where n.supersedes = d.supersedes and n.step = d.step and n.event_seq > d.event_seq) as superseded
+from outbox.deliveries as d
+left join public.outbox_events as e on e.seq = d.event_seq
+where d.id = any ($1::uuid[])
+order by d.event_seq, d.id
