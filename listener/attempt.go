@@ -32,6 +32,8 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		// A person gave it this state and made it due, so that it is settled.
 		l.finish(j, dispatch.Outcome{State: j.state, Reason: j.lastError, Attempts: j.attempts})
 		return nothing
+	case l.holdsBack(j):
+		return nothing
 	case !l.cfg.Dispatcher.Configured(j.Channel) && j.attempts == 0:
 		l.finish(j, dispatch.Outcome{State: dispatch.Skipped, Reason: fmt.Sprintf("%s not configured", j.Channel)})
 		return nothing

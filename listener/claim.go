@@ -197,21 +197,22 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 	return l, jobs, nil
 }
 
-// nextDue brings the floor, and how long it is until a delivery is due; false
-// when none waits. It sends a heartbeat to the wake name beatTo, unless that is
+// nextDue brings the floor, what is paused, and how long it is until a delivery
+// is due; false when none waits. It sends a heartbeat to the wake name beatTo, unless that is
 // "".
-func (s *store) nextDue(ctx context.Context, beatTo string) (floor int64, due time.Duration, waits bool, err error) {
+func (s *store) nextDue(ctx context.Context, beatTo string) (floor int64, paused pauses, due time.Duration, waits bool, err error) {
 	var secs *float64
 	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
 		b.Queue(sqlNextDue, beatTo).QueryRow(func(row pgx.Row) error { return row.Scan(&floor, &secs, nil) })
+		s.readPauses(b, &paused)
 	})
 	if err != nil {
-		return 0, 0, false, fmt.Errorf("next due: %w", err)
+		return 0, nil, 0, false, fmt.Errorf("next due: %w", err)
 	}
 	if secs == nil || *secs > longestWait.Seconds() {
-		return floor, 0, false, nil
+		return floor, paused, 0, false, nil
 	}
-	return floor, time.Duration(*secs * float64(time.Second)), true, nil
+	return floor, paused, time.Duration(*secs * float64(time.Second)), true, nil
 }
 
 // longestWait keeps a due time in the far future from overflowing a Duration;

@@ -107,13 +107,13 @@ func (l *Listener) takeDue(ctx context.Context, limit int, t *tally) (int, error
 	return len(jobs), nil
 }
 
-// sweep asks what no notification tells: where the floor is, and when the
-// next delivery is due. anew forgets the marks first.
+// sweep asks what no notification tells: where the floor is, what is paused, and
+// when the next delivery is due. anew forgets the marks first.
 func (l *Listener) sweep(ctx context.Context, anew bool) error {
 	// Forgotten before the database is asked: what is noted meanwhile may be too
 	// late for its answer.
 	before := l.forgetDue()
-	floor, due, waits, err := l.store.nextDue(ctx, l.waker.beatAlong())
+	floor, paused, due, waits, err := l.store.nextDue(ctx, l.waker.beatAlong())
 	if err != nil {
 		if !before.IsZero() {
 			l.noteDue(time.Until(before))
@@ -126,6 +126,7 @@ func (l *Listener) sweep(ctx context.Context, anew bool) error {
 	} else {
 		l.marks.raise(floor)
 	}
+	l.heard(ctx, paused)
 	if waits {
 		l.noteDue(due)
 	}

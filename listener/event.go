@@ -76,6 +76,7 @@ type job struct {
 
 	redirected bool // it went to somebody else; see Config.Redirect
 	withheld   bool // it may not be sent to whom it is for
+	paused     bool // it is not sent for the time being
 
 	likeness *int32           // what it is alike by; nil where its provider cannot be asked
 	idle     bool             // it ended without anything having been begun

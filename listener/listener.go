@@ -139,6 +139,7 @@ type Listener struct {
 	batch     batchLog
 
 	sql       atomic.Pointer[SQLConfig]
+	paused    hearsay
 	fenced    atomic.Int64 // outcomes that came after a take-over
 	lastSweep atomic.Int64 // Unix nanoseconds
 	released  atomic.Bool  // a delivery of ours made others due
@@ -167,6 +168,7 @@ func New(cfg Config) (*Listener, error) {
 		ended:  make(chan struct{}),
 	}
 	l.SetSQL(cfg.SQL)
+	l.paused.now.Store(new(pauses))
 	l.batch.log = cfg.Log
 	l.waker = newWaker(cfg.Listen, cfg.Pool, l.log, l.sparse)
 	l.leases = &leases{store: l.store, log: cfg.Log, sparse: l.sparse, all: map[*lease]struct{}{}}

@@ -50,6 +50,9 @@ func classify(jobs []*job) class {
 		if j.outcome == nil {
 			return failed
 		}
+		if j.paused {
+			continue // it is counted when it is sent
+		}
 		switch j.outcome.State {
 		case dispatch.Delivered, dispatch.Scheduled:
 			c = processed

@@ -131,4 +131,6 @@ var (
 	sqlLookAlike    = sql.Query("look_alike")
 	sqlLockLikeness = sql.Query("lock_likeness")
 	sqlNoteLook     = sql.Query("note_look")
+	sqlListPauses       = sql.Query("list_pauses")
+	sqlResumeDeliveries = sql.Query("resume_deliveries")
 )

@@ -284,6 +284,8 @@ func TestOperatorsPlans(t *testing.T) {
 		{"judge_deliveries", "'" + ids + "'", "deliveries_moved"},
 		{"lock_events_of", "'" + ids + "'", "outbox_events_seq"},
 		{"lock_deliveries", "'" + ids + "'", "deliveries_pkey"},
+		{"resume_deliveries", "'{paused: channel sms}'", "deliveries_due"},
+		{"count_waiting", "null, '{sms}'", "deliveries_due"},
 	} {
 		t.Run(tt.query, func(t *testing.T) {
 			t.Parallel()

@@ -67,6 +67,8 @@ type cli struct {
 	Cancel     cancelCmd     `cmd:"" help:"Withdraw deliveries that are not over."`
 	Hold       holdCmd       `cmd:"" help:"Keep deliveries from being sent, until they are released."`
 	Release    releaseCmd    `cmd:"" help:"Send deliveries that are held, under the ids that they have."`
+	Pause      pauseCmd      `cmd:"" help:"Send nothing of a type or on a channel until it is resumed, or list what is paused."`
+	Resume     resumeCmd     `cmd:"" help:"Send again what was paused."`
 }
 
 // run is the program without its surroundings: args is the command line
@@ -133,6 +135,10 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return runChange(ctx, operate.Request{Action: operate.Hold}, &c.Hold.changeFlags, s, stdout, stderr)
 	case "release":
 		return runChange(ctx, operate.Request{Action: operate.Release}, &c.Release.changeFlags, s, stdout, stderr)
+	case "pause":
+		return runPause(ctx, operate.Pause, &c.Pause.pauseFlags, s, stdout, stderr)
+	case "resume":
+		return runPause(ctx, operate.Resume, &c.Resume.pauseFlags, s, stdout, stderr)
 	case "preview":
 		return runPreview(ctx, &c.Preview, s, stdout, stderr)
 	case "routes":

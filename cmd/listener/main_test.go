@@ -215,7 +215,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 			t.Errorf("a line of %d letters: %s", len(line), line)
 		}
 	}
-	for _, command := range []string{"dev", "migrate", "check", "config", "preview", "routes", "deliveries", "replay", "cancel", "hold", "release"} {
+	for _, command := range []string{"dev", "migrate", "check", "config", "preview", "routes", "deliveries", "replay", "cancel", "hold", "release", "pause", "resume"} {
 		if got := call(t, nil, command, "--help"); !strings.HasPrefix(got.stdout, "Usage: listener "+command) {
 			t.Errorf("%s --help: %s", command, got.stdout)
 		}
@@ -241,6 +241,9 @@ func TestUsage(t *testing.T) {
 		{"--once --limit many", "--limit"},
 		{"migrate --once", "unknown flag --once"},
 		{"cancel", "say which"},
+		{"resume", "say what"},
+		{"pause --type a*b", "a star stands at the end"},
+		{"pause --channel sms --json", "--json goes with --yes or --dry-run"},
 		{"cancel 17", "is no id of a delivery"},
 		{"hold --since yesterday", "--since=yesterday is not a time"},
 		{"release --channel sms --json", "--json goes with --yes or --dry-run"},

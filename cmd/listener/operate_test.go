@@ -93,12 +93,15 @@ func TestOperatorRole(t *testing.T) {
 		"hold --state ready --yes",
 		"cancel --state held --yes",
 		"replay --state canceled --yes",
+		"pause --channel sms --yes",
+		"pause",
+		"resume --channel sms --yes",
 	} {
 		if got := call(t, env, strings.Fields(line)...); got.code != exitOK || got.stderr != "" {
 			t.Errorf("%s: %+v", line, got)
 		}
 	}
-	if got := pgtest.QueryVals[string](t, db, `select action || ' ' || count from outbox.audit order by id`); strings.Join(got, ", ") != "release 1, hold 1, cancel 2, replay 2" {
+	if got := pgtest.QueryVals[string](t, db, `select action || ' ' || count from outbox.audit order by id`); strings.Join(got, ", ") != "release 1, hold 1, cancel 2, replay 2, pause 1, resume 1" {
 		t.Errorf("audit: %v", got)
 	}
 }

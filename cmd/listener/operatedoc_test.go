@@ -27,5 +27,5 @@ func TestOperatePage(t *testing.T) {
 			as t (n, channel, recipient, state, attempts, error)
 		join outbox_events as e on e.seq = t.n order by e.seq`)
 	pgtest.Exec(t, db, `update outbox.deliveries set stuck_at = '2026-12-01 09:01Z' where stuck_at is not null`)
-	doPage(t, "operate.md", db, 7, map[string]string{"DATABASE_URL": db.URL})
+	doPage(t, "operate.md", db, 11, map[string]string{"DATABASE_URL": db.URL})
 }

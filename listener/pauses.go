@@ -1,0 +1,128 @@
+package listener
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// pausedFor is when a delivery that is paused is looked at again; whoever ends
+// the pause makes it due before.
+const pausedFor = 5 * time.Minute
+
+// pauses are what people have paused, as the last sweep saw it.
+type pauses []onPause
+
+// onPause is one of them: a channel, or a type of events, or with .* all those that
+// begin so.
+type onPause struct{ kind, pattern string }
+
+// PausedBy is what the ledger has as the reason of a delivery that a pause keeps
+// back. kind is "type" or "channel".
+func PausedBy(kind, pattern string) string { return "paused: " + kind + " " + pattern }
+
+// hold says which pause keeps deliveries of this type and channel back; "" when
+// none does.
+func (p pauses) hold(typ string, ch dispatch.Channel) (why string) {
+	for _, one := range p {
+		name, held := typ, false
+		if one.kind == "channel" {
+			name = string(ch)
+		}
+		if prefix, many := strings.CutSuffix(one.pattern, "*"); many && one.kind == "type" {
+			held = strings.HasPrefix(name, prefix)
+		} else {
+			held = name == one.pattern
+		}
+		if held {
+			return PausedBy(one.kind, one.pattern)
+		}
+	}
+	return ""
+}
+
+// without returns the reasons of those in p that are not in now.
+func (p pauses) without(now pauses) (reasons []string) {
+	for _, one := range p {
+		if !slices.Contains(now, one) {
+			reasons = append(reasons, PausedBy(one.kind, one.pattern))
+		}
+	}
+	return reasons
+}
+
+// hearsay is what a listener has been told about pauses.
+type hearsay struct {
+	mu    sync.Mutex
+	now   atomic.Pointer[pauses]
+	ended []string // with the sweep before
+}
+
+// heard notes what a sweep saw. Between the end of a pause and the sweep that
+// tells of it, we may have put off what was due for that very reason; so what we
+// hear of as ended we make due ourselves, and once more with the next sweep, for
+// records that were under way.
+func (l *Listener) heard(ctx context.Context, now pauses) {
+	h := &l.paused
+	h.mu.Lock()
+	before := h.now.Swap(&now)
+	ended := before.without(now)
+	reasons := append(slices.Clone(ended), h.ended...)
+	h.ended = ended
+	h.mu.Unlock()
+	if len(reasons) == 0 {
+		return
+	}
+	n, err := l.store.resume(ctx, reasons)
+	if err != nil {
+		l.sparse.warn("what a pause kept back is not due before its time", err)
+	}
+	if n > 0 {
+		l.noteDue(0)
+	}
+}
+
+// resume makes due what was put off for one of reasons, and counts it.
+func (s *store) resume(ctx context.Context, reasons []string) (n int64, err error) {
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		b.Queue(sqlResumeDeliveries, reasons).Exec(func(tag pgconn.CommandTag) error {
+			n = tag.RowsAffected()
+			return nil
+		})
+	})
+	return n, err
+}
+
+// readPauses asks for them in the transaction of b.
+func (s *store) readPauses(b *pgx.Batch, into *pauses) {
+	b.Queue(sqlListPauses).Query(func(rows pgx.Rows) error {
+		var one onPause
+		_, err := pgx.ForEachRow(rows, []any{&one.kind, &one.pattern, nil, nil, nil}, func() error {
+			*into = append(*into, one)
+			return nil
+		})
+		return err
+	})
+}
+
+// holdsBack reports whether j is paused, and has ended it then: it stays as it is,
+// uncounted.
+func (l *Listener) holdsBack(j *job) bool {
+	why := l.paused.now.Load().hold(j.Type, j.Channel)
+	if why == "" {
+		return false
+	}
+	j.paused = true
+	o := j.notBegun(jittered(pausedFor))
+	o.Reason = why
+	l.finish(j, o)
+	return true
+}
