@@ -1,9 +1,19 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
+	"github.com/outbox-listener/outbox-listener/listener"
+	"github.com/outbox-listener/outbox-listener/listener/admin"
+	"github.com/outbox-listener/outbox-listener/listener/operate"
 )
 
 // TestOperatePage does what docs/operate.md says, with a few deliveries that
@@ -28,4 +38,56 @@ func TestOperatePage(t *testing.T) {
 		join outbox_events as e on e.seq = t.n order by e.seq`)
 	pgtest.Exec(t, db, `update outbox.deliveries set stuck_at = '2026-12-01 09:01Z' where stuck_at is not null`)
 	doPage(t, "operate.md", db, 11, map[string]string{"DATABASE_URL": db.URL})
+}
+
+// posted makes the requests in a block of a page: a line with method and path,
+// one with the body, an empty one, and what is answered. It returns the block with
+// the answers that came.
+func posted(t *testing.T, db *pgtest.DB, block string) string {
+	t.Helper()
+	lines := strings.SplitN(block, "\n", 4)
+	if len(lines) != 4 || lines[2] != "" {
+		t.Fatalf("no request: %s", block)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator := operate.New(db.Pool)
+	server, err := admin.New(admin.Config{
+		Key: "a-key-for-the-pages-of-docs", Operate: operator.Do, Pause: operator.Pause,
+		Drain:  func(context.Context, int) (listener.Stats, error) { return listener.Stats{}, nil },
+		Health: func() listener.Health { return listener.Health{} },
+		Ping:   db.Pool.Ping,
+		Log:    slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, l) }()
+	defer func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}()
+	method, path, _ := strings.Cut(lines[0], " ")
+	req, err := http.NewRequest(method, "http://"+l.Addr().String()+path, strings.NewReader(lines[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("x-api-key", "a-key-for-the-pages-of-docs")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%s\n%s\n\n%d %s\n", lines[0], lines[1], res.StatusCode, text)
 }

@@ -57,6 +57,12 @@ func doPage(t *testing.T, name string, db *pgtest.DB, least int, env map[string]
 					t.Fatal(err)
 				}
 			}
+		case "http":
+			got := posted(t, db, block)
+			if got != block && !*update {
+				t.Errorf("the page has\n%s\nbut what comes is\n%s", block, got)
+			}
+			block = got
 		case "console":
 			var got strings.Builder
 			for _, line := range strings.Split(block, "\n") {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/outbox-listener/outbox-listener/listener"
 	"github.com/outbox-listener/outbox-listener/listener/admin"
+	"github.com/outbox-listener/outbox-listener/listener/operate"
 )
 
 // runCmd is the listener itself: what happens when no command is named.
@@ -257,9 +258,12 @@ func (p *program) serveAdmin(ctx context.Context, d *drains, helpers *sync.WaitG
 		p.log.Warn("no admin endpoint and no probes: ADMIN_API_KEY is not set")
 		return "off", nil
 	}
+	operator := operate.New(p.pool)
 	server, err := admin.New(admin.Config{
 		Key:        p.cfg.AdminKey,
 		Drain:      d.drain,
+		Operate:    operator.Do,
+		Pause:      operator.Pause,
 		Health:     p.listener.Health,
 		Ping:       p.pool.Ping,
 		SweepEvery: p.listener.SweepEvery(),

@@ -425,6 +425,7 @@ func request(t testing.TB, method, address, body string) (int, string) {
 		t.Fatal(err)
 	}
 	req.Header.Set("X-Api-Key", testKey)
+	req.Header.Set("Content-Type", "application/json")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -475,6 +476,48 @@ func TestDispatchEndpoint(t *testing.T) {
 	p.signal(syscall.SIGTERM)
 	if code := p.exit(20 * time.Second); code != exitOK {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestOperateEndpoints: a daemon is told to pause, to resume, and to send again
+// what it has delivered, and the key is on record for it.
+func TestOperateEndpoints(t *testing.T) {
+	t.Parallel()
+	posixSignals(t)
+	db := pgtest.New(t)
+	p := startListener(t, daemonEnv(db))
+	p.ready()
+	base := "http://" + p.line("starting", 0)["admin"].(string) + "/api/admin/outbox/"
+	ask := func(action, body, want string) {
+		t.Helper()
+		if status, got := request(t, "POST", base+action, body); status != 200 || !strings.Contains(got, want) {
+			t.Fatalf("%s: %d %s, want %s", action, status, got, want)
+		}
+	}
+	states := func(want string) {
+		t.Helper()
+		pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
+			got := fmt.Sprint(pgtest.QueryVals[string](t, db, `select generation || ' ' || state || ' ' || count(*) from outbox.deliveries group by generation, state order by 1`))
+			return got == want, got
+		})
+	}
+	ask("pause", `{"channels": ["discard"], "reason": "counting"}`, `"done":[{"kind":"channel","pattern":"discard"}]`)
+	insert(t, db, 3, "log.send", `{}`)
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) { // until it has heard of it
+		insert(t, db, 1, "discard.send", `{}`)
+		n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where state = 'ready' and last_error = 'paused: channel discard'`)
+		return n > 0, "nothing is paused"
+	})
+	ask("resume", `{"channels": ["discard"]}`, `"done":[{"kind":"channel","pattern":"discard"}]`)
+	processed(t, db)
+	n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where channel = 'discard' and state = 'delivered'`)
+	ask("replay", `{"channels": ["discard"], "even_delivered": true, "rate": 0, "dry_run": true}`, fmt.Sprintf(`"matched":%d,"done":%d,"refused":[]`, n, n))
+	ask("replay", `{"channels": ["discard"], "even_delivered": true, "rate": 0}`, fmt.Sprintf(`"matched":%d,"done":%d,"refused":[]`, n, n))
+	states(fmt.Sprintf("[0 delivered %d 1 delivered %d]", n+3, n))
+	ask("cancel", `{"states": ["held"]}`, `"matched":0,"done":0,"refused":[]`)
+	audit := pgtest.QueryVals[string](t, db, `select action || ' ' || count || ' ' || (who ~ '^key [0-9a-f]{6}$' and via = 'api' and origin ~ '^127') from outbox.audit order by id`)
+	if got, want := fmt.Sprint(audit), fmt.Sprintf("[pause 1 true resume 1 true replay %d true]", n); got != want {
+		t.Errorf("audit: %s, want %s", got, want)
 	}
 }
 

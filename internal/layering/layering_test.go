@@ -32,7 +32,7 @@ var allowed = []struct {
 	{"dispatch/golden", []string{"dispatch", "dispatch/openai", "dispatch/preview", "dispatch/routes", "dispatch/sink"}},
 	{"dispatch/", []string{"dispatch", "dispatch/httpsend"}},
 	{"migrations", []string{"sql"}},
-	{"listener/admin", []string{"listener", "dispatch"}},
+	{"listener/admin", []string{"listener", "listener/operate", "dispatch"}},
 	{"listener/operate", []string{"listener", "dispatch", "sql"}},
 	{"listener", []string{"dispatch", "sql", "internal/failpoint"}},
 	{"bench", []string{"dispatch", "dispatch/sink", "listener", "sql", "migrations", "internal/devpg"}},

@@ -1,4 +1,4 @@
-// Package admin serves HTTP for people and probes: the dispatch endpoint,
+// Package admin serves HTTP for people and probes: what they ask to be done,
 // behind a key, and the two probes, open and silent about everything but
 // health.
 package admin
@@ -17,6 +17,7 @@ import (
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/listener"
+	"github.com/outbox-listener/outbox-listener/listener/operate"
 )
 
 // Config says whom the server lets in and what it asks. Key, Drain, Health
@@ -27,6 +28,11 @@ type Config struct {
 	// Drain delivers up to limit events and counts them once their outcomes
 	// are on record. See listener.Listener.Drain.
 	Drain func(ctx context.Context, limit int) (listener.Stats, error)
+
+	// Operate and Pause do what people ask for. Where one is nil, there are no
+	// routes to it. See operate.Operator.
+	Operate func(context.Context, operate.Request) (operate.Result, error)
+	Pause   func(context.Context, operate.PauseRequest) (operate.PauseResult, error)
 
 	Health func() listener.Health
 	Ping   func(context.Context) error // asks the database for a sign of life
@@ -105,11 +111,21 @@ func (s *Server) handler() http.Handler {
 	for _, r := range []struct {
 		method, path string
 		serve        http.HandlerFunc
+		off          bool
 	}{
-		{"POST", "/api/admin/outbox/dispatch", s.keyed(s.dispatch)}, // deliver what is due, now
-		{"GET", "/api/healthz", s.healthz},                          // the process lives
-		{"GET", "/api/readyz", s.readyz},                            // and it delivers
+		{"POST", "/api/admin/outbox/dispatch", s.keyed(s.dispatch), false}, // deliver what is due, now
+		{"POST", "/api/admin/outbox/replay", s.keyed(s.change(operate.Replay)), s.cfg.Operate == nil},
+		{"POST", "/api/admin/outbox/cancel", s.keyed(s.change(operate.Cancel)), s.cfg.Operate == nil},
+		{"POST", "/api/admin/outbox/hold", s.keyed(s.change(operate.Hold)), s.cfg.Operate == nil},
+		{"POST", "/api/admin/outbox/release", s.keyed(s.change(operate.Release)), s.cfg.Operate == nil},
+		{"POST", "/api/admin/outbox/pause", s.keyed(s.pause(operate.Pause)), s.cfg.Pause == nil},
+		{"POST", "/api/admin/outbox/resume", s.keyed(s.pause(operate.Resume)), s.cfg.Pause == nil},
+		{"GET", "/api/healthz", s.healthz, false}, // the process lives
+		{"GET", "/api/readyz", s.readyz, false},   // and it delivers
 	} {
+		if r.off {
+			continue
+		}
 		mux.HandleFunc(r.method+" "+r.path, r.serve)
 		mux.HandleFunc(r.path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Allow", r.method)
@@ -182,14 +198,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	// What the server allows for a request as a whole is not meant for the
-	// deliveries. When the read deadline passed, the request's context would
-	// end too.
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Time{})
-	_ = rc.SetWriteDeadline(time.Now().Add(dispatchTimeout + writeTimeout))
-
-	ctx, cancel := context.WithTimeout(r.Context(), dispatchTimeout)
+	ctx, cancel := unhurried(w, r)
 	defer cancel()
 	begun := time.Now()
 	stats, err := s.drain(ctx, limit)
@@ -219,13 +228,8 @@ func (s *Server) drain(ctx context.Context, limit int) (stats listener.Stats, er
 // succeeds answered such requests, and there are schedulers whose shell eats
 // the quotes. ok is false when the request was answered.
 func readLimit(w http.ResponseWriter, r *http.Request) (limit int, ok bool) {
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			fail(w, http.StatusRequestEntityTooLarge, "body_too_large")
-		} else {
-			fail(w, http.StatusBadRequest, "body_unreadable")
-		}
+	text, ok := readBody(w, r)
+	if !ok {
 		return 0, false
 	}
 	var body map[string]json.RawMessage
@@ -234,6 +238,21 @@ func readLimit(w http.ResponseWriter, r *http.Request) (limit int, ok bool) {
 		return defaultLimit, true
 	}
 	return max(1, int(min(*n, maxLimit))), true
+}
+
+// readBody reads a body of at most maxBody bytes. ok is false when the request
+// was answered.
+func readBody(w http.ResponseWriter, r *http.Request) (text []byte, ok bool) {
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			fail(w, http.StatusRequestEntityTooLarge, "body_too_large")
+		} else {
+			fail(w, http.StatusBadRequest, "body_unreadable")
+		}
+		return nil, false
+	}
+	return text, true
 }
 
 // healthz says that the process answers.

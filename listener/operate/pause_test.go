@@ -73,8 +73,8 @@ func TestPauseOfAChannel(t *testing.T) {
 	w.pause(operate.Pause, nil, []string{"carrier"})
 	// Two sweeps of 200 ms each, of both: no later than that everybody knows.
 	known := func() bool {
-		w.insert(1, "quote.lost")
 		n := w.count(`event_type = 'quote.lost'`)
+		w.insert(1, "quote.lost")
 		pgtest.Eventually(t, 5*time.Second, func() (bool, string) { return w.count(`event_type = 'quote.lost'`) > n, "not in the ledger" })
 		return w.count(`event_type = 'quote.lost' and state = 'ready'`) >= 8
 	}

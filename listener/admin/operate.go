@@ -1,0 +1,165 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/listener/operate"
+)
+
+// mostChanged is how many deliveries one request changes: the newest of those
+// that its filter names.
+const mostChanged = 10_000
+
+// changeBody is the body of a request to change deliveries: a filter, and what
+// the commands have as flags.
+type changeBody struct {
+	operate.Filter
+	DryRun        bool     `json:"dry_run"`
+	EvenDelivered bool     `json:"even_delivered"` // of a replay
+	Rate          *float64 `json:"rate"`           // of a replay; 0 for all at once
+	Reason        string   `json:"reason"`         // for the audit
+}
+
+// changeReply is the answer to it.
+type changeReply struct {
+	OK     bool           `json:"ok"`
+	Action operate.Action `json:"action"`
+	DryRun bool           `json:"dry_run"`
+	operate.Result
+}
+
+// change serves one action on deliveries.
+func (s *Server) change(action operate.Action) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var body changeBody
+		if !readJSON(w, r, &body) {
+			return
+		}
+		req := operate.Request{Action: action, Filter: body.Filter, By: s.by(r, body.Reason), DryRun: body.DryRun, EvenDelivered: body.EvenDelivered}
+		if body.Rate != nil {
+			switch req.Rate = *body.Rate; {
+			case req.Rate < 0:
+				invalid(w, "a rate has to be 0 or more")
+				return
+			case req.Rate == 0:
+				req.Rate = -1
+			}
+		}
+		if req.Filter.Limit == 0 || req.Filter.Limit > mostChanged {
+			req.Filter.Limit = mostChanged
+		}
+		ctx, cancel := unhurried(w, r)
+		defer cancel()
+		res, err := s.cfg.Operate(ctx, req)
+		if s.failed(w, r, action, err) {
+			return
+		}
+		s.cfg.Log.Info("operated", "action", action, "from", r.RemoteAddr, "dry_run", req.DryRun, "matched", res.Matched, "done", res.Done)
+		answer(w, http.StatusOK, changeReply{true, action, req.DryRun, res})
+	}
+}
+
+// pauseBody is the body of a request to pause or resume.
+type pauseBody struct {
+	Types    []string `json:"types"`
+	Channels []string `json:"channels"`
+	DryRun   bool     `json:"dry_run"`
+	Reason   string   `json:"reason"` // for the audit
+}
+
+// pauseReply is the answer to it.
+type pauseReply struct {
+	OK     bool           `json:"ok"`
+	Action operate.Action `json:"action"`
+	DryRun bool           `json:"dry_run"`
+	operate.PauseResult
+}
+
+// pause serves one of the two.
+func (s *Server) pause(action operate.Action) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var body pauseBody
+		if !readJSON(w, r, &body) {
+			return
+		}
+		ctx, cancel := unhurried(w, r)
+		defer cancel()
+		res, err := s.cfg.Pause(ctx, operate.PauseRequest{Action: action, Types: body.Types, Channels: body.Channels, By: s.by(r, body.Reason), DryRun: body.DryRun})
+		if s.failed(w, r, action, err) {
+			return
+		}
+		s.cfg.Log.Info("operated", "action", action, "from", r.RemoteAddr, "dry_run", body.DryRun, "done", len(res.Done))
+		answer(w, http.StatusOK, pauseReply{true, action, body.DryRun, res})
+	}
+}
+
+// by is who is on record: the key, by an id that tells it from others and is too
+// short to find it by.
+func (s *Server) by(r *http.Request, reason string) operate.By {
+	return operate.By{Who: "key " + hex.EncodeToString(s.keySum[:3]), Via: "api", Origin: r.RemoteAddr, Reason: reason}
+}
+
+// failed answers a request that could not be done, and reports whether it was
+// one.
+func (s *Server) failed(w http.ResponseWriter, r *http.Request, action operate.Action, err error) bool {
+	switch {
+	case err == nil:
+		return false
+	case errors.Is(err, operate.ErrRequest):
+		invalid(w, err.Error())
+	default:
+		s.cfg.Log.Error("operating failed", "action", action, "from", r.RemoteAddr, "error", err)
+		fail(w, http.StatusInternalServerError, "outbox_failed")
+	}
+	return true
+}
+
+// invalid answers a request that means nothing, and says why.
+func invalid(w http.ResponseWriter, why string) {
+	answer(w, http.StatusBadRequest, struct {
+		Error  string `json:"error"`
+		Reason string `json:"reason"`
+	}{"invalid_request", why})
+}
+
+// readJSON reads a body that has to be one JSON object with no keys but those of
+// into. It reports whether it is; where not, the request was answered.
+func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		fail(w, http.StatusUnsupportedMediaType, "not_json")
+		return false
+	}
+	text, ok := readBody(w, r)
+	if !ok {
+		return false
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		invalid(w, "the body is no JSON object as documented: "+err.Error())
+		return false
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		invalid(w, "there is something after the JSON object")
+		return false
+	}
+	return true
+}
+
+// unhurried lifts the limits that the server has for a request as a whole: what
+// it asks for may take longer. When the read deadline passed, the request's context
+// would end too.
+func unhurried(w http.ResponseWriter, r *http.Request) (context.Context, context.CancelFunc) {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Time{})
+	_ = rc.SetWriteDeadline(time.Now().Add(dispatchTimeout + writeTimeout))
+	return context.WithTimeout(r.Context(), dispatchTimeout)
+}

@@ -1,0 +1,102 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/outbox-listener/outbox-listener/listener/operate"
+)
+
+func TestOperate(t *testing.T) {
+	t.Parallel()
+	asked := make(chan operate.Request, 1)
+	paused := make(chan operate.PauseRequest, 1)
+	r := serve(t, func(c *Config) {
+		c.Operate = func(_ context.Context, req operate.Request) (operate.Result, error) {
+			asked <- req
+			switch req.By.Reason {
+			case "nothing":
+				return operate.Result{}, fmt.Errorf("%w: say which", operate.ErrRequest)
+			case "broken":
+				return operate.Result{}, errors.New("host=db.internal")
+			}
+			return operate.Result{Matched: 2, Done: 1, Refused: []operate.Refusal{{Reason: "delivered", Count: 1}}, IDs: []uuid.UUID{{1}}}, nil
+		}
+		c.Pause = func(_ context.Context, req operate.PauseRequest) (operate.PauseResult, error) {
+			paused <- req
+			return operate.PauseResult{Done: []operate.Paused{{Kind: "channel", Pattern: "sms"}}, Unchanged: []operate.Paused{}, Deliveries: 3}, nil
+		}
+	})
+	const base = "/api/admin/outbox/"
+	const id = "01000000-0000-0000-0000-000000000000"
+	done := func(action string, dry bool) string {
+		return fmt.Sprintf(`{"ok":true,"action":"%s","dry_run":%t,"matched":2,"done":1,"refused":[{"reason":"delivered","count":1}],"ids":["%s"]}`, action, dry, id)
+	}
+	mine := []string{"x-api-key", key, "Content-Type", "application/json"}
+	for _, tt := range []struct {
+		name, method, path, body string
+		header                   []string
+		status                   int
+		want                     string
+		asked                    string // of the request that it came to; "" for none
+	}{
+		{"replay", "POST", "replay", `{"types": ["quote.*"], "channels": ["sms"], "rate": 2.5, "reason": "mended"}`, mine, 200, done("replay", false),
+			"replay types [quote.*] channels [sms] limit 10000 rate 2.5 dry false even false reason mended"},
+		{"all at once", "POST", "replay", `{"ids": ["` + id + `"], "rate": 0, "even_delivered": true}`, mine, 200, done("replay", false),
+			"replay types [] channels [] limit 10000 rate -1 dry false even true reason "},
+		{"a dry run", "POST", "cancel", `{"states": ["held"], "since": "2026-12-01T09:00:00Z", "dry_run": true, "limit": 5}`, mine, 200, done("cancel", true),
+			"cancel types [] channels [] limit 5 rate 0 dry true even false reason "},
+		{"hold", "POST", "hold", `{"error": "mailbox"}`, mine, 200, done("hold", false), "hold types [] channels [] limit 10000 rate 0 dry false even false reason "},
+		{"too high a limit", "POST", "release", `{"error": "x", "limit": 99999999}`, mine, 200, done("release", false),
+			"release types [] channels [] limit 10000 rate 0 dry false even false reason "},
+		{"pause", "POST", "pause", `{"channels": ["sms"], "reason": "prices"}`, mine, 200,
+			`{"ok":true,"action":"pause","dry_run":false,"done":[{"kind":"channel","pattern":"sms"}],"unchanged":[],"deliveries":3}`, "pause types [] channels [sms] dry false reason prices"},
+		{"resume", "POST", "resume", `{"types": ["a"], "dry_run": true}`, mine, 200,
+			`{"ok":true,"action":"resume","dry_run":true,"done":[{"kind":"channel","pattern":"sms"}],"unchanged":[],"deliveries":3}`, "resume types [a] channels [] dry true reason "},
+
+		{"it says what is wrong", "POST", "hold", `{"reason": "nothing"}`, mine, 400, `{"error":"invalid_request","reason":"cannot be done: say which"}`,
+			"hold types [] channels [] limit 10000 rate 0 dry false even false reason nothing"},
+		{"but nothing of what is inside", "POST", "hold", `{"reason": "broken"}`, mine, 500, `{"error":"outbox_failed"}`,
+			"hold types [] channels [] limit 10000 rate 0 dry false even false reason broken"},
+		{"a negative rate", "POST", "replay", `{"rate": -1}`, mine, 400, `{"error":"invalid_request","reason":"a rate has to be 0 or more"}`, ""},
+		{"an unknown key", "POST", "cancel", `{"type": "quote.*"}`, mine, 400, `{"error":"invalid_request","reason":"the body is no JSON object as documented: json: unknown field \"type\""}`, ""},
+		{"more than an object", "POST", "cancel", `{"types": ["a"]} {}`, mine, 400, `{"error":"invalid_request","reason":"there is something after the JSON object"}`, ""},
+		{"too large a body", "POST", "cancel", `{"error": "` + strings.Repeat("x", 64<<10) + `"}`, mine, 413, `{"error":"body_too_large"}`, ""},
+		{"not JSON", "POST", "cancel", `types=a`, []string{"x-api-key", key, "Content-Type", "application/x-www-form-urlencoded"}, 415, `{"error":"not_json"}`, ""},
+		{"nothing said of it", "POST", "cancel", `{}`, []string{"x-api-key", key}, 415, `{"error":"not_json"}`, ""},
+		{"no key", "POST", "pause", `{"types": ["a"]}`, []string{"Content-Type", "application/json"}, 401, `{"error":"unauthorized"}`, ""},
+		{"GET", "GET", "replay", ``, mine, 405, `{"error":"method_not_allowed"}`, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := *r
+			r.t = t
+			got := r.do(tt.method, base+tt.path, tt.body, tt.header...)
+			if got.status != tt.status || got.body != tt.want {
+				t.Errorf("%d %s\nwant %d %s", got.status, got.body, tt.status, tt.want)
+			}
+			came := ""
+			select {
+			case a := <-asked:
+				came = fmt.Sprintf("%s types %v channels %v limit %d rate %g dry %t even %t reason %s", a.Action, a.Filter.Types, a.Filter.Channels, a.Filter.Limit,
+					a.Rate, a.DryRun, a.EvenDelivered, a.By.Reason)
+				if len(a.By.Who) != len("key ")+6 || a.By.Via != "api" || !strings.HasPrefix(a.By.Origin, "127.0.0.1:") {
+					t.Errorf("by %+v", a.By)
+				}
+			case a := <-paused:
+				came = fmt.Sprintf("%s types %v channels %v dry %t reason %s", a.Action, a.Types, a.Channels, a.DryRun, a.By.Reason)
+			default:
+			}
+			if came != tt.asked {
+				t.Errorf("asked for %q, want %q", came, tt.asked)
+			}
+		})
+	}
+	if strings.Contains(r.log.String(), key) {
+		t.Error("the key is in the log")
+	}
+}
