@@ -458,6 +458,23 @@ func TestEventInHand(t *testing.T) {
 	}
 }
 
+// TestScheduledByAnOlderVersion: it left the claim of the event in what it
+// scheduled, which is not a lease; that of a listener who took it up is.
+func TestScheduledByAnOlderVersion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	retrying(w, 1)
+	pgtest.Exec(t, w.db, `update outbox.deliveries as d set state = 'scheduled', claim = e.claim from outbox_events as e`)
+	f := operate.Filter{Types: []string{"quote.sent"}}
+	if res := w.do(operate.Request{Action: operate.Hold, DryRun: true, Filter: f}); res.Done != 1 {
+		t.Errorf("%+v", res)
+	}
+	pgtest.Exec(t, w.db, `update outbox.deliveries set claim = gen_random_uuid()`)
+	if res := w.do(operate.Request{Action: operate.Hold, DryRun: true, Filter: f}); res.Done != 0 || res.Refused[0].Reason != "a listener works on it at this moment" {
+		t.Errorf("%+v", res)
+	}
+}
+
 func TestRequestsThatAreWrong(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)

@@ -5,14 +5,16 @@
 --
 -- leased: a listener works on it, or will until its lease has run out. The
 -- claim says so: it is null, or version 5 (a successor, see
--- record_deliveries.sql), where the delivery is nobody's. in_hand: its event is
+-- record_deliveries.sql), where the delivery is nobody's. One that an older version
+-- has scheduled still has that of its event, which never is a lease's then. in_hand: its event is
 -- claimed, or waits to be: whoever has it takes up the event's deliveries.
 --
 -- newer is the next generation of it: the same step to the same recipient, as
 -- far as a masked one tells. The deliveries of an event are found as
 -- adopt_deliveries.sql says.
 select d.id, d.event_seq, d.channel, d.state, d.generation,
-       coalesce(d.claim is not null and get_byte(uuid_send(d.claim), 6) >> 4 <> 5 and d.due_at > clock_timestamp(), false) as leased,
+       coalesce(d.claim is not null and get_byte(uuid_send(d.claim), 6) >> 4 <> 5 and d.due_at > clock_timestamp()
+                and not (d.state = 'scheduled' and d.claim is not distinct from e.claim), false) as leased,
        coalesce(e.processed_at is null and e.lease_until is distinct from 'infinity' and e.seq is not null, false) as in_hand,
        e.seq is null as event_gone,
        d.content is not null or d.scope is not null as has_content,
