@@ -114,11 +114,21 @@ func newListener(t testing.TB, db *pgtest.DB, d *dispatch.Dispatcher, change fun
 	if change != nil {
 		change(&cfg)
 	}
+	t.Cleanup(func() { stuckNoted(t, db) })
 	l, err := listener.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// stuckNoted: the index of what is dead or held has exactly that.
+func stuckNoted(t testing.TB, db *pgtest.DB) {
+	t.Helper()
+	for _, odd := range pgtest.QueryVals[string](t, db, `select event_type || ' ' || step || ' ' || state || ' ' || coalesce(stuck_at::text, 'null')
+		from outbox.deliveries where (state in ('dead', 'held')) <> (stuck_at is not null)`) {
+		t.Errorf("stuck_at does not say whether it is dead or held: %s", odd)
+	}
 }
 
 // start runs a listener until the returned function is called, which waits

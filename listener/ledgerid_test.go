@@ -109,7 +109,7 @@ func TestDeliveriesOf(t *testing.T) {
 	pgtest.Exec(t, db, `update outbox_events set processed_at = null where type <> 'fresh'`)
 	once()
 	look(6, "dead dead0 dead0 delivered1 delivered1, fresh delivered0 delivered0, numbered delivered0 delivered0, retried delivered0 delivered0")
-	pgtest.Exec(t, db, `update outbox.deliveries set state = 'dead' where generation = 1 and step = 'b'`)
+	pgtest.Exec(t, db, `update outbox.deliveries set state = 'dead', stuck_at = now() where generation = 1 and step = 'b'`)
 	pgtest.Exec(t, db, `update outbox_events set processed_at = null where type = 'dead'`)
 	once()
 	look(8, "dead dead0 dead0 delivered1 dead1 delivered2, fresh delivered0 delivered0, numbered delivered0 delivered0, retried delivered0 delivered0")
@@ -117,7 +117,7 @@ func TestDeliveriesOf(t *testing.T) {
 	// One that goes on in the ledger after it was opened again: held by what
 	// it brought along, settled by it as well.
 	pgtest.Exec(t, db, `update outbox_events set processed_at = null where type = 'retried'`)
-	pgtest.Exec(t, db, `update outbox.deliveries set state = 'held', finished_at = null where event_type = 'retried'`)
+	pgtest.Exec(t, db, `update outbox.deliveries set state = 'held', finished_at = null, stuck_at = now() where event_type = 'retried'`)
 	pgtest.Exec(t, db, `update outbox_events set lease_until = 'infinity' where type = 'retried'`)
 	settle := func(want int) {
 		t.Helper()
@@ -127,9 +127,9 @@ func TestDeliveriesOf(t *testing.T) {
 		}
 	}
 	settle(0)
-	pgtest.Exec(t, db, `update outbox.deliveries set state = 'canceled', finished_at = now() where state = 'held' and step = 'a'`)
+	pgtest.Exec(t, db, `update outbox.deliveries set state = 'canceled', finished_at = now(), stuck_at = null where state = 'held' and step = 'a'`)
 	settle(0)
-	pgtest.Exec(t, db, `update outbox.deliveries set state = 'canceled', finished_at = now() where state = 'held'`)
+	pgtest.Exec(t, db, `update outbox.deliveries set state = 'canceled', finished_at = now(), stuck_at = null where state = 'held'`)
 	settle(1)
 }
 

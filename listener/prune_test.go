@@ -116,7 +116,7 @@ func TestPruneEvents(t *testing.T) {
 
 	// What had to stay and may go now is found when the walk begins anew.
 	pgtest.Exec(t, db, `update outbox_events set processed_at = `+old+`, lease_until = null where type in ('held', 'late')`)
-	pgtest.Exec(t, db, `update outbox.deliveries set state = 'canceled', finished_at = now() where state in ('held', 'scheduled')`)
+	pgtest.Exec(t, db, `update outbox.deliveries set state = 'canceled', finished_at = now(), stuck_at = null where state in ('held', 'scheduled')`)
 	round(t, s, p, 0)
 	p.begun = p.begun.Add(-pruneAnew)
 	round(t, s, p, 3)

@@ -30,35 +30,6 @@ create table if not exists outbox.pauses (
 
 -- Since when a delivery is dead or held; null otherwise. No index may mention
 -- state, so that "sending" -> "delivered" stays HOT; this column does not
--- change then, and its index has the few that wait for a person.
+-- change then, and its index has the few that wait for a person. Each statement
+-- that sets state sets it: a trigger would cost every delivery something.
 alter table outbox.deliveries add column if not exists stuck_at timestamptz;
-
--- SECURITY DEFINER: whoever may set a state need not have a right to this column.
-create or replace function outbox.note_stuck() returns trigger
-    language plpgsql security definer set search_path = pg_catalog, pg_temp as
-$$
-begin
-    update outbox.deliveries
-    set stuck_at = case when state in ('dead', 'held') then clock_timestamp() end
-    where id = new.id;
-    return null;
-end
-$$;
-
-revoke all on function outbox.note_stuck() from public;
-
--- AFTER, since a trigger before an update locks each row first, which is
--- written to the log, whether it has anything to do or not.
-drop trigger if exists deliveries_stuck_new on outbox.deliveries;
-create trigger deliveries_stuck_new
-    after insert on outbox.deliveries
-    for each row
-    when (new.state in ('dead', 'held'))
-    execute function outbox.note_stuck();
-
-drop trigger if exists deliveries_stuck on outbox.deliveries;
-create trigger deliveries_stuck
-    after update of state on outbox.deliveries
-    for each row
-    when ((new.state in ('dead', 'held')) <> (old.state in ('dead', 'held')))
-    execute function outbox.note_stuck();

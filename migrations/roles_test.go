@@ -125,7 +125,6 @@ func TestDaemonRole(t *testing.T) {
 		`update outbox.audit set who = 'lou'`,
 		`delete from outbox.audit`,
 		`truncate outbox.audit`,
-		`select outbox.note_stuck()`,
 		`update outbox.state set backlog_done_at = null`,
 		`update outbox.schema_history set checksum = ''`,
 		`insert into outbox.schema_history (name, kind, checksum) values ('x', 'trigger', '')`,
@@ -225,7 +224,7 @@ func TestOperatorRole(t *testing.T) {
 		`select id, type, processed_at from public.outbox_events for no key update`,
 		`update public.outbox_events set processed_at = null`,
 		`select * from outbox.deliveries for no key update`,
-		`update outbox.deliveries set state = 'ready', due_at = now(), claim = null, last_error = ''`, // and through our trigger, stuck_at
+		`update outbox.deliveries set state = 'ready', due_at = now(), claim = null, last_error = '', stuck_at = null`,
 		`insert into outbox.audit (run, who, via, origin, action, filter, count, reason) values (gen_random_uuid(), 'kim', 'command', '', 'cancel', '{}', 1, '')`,
 		`select * from outbox.audit`,
 		`insert into outbox.pauses (kind, pattern, who, reason) values ('type', 'a', 'kim', '')`,

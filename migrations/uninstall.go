@@ -226,13 +226,13 @@ func dropSchema(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	if tables != "" {
-		if _, err := tx.Exec(ctx, `drop table `+tables); err != nil {
+	if functions != "" {
+		if _, err := tx.Exec(ctx, `drop function `+functions); err != nil {
 			return err
 		}
 	}
-	if functions != "" {
-		if _, err := tx.Exec(ctx, `drop function `+functions); err != nil {
+	if tables != "" {
+		if _, err := tx.Exec(ctx, `drop table `+tables); err != nil {
 			return err
 		}
 	}

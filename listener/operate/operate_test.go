@@ -61,7 +61,7 @@ func TestReplay(t *testing.T) {
 		t.Errorf("what a replay delivered was sent again: %v", w.p.taken())
 	}
 	// And one whose replay failed goes on from that.
-	pgtest.Exec(t, w.db, `update outbox.deliveries set state = 'dead' where generation = 1 and event_type = 'quote.sent'`)
+	pgtest.Exec(t, w.db, `update outbox.deliveries set state = 'dead', stuck_at = now() where generation = 1 and event_type = 'quote.sent'`)
 	pgtest.Exec(t, w.db, `update outbox_events set processed_at = null where type = 'quote.sent'`)
 	w.once()
 	if n := w.count(`state = 'delivered' and generation = 2`); n != 2 || len(w.p.sent) != 4 {
@@ -513,7 +513,7 @@ func TestFilter(t *testing.T) {
 	w.insert(1, "quote.lost")
 	w.insert(3, "visit.due")
 	w.once()
-	pgtest.Exec(t, w.db, `update outbox.deliveries set state = 'held', finished_at = null where event_type = 'quote.lost'`)
+	pgtest.Exec(t, w.db, `update outbox.deliveries set state = 'held', finished_at = null, stuck_at = now() where event_type = 'quote.lost'`)
 	pgtest.Exec(t, w.db, `update outbox.deliveries set last_error = 'Mailbox 100% full', stuck_at = now() - interval '3 hours' where event_type = 'visit.due'`)
 	one := pgtest.QueryVal[uuid.UUID](t, w.db, `select id from outbox.deliveries where event_type = 'quote.lost'`)
 	ago := func(h time.Duration) time.Time { return time.Now().Add(-h * time.Hour) }

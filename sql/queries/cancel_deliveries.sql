@@ -3,6 +3,6 @@
 -- before release_followers.sql and settle_events.sql. The content stays, so that
 -- it can be replayed.
 update outbox.deliveries as d
-set state = 'canceled', finished_at = clock_timestamp(), due_at = null, claim = null, last_error = $2
+set state = 'canceled', finished_at = clock_timestamp(), stuck_at = null, due_at = null, claim = null, last_error = $2
 where d.id = any ($1::uuid[]) and d.finished_at is null
 returning d.id

@@ -36,16 +36,18 @@ with fenced as (
     insert into outbox.deliveries as d
         (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
          state, attempts, generation, required, last_error, due_at, claim, content,
-         deadline, retry, supersedes, after_steps, scope, copy, created_at, finished_at)
+         deadline, retry, supersedes, after_steps, scope, copy, created_at, finished_at, stuck_at)
     select g.id, g.event_id, g.event_seq, g.event_type, g.event_created_at, g.route, g.step, g.channel, g.recipient,
            g.state, g.attempts, g.generation, g.required, g.last_error,
            case when g.due_at is not null then least(g.due_at, g.deadline) end, g.claim, g.content::json,
            g.deadline, g.retry, g.supersedes, g.after_steps, g.scope::json, g.copy,
-           coalesce(g.finished_at, clock_timestamp()), g.finished_at
+           coalesce(g.finished_at, clock_timestamp()), g.finished_at,
+           case when g.state in ('dead', 'held') then clock_timestamp() end
     from given as g
     on conflict (id) do update
     set state = excluded.state, attempts = excluded.attempts, last_error = excluded.last_error,
-        due_at = excluded.due_at, claim = excluded.claim, finished_at = excluded.finished_at
+        due_at = excluded.due_at, claim = excluded.claim, finished_at = excluded.finished_at,
+        stuck_at = case when excluded.state in ('dead', 'held') then coalesce(d.stuck_at, excluded.stuck_at) end
     where d.claim = (select f.claim from fenced as f where f.seq = excluded.event_seq) and d.finished_at is null
 )
 select seq from fenced

@@ -18,7 +18,8 @@ set state       = t.state,
     answer      = coalesce(t.answer::json, d.answer),
     claim       = t.successor,
     content     = case when t.state = 'delivered' then null else d.content end,
-    finished_at = case when t.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped') then clock_timestamp() end
+    finished_at = case when t.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped') then clock_timestamp() end,
+    stuck_at    = case when t.state in ('dead', 'held') then coalesce(d.stuck_at, clock_timestamp()) end
 from unnest($1::uuid[], $2::uuid[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::float8[], $8::uuid[], $9::text[])
      as t (id, claim, state, attempts, provider_id, last_error, due_in, successor, answer)
 where d.id = t.id and d.claim in (t.claim, t.successor)

@@ -60,17 +60,18 @@ with fenced as (
         due_at      = clock_timestamp() + g.due_in * interval '1 second',
         claim       = case when g.leased then d.claim end,
         content     = g.content::json,
-        finished_at = g.finished_at
+        finished_at = g.finished_at,
+        stuck_at    = case when g.state in ('dead', 'held') then coalesce(d.stuck_at, clock_timestamp()) end
     from given as g
     where d.id = g.id and d.claim = g.claim and d.finished_at is null
 ), fresh as (
     insert into outbox.deliveries
         (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
-         state, attempts, generation, provider_id, last_error, due_at, claim, content, finished_at, created_at)
+         state, attempts, generation, provider_id, last_error, due_at, claim, content, finished_at, created_at, stuck_at)
     select g.id, g.event_id, g.event_seq, g.event_type, g.event_created_at, g.route, g.step, g.channel, g.recipient,
            g.state, g.attempts, g.generation, g.provider_id, g.last_error,
            clock_timestamp() + g.due_in * interval '1 second', case when g.leased then g.claim end, g.content::json, g.finished_at,
-           coalesce(g.finished_at, clock_timestamp())
+           coalesce(g.finished_at, clock_timestamp()), case when g.state in ('dead', 'held') then clock_timestamp() end
     from given as g
     where not exists (select from outbox.deliveries as d where d.id = g.id)
 )

@@ -31,11 +31,12 @@ with fenced as (
 )
 insert into outbox.deliveries
     (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
-     state, attempts, provider_id, last_error, due_at, content, created_at, finished_at)
+     state, attempts, provider_id, last_error, due_at, content, created_at, finished_at, stuck_at)
 select t.id, f.event_id, f.seq, f.event_type, f.event_created_at, t.route, t.step, t.channel, t.recipient,
        t.state, t.attempts, t.provider_id, t.last_error,
        f.at + t.due_in * interval '1 second', t.content::json, f.at,
-       case when t.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped') then f.at end
+       case when t.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped') then f.at end,
+       case when t.state in ('dead', 'held') then f.at end
 from (select unnest($1::bigint[]) as seq, unnest($3::uuid[]) as id,
              unnest($4::text[]) as route, unnest($5::text[]) as step, unnest($6::text[]) as channel,
              unnest($7::text[]) as recipient, unnest($8::text[]) as state, unnest($9::integer[]) as attempts,

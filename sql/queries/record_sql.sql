@@ -4,7 +4,7 @@
 with go as (
     update outbox.deliveries as d
     set state = 'delivered', attempts = $3, last_error = null, due_at = null, claim = $4, content = null,
-        finished_at = clock_timestamp()
+        finished_at = clock_timestamp(), stuck_at = null
     where d.id = $1 and d.claim = $2 and d.finished_at is null
     returning d.id
 )

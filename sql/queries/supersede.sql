@@ -17,7 +17,7 @@ with newest as materialized (
     group by k.key, k.step
 )
 update outbox.deliveries as d
-set state = 'canceled', finished_at = clock_timestamp(), due_at = null, claim = null,
+set state = 'canceled', finished_at = clock_timestamp(), stuck_at = null, due_at = null, claim = null,
     last_error = 'superseded by a newer event', content = null, scope = null
 from newest as n
 where d.supersedes = n.key and d.step = n.step and d.event_seq < n.seq
