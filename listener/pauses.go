@@ -90,15 +90,22 @@ func (l *Listener) heard(ctx context.Context, now pauses) {
 	}
 }
 
+// ResumeBatch is how many deliveries are made due in one transaction when a pause
+// ends.
+const ResumeBatch = 2000
+
 // resume makes due what was put off for one of reasons, and counts it.
-func (s *store) resume(ctx context.Context, reasons []string) (n int64, err error) {
-	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
-		b.Queue(sqlResumeDeliveries, reasons).Exec(func(tag pgconn.CommandTag) error {
-			n = tag.RowsAffected()
-			return nil
+func (s *store) resume(ctx context.Context, reasons []string) (total int64, err error) {
+	for n := int64(ResumeBatch); n == ResumeBatch && err == nil; total += n {
+		n = 0
+		err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+			b.Queue(sqlResumeDeliveries, reasons, ResumeBatch).Exec(func(tag pgconn.CommandTag) error {
+				n = tag.RowsAffected()
+				return nil
+			})
 		})
-	})
-	return n, err
+	}
+	return total, err
 }
 
 // readPauses asks for them in the transaction of b.

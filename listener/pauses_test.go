@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/pgtest"
 )
 
 func TestPauses(t *testing.T) {
@@ -32,6 +33,27 @@ func TestPauses(t *testing.T) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestResume: what a pause kept back is made due part by part, and what somebody
+// else kept back is left alone.
+func TestResume(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload, processed_at) select 'a', '{}', now() from generate_series(1, $1::integer)`, ResumeBatch+10)
+	addDelivery(t, db, "a", "x", "ready", "null")
+	pgtest.Exec(t, db, `update outbox.deliveries set due_at = now() + interval '5 minutes', last_error = case when event_seq <= 5 then 'paused: type a' else 'paused: channel a' end`)
+	s, _, _ := pruners(t, db)
+	n, err := s.resume(t.Context(), []string{PausedBy("channel", "a")})
+	if err != nil || n != ResumeBatch+5 {
+		t.Errorf("%d made due: %v", n, err)
+	}
+	if late := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where due_at > now()`); late != 5 {
+		t.Errorf("%d are not due, want 5", late)
+	}
+	if parts := pgtest.QueryVal[int](t, db, `select count(distinct xmin::text) from outbox.deliveries where due_at <= now()`); parts != 2 {
+		t.Errorf("made due in %d transactions", parts)
 	}
 }
 

@@ -33,3 +33,7 @@ create table if not exists outbox.pauses (
 -- change then, and its index has the few that wait for a person. Each statement
 -- that sets state sets it: a trigger would cost every delivery something.
 alter table outbox.deliveries add column if not exists stuck_at timestamptz;
+
+-- The state in which a person held it, for when it is released; null where a
+-- listener held it.
+alter table outbox.deliveries add column if not exists held_from text;

@@ -224,7 +224,7 @@ func TestOperatorRole(t *testing.T) {
 		`select id, type, processed_at from public.outbox_events for no key update`,
 		`update public.outbox_events set processed_at = null`,
 		`select * from outbox.deliveries for no key update`,
-		`update outbox.deliveries set state = 'ready', due_at = now(), claim = null, last_error = '', stuck_at = null`,
+		`update outbox.deliveries set state = 'ready', due_at = now(), claim = null, last_error = '', stuck_at = null, held_from = null`,
 		`insert into outbox.audit (run, who, via, origin, action, filter, count, reason) values (gen_random_uuid(), 'kim', 'command', '', 'cancel', '{}', 1, '')`,
 		`select * from outbox.audit`,
 		`insert into outbox.pauses (kind, pattern, who, reason) values ('type', 'a', 'kim', '')`,

@@ -269,10 +269,10 @@ func TestOperatorsPlans(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	pgtest.Exec(t, db, `insert into outbox_events (type, payload, processed_at) select 'a', '{}', now() from generate_series(1, 20000)`)
-	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, due_at, finished_at)
+	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, due_at, finished_at, stuck_at)
 		select overlay(md5(id::text) placing encode(substr(int8send(seq), 3), 'hex') from 1 for 12)::uuid, id, seq, type, created_at, '', '', '', '',
 		       case when seq % 1000 = 0 then 'dead' when seq % 1000 = 1 then 'retry' else 'delivered' end, 1,
-		       case when seq % 1000 = 1 then now() + interval '1 hour' end, case when seq % 1000 <> 1 then now() end
+		       case when seq % 1000 = 1 then now() + interval '1 hour' end, case when seq % 1000 <> 1 then now() end, case when seq % 1000 = 0 then now() end
 		from outbox_events`)
 	for _, table := range []string{"outbox_events", "outbox.deliveries"} {
 		pgtest.Exec(t, db, `vacuum analyze `+table)
@@ -285,7 +285,9 @@ func TestOperatorsPlans(t *testing.T) {
 		{"judge_deliveries", "'" + ids + "'", "deliveries_moved"},
 		{"lock_events_of", "'" + ids + "'", "outbox_events_seq"},
 		{"lock_deliveries", "'" + ids + "'", "deliveries_pkey"},
-		{"resume_deliveries", "'{paused: channel sms}'", "deliveries_due"},
+		{"resume_deliveries", "'{paused: channel sms}', 100", "deliveries_due"},
+		{"find_kin", "'" + ids + "'", "deliveries_moved"},
+		{"lock_keys_of", "'" + ids + "'", "deliveries_pkey"},
 		{"count_waiting", "null, '{sms}'", "deliveries_due"},
 	} {
 		t.Run(tt.query, func(t *testing.T) {

@@ -134,7 +134,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case "hold":
 		return runChange(ctx, operate.Request{Action: operate.Hold}, &c.Hold.changeFlags, s, stdout, stderr)
 	case "release":
-		return runChange(ctx, operate.Request{Action: operate.Release}, &c.Release.changeFlags, s, stdout, stderr)
+		return runChange(ctx, operate.Request{Action: operate.Release, EvenUncertain: c.Release.EvenUncertain}, &c.Release.changeFlags, s, stdout, stderr)
 	case "pause":
 		return runPause(ctx, operate.Pause, &c.Pause.pauseFlags, s, stdout, stderr)
 	case "resume":

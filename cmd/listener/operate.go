@@ -114,6 +114,7 @@ func (c changeFlags) Validate() error {
 type replayCmd struct {
 	changeFlags
 	EvenDelivered bool    `help:"Also what was delivered: whoever it is for gets it twice."`
+	EvenUncertain bool    `help:"Also what may have arrived."`
 	Rate          float64 `default:"10" placeholder:"N" help:"How many are due each second; 0 for all at once."`
 }
 
@@ -132,7 +133,7 @@ func (c replayCmd) Validate() error {
 }
 
 func (c *replayCmd) request() operate.Request {
-	r := operate.Request{Action: operate.Replay, EvenDelivered: c.EvenDelivered, Rate: c.Rate}
+	r := operate.Request{Action: operate.Replay, EvenDelivered: c.EvenDelivered, EvenUncertain: c.EvenUncertain, Rate: c.Rate}
 	if c.Rate == 0 {
 		r.Rate = -1
 	}
@@ -143,7 +144,10 @@ type cancelCmd struct{ changeFlags }
 
 type holdCmd struct{ changeFlags }
 
-type releaseCmd struct{ changeFlags }
+type releaseCmd struct {
+	changeFlags
+	EvenUncertain bool `help:"Also what may have arrived."`
+}
 
 // openOperator connects to the configured database; what is wrong it says on
 // stderr. close is to be called where ok is true.

@@ -17,7 +17,7 @@ func held(t *testing.T) *pgtest.DB {
 	db := pgtest.New(t)
 	pgtest.Exec(t, db, `insert into outbox_events (type, payload, lease_until) select 'a', '{}', 'infinity' from generate_series(1, 2)`)
 	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, content, stuck_at)
-		select gen_random_uuid(), id, seq, type, created_at, 'direct', 'sms', 'sms', '+1*******' || 10 + seq, 'held', 1, '{}', now() from outbox_events`)
+		select gen_random_uuid(), id, seq, type, created_at, 'direct', 'sms', 'sms', '+1*******' || 10 + seq, 'held', 0, '{}', now() from outbox_events`)
 	return db
 }
 

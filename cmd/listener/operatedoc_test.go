@@ -36,6 +36,8 @@ func TestOperatePage(t *testing.T) {
 			(5, 'email', 'c***@example.com', 'retry', 2, '450 4.7.1 try again later'))
 			as t (n, channel, recipient, state, attempts, error)
 		join outbox_events as e on e.seq = t.n order by e.seq`)
+	pgtest.Exec(t, db, `insert into outbox.attempts (delivery_id, attempt, took, state, kind)
+		select id, n, '0', 'retry', 'rejected' from outbox.deliveries, generate_series(1, attempts) as n where state in ('dead', 'retry')`)
 	pgtest.Exec(t, db, `update outbox.deliveries set stuck_at = '2026-12-01 09:01Z' where state in ('dead', 'held')`)
 	doPage(t, "operate.md", db, 11, map[string]string{"DATABASE_URL": db.URL})
 }

@@ -24,6 +24,7 @@ type changeBody struct {
 	operate.Filter
 	DryRun        bool     `json:"dry_run"`
 	EvenDelivered bool     `json:"even_delivered"` // of a replay
+	EvenUncertain bool     `json:"even_uncertain"` // of a replay or a release
 	Rate          *float64 `json:"rate"`           // of a replay; 0 for all at once
 	Reason        string   `json:"reason"`         // for the audit
 }
@@ -43,7 +44,8 @@ func (s *Server) change(action operate.Action) http.HandlerFunc {
 		if !readJSON(w, r, &body) {
 			return
 		}
-		req := operate.Request{Action: action, Filter: body.Filter, By: s.by(r, body.Reason), DryRun: body.DryRun, EvenDelivered: body.EvenDelivered}
+		req := operate.Request{Action: action, Filter: body.Filter, By: s.by(r, body.Reason), DryRun: body.DryRun,
+			EvenDelivered: body.EvenDelivered, EvenUncertain: body.EvenUncertain}
 		if body.Rate != nil {
 			switch req.Rate = *body.Rate; {
 			case req.Rate < 0:

@@ -49,6 +49,8 @@ func TestOperate(t *testing.T) {
 			"replay types [quote.*] channels [sms] limit 10000 rate 2.5 dry false even false reason mended"},
 		{"all at once", "POST", "replay", `{"ids": ["` + id + `"], "rate": 0, "even_delivered": true}`, mine, 200, done("replay", false),
 			"replay types [] channels [] limit 10000 rate -1 dry false even true reason "},
+		{"what may have arrived", "POST", "release", `{"channels": ["sms"], "even_uncertain": true}`, mine, 200, done("release", false),
+			"release types [] channels [sms] limit 10000 rate 0 dry false even false uncertain reason "},
 		{"a dry run", "POST", "cancel", `{"states": ["held"], "since": "2026-12-01T09:00:00Z", "dry_run": true, "limit": 5}`, mine, 200, done("cancel", true),
 			"cancel types [] channels [] limit 5 rate 0 dry true even false reason "},
 		{"hold", "POST", "hold", `{"error": "mailbox"}`, mine, 200, done("hold", false), "hold types [] channels [] limit 10000 rate 0 dry false even false reason "},
@@ -84,6 +86,9 @@ func TestOperate(t *testing.T) {
 			case a := <-asked:
 				came = fmt.Sprintf("%s types %v channels %v limit %d rate %g dry %t even %t reason %s", a.Action, a.Filter.Types, a.Filter.Channels, a.Filter.Limit,
 					a.Rate, a.DryRun, a.EvenDelivered, a.By.Reason)
+				if a.EvenUncertain {
+					came = strings.Replace(came, " reason", " uncertain reason", 1)
+				}
 				if len(a.By.Who) != len("key ")+6 || a.By.Via != "api" || !strings.HasPrefix(a.By.Origin, "127.0.0.1:") {
 					t.Errorf("by %+v", a.By)
 				}

@@ -3,12 +3,14 @@ package operate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outbox-listener/outbox-listener/listener"
 )
@@ -64,8 +66,14 @@ func (o *Operator) batch(ctx context.Context, w *run, ids []uuid.UUID) error {
 	var able []facts
 	var made []uuid.UUID
 	var refused map[string]int
-	err := o.tx(ctx, pgx.ReadWrite, func(tx pgx.Tx) (err error) {
-		for _, lock := range []string{sqlLockEventsOf, sqlLockDeliveries} {
+	locks := []string{sqlLockEventsOf, sqlLockDeliveries}
+	if w.Action == Replay {
+		locks = slices.Insert(locks, 0, sqlLockKeysOf)
+	}
+	placed := w.placed
+	once := func(tx pgx.Tx) (err error) {
+		w.placed = placed
+		for _, lock := range locks {
 			if _, err := tx.Exec(ctx, lock, ids); err != nil {
 				return fmt.Errorf("lock deliveries: %w", err)
 			}
@@ -81,12 +89,23 @@ func (o *Operator) batch(ctx context.Context, w *run, ids []uuid.UUID) error {
 			changed = idsOf(able)
 		}
 		return w.note(ctx, tx, changed)
-	})
+	}
+	err := o.tx(ctx, pgx.ReadWrite, once)
+	for try := 1; isDeadlock(err) && try < 3; try++ {
+		err = o.tx(ctx, pgx.ReadWrite, once)
+	}
 	if err != nil {
 		return err
 	}
 	w.took(able, made, refused)
 	return nil
+}
+
+// isDeadlock reports whether err says that we gave way to somebody who waited for us,
+// as we did for them. Nothing is changed then.
+func isDeadlock(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "40P01"
 }
 
 func (w *run) took(able []facts, made []uuid.UUID, refused map[string]int) {
@@ -120,7 +139,7 @@ func (w *run) act(ctx context.Context, tx pgx.Tx, able []facts) (done []facts, m
 	case Hold:
 		changed, err = queryIDs(ctx, tx, sqlHold, ids, w.words())
 	case Release:
-		changed, err = queryIDs(ctx, tx, sqlReleaseHeld, ids)
+		changed, err = queryIDs(ctx, tx, sqlReleaseHeld, ids, w.EvenUncertain)
 	}
 	if err == nil && len(changed) != len(able) {
 		err = fmt.Errorf("%d of %d deliveries changed under their locks", len(able)-len(changed), len(able))

@@ -59,6 +59,9 @@ func (f *Filter) check() error {
 	if len(f.IDs) > mostIDs {
 		return wrong("%d ids are more than %d", len(f.IDs), mostIDs)
 	}
+	if f.IDs != nil && len(f.IDs) == 0 || f.Types != nil && len(f.Types) == 0 || f.Channels != nil && len(f.Channels) == 0 || f.States != nil && len(f.States) == 0 {
+		return wrong("an empty list fits nothing; one that is left out fits anything")
+	}
 	for _, s := range f.States {
 		if !slices.Contains(states, s) {
 			return wrong("there is no state %q", s)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -17,8 +16,6 @@ import (
 	"github.com/outbox-listener/outbox-listener/listener"
 	"github.com/outbox-listener/outbox-listener/listener/operate"
 )
-
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 // kim is who operates.
 var kim = operate.By{Who: "kim", Via: "command", Origin: "desk", Reason: "fixed"}

@@ -27,13 +27,15 @@ type facts struct {
 	channel    string
 	state      dispatch.State
 	generation int
+	heldFrom   dispatch.State // where a person held it
 
+	unclear    bool // it may have arrived
 	leased     bool // a listener works on it
 	inHand     bool // its event is claimed, or waits to be
 	eventGone  bool // its event was deleted
 	content    bool // the ledger has what is sent, or what that is made of
 	waits      bool // for other steps
-	newer      bool // there is a next generation of it
+	newer      bool // there is a later generation of it
 	superseded bool // a newer event has the same step and key
 }
 
@@ -45,11 +47,16 @@ func judge(ctx context.Context, tx pgx.Tx, r *Request, ids []uuid.UUID) (able []
 		return nil, nil, fmt.Errorf("judge deliveries: %w", err)
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f facts, err error) {
-		err = row.Scan(&f.id, &f.seq, &f.channel, &f.state, &f.generation, &f.leased, &f.inHand, &f.eventGone, &f.content, &f.waits, &f.newer, &f.superseded)
+		err = row.Scan(&f.id, &f.seq, &f.channel, &f.state, &f.generation, &f.heldFrom, &f.unclear, &f.leased, &f.inHand, &f.eventGone, &f.content, &f.waits, &f.newer, &f.superseded)
 		return f, err
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("judge deliveries: %w", err)
+	}
+	if r.Action == Replay {
+		if err := tellApart(ctx, tx, all); err != nil {
+			return nil, nil, fmt.Errorf("judge deliveries: %w", err)
+		}
 	}
 	refused = map[string]int{}
 	for _, f := range all {
@@ -82,6 +89,9 @@ func (r *Request) refuse(f *facts) string {
 		if f.state != dispatch.Held {
 			return "not held: " + string(f.state)
 		}
+		if f.heldFrom == "" {
+			return r.refuseUnclear(f)
+		}
 		return ""
 	}
 	switch {
@@ -111,6 +121,15 @@ func (r *Request) refuseReplay(f *facts) string {
 		return "its event had no delivery; open the event again"
 	case !f.content && f.eventGone:
 		return "its event was deleted, and its content is not kept"
+	case f.state != dispatch.Delivered:
+		return r.refuseUnclear(f)
+	}
+	return ""
+}
+
+func (r *Request) refuseUnclear(f *facts) string {
+	if f.unclear && !r.EvenUncertain {
+		return "may have arrived; --even-uncertain (even_uncertain) sends it all the same"
 	}
 	return ""
 }

@@ -54,10 +54,16 @@ type Request struct {
 
 	// EvenDelivered replays what was delivered, too.
 	EvenDelivered bool
+
+	// EvenUncertain replays and releases what may have arrived, too.
+	EvenUncertain bool
 }
 
-// DefaultRate is how many replays are due each second.
-const DefaultRate = 10
+// DefaultRate is how many replays are due each second, and LowestRate the fewest.
+const (
+	DefaultRate = 10
+	LowestRate  = 0.001
+)
 
 // Result is what became of a Request.
 type Result struct {
@@ -172,8 +178,14 @@ func (r *Request) check() error {
 	if math.IsNaN(r.Rate) || math.IsInf(r.Rate, 0) {
 		return wrong("a rate has to be a number")
 	}
+	if r.Rate > 0 && r.Rate < LowestRate {
+		return wrong("a rate has to be %g or more", LowestRate)
+	}
 	if r.EvenDelivered && r.Action != Replay {
 		return wrong("only a replay is about what was delivered")
+	}
+	if r.EvenUncertain && r.Action != Replay && r.Action != Release {
+		return wrong("only a replay or a release is about what may have arrived")
 	}
 	return r.By.check(r.DryRun)
 }

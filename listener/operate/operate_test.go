@@ -100,7 +100,7 @@ func TestReplayWithoutContent(t *testing.T) {
 	}{
 		{"delivered", `select`, false, "delivered", "", ""},
 		{"delivered, and meant", `select`, true, "", "delivered", ""},
-		{"skipped", `update outbox.deliveries set state = 'skipped'`, false, "", "delivered", ""},
+		{"skipped", `update outbox.deliveries set state = 'skipped', attempts = 0`, false, "", "delivered", ""},
 		{"its event has no route any more", `update outbox_events set type = 'gone'; update outbox.deliveries set event_type = 'gone'`, true, "",
 			"skipped", "not replayed: its event does not become this delivery today"},
 		{"it is none of its event's today", `update outbox.deliveries set step = 'other', id = gen_random_uuid()`, true, "",
@@ -495,6 +495,12 @@ func TestRequestsThatAreWrong(t *testing.T) {
 		{"since after until", operate.Request{Action: operate.Cancel, Filter: operate.Filter{Since: time.Now(), Until: time.Unix(0, 0)}, By: kim}, "since has to be before until"},
 		{"no text", operate.Request{Action: operate.Cancel, Filter: operate.Filter{Error: "a\x00"}, By: kim}, "error is not text"},
 		{"an endless reason", operate.Request{Action: operate.Cancel, Filter: some, By: operate.By{Who: "kim", Via: "command", Reason: strings.Repeat("x", 501)}}, "reason is longer than 500 bytes"},
+		{"no ids at all", operate.Request{Action: operate.Cancel, Filter: operate.Filter{IDs: []uuid.UUID{}, Channels: []string{"sms"}}, By: kim}, "an empty list fits nothing"},
+		{"no types at all", operate.Request{Action: operate.Cancel, Filter: operate.Filter{Types: []string{}, Channels: []string{"sms"}}, By: kim}, "an empty list fits nothing"},
+		{"no channels at all", operate.Request{Action: operate.Cancel, Filter: operate.Filter{Types: []string{"a"}, Channels: []string{}}, By: kim}, "an empty list fits nothing"},
+		{"no states at all", operate.Request{Action: operate.Replay, Filter: operate.Filter{Types: []string{"a"}, States: []dispatch.State{}}, By: kim}, "an empty list fits nothing"},
+		{"a rate that takes for ever", operate.Request{Action: operate.Replay, Rate: 1e-300, Filter: some, By: kim}, "a rate has to be 0.001 or more"},
+		{"what may have arrived", operate.Request{Action: operate.Hold, EvenUncertain: true, Filter: some, By: kim}, "only a replay or a release"},
 		{"delivered ones", operate.Request{Action: operate.Hold, EvenDelivered: true, Filter: some, By: kim}, "only a replay"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -80,99 +80,141 @@ func (r *PauseRequest) check() error {
 	return r.By.check(r.DryRun)
 }
 
-// named are the kinds and patterns that r names, each once.
-func (r *PauseRequest) named() (kinds, patterns []string) {
+// named yields what r names, each once.
+func (r *PauseRequest) named(yield func(Paused) bool) {
 	seen := map[Paused]bool{}
-	add := func(kind string, names []string) {
-		for _, name := range names {
-			if p := (Paused{Kind: kind, Pattern: name}); !seen[p] {
-				seen[p] = true
-				kinds, patterns = append(kinds, kind), append(patterns, name)
+	for _, part := range []struct {
+		kind  string
+		names []string
+	}{{"type", r.Types}, {"channel", r.Channels}} {
+		for _, name := range part.names {
+			p := Paused{Kind: part.kind, Pattern: name}
+			if !seen[p] && !yield(p) {
+				return
 			}
+			seen[p] = true
 		}
 	}
-	add("type", r.Types)
-	add("channel", r.Channels)
-	return kinds, patterns
 }
 
-// Pause does what r asks for in one transaction. Listeners hear of it with their
-// next sweep; what is under way then is finished.
+// Pause does what r asks for. Listeners hear of it with their next sweep; what is
+// under way then is finished. Where Done is not empty and there is an error, that is
+// done, and what a pause kept back is due after some minutes.
 func (o *Operator) Pause(ctx context.Context, r PauseRequest) (PauseResult, error) {
 	res := PauseResult{Done: []Paused{}, Unchanged: []Paused{}}
 	if err := r.check(); err != nil {
 		return res, err
 	}
-	mode := pgx.ReadWrite
-	if r.DryRun {
-		mode = pgx.ReadOnly
+	err := o.tx(ctx, pgx.ReadOnly, func(tx pgx.Tx) error { return r.look(ctx, tx, &res) })
+	if err != nil || r.DryRun {
+		return res, err
 	}
-	err := o.tx(ctx, mode, func(tx pgx.Tx) error { return r.do(ctx, tx, &res) })
+	waiting := res.Deliveries
+	res = PauseResult{Done: []Paused{}, Unchanged: []Paused{}}
+	if err := o.tx(ctx, pgx.ReadWrite, func(tx pgx.Tx) error { return r.do(ctx, tx, &res) }); err != nil {
+		return PauseResult{Done: []Paused{}, Unchanged: []Paused{}}, err
+	}
+	if len(res.Done) > 0 {
+		res.Deliveries = waiting
+	}
+	if r.Action == Resume {
+		err = o.makeDue(ctx, res.Done)
+	}
 	return res, err
 }
 
-func (r *PauseRequest) do(ctx context.Context, tx pgx.Tx, res *PauseResult) error {
-	kinds, patterns := r.named()
-	changed := map[Paused]bool{}
-	if r.DryRun {
-		now, err := pausesOf(ctx, tx)
-		if err != nil {
-			return err
-		}
-		there := map[Paused]bool{}
-		for _, p := range now {
-			there[Paused{Kind: p.Kind, Pattern: p.Pattern}] = true
-		}
-		for i := range kinds {
-			p := Paused{Kind: kinds[i], Pattern: patterns[i]}
-			changed[p] = there[p] == (r.Action == Resume)
-		}
-	} else {
-		query, args := sqlAddPauses, []any{kinds, patterns, r.By.Who, r.By.Reason}
-		if r.Action == Resume {
-			query, args = sqlEndPauses, args[:2]
-		}
-		rows, err := tx.Query(ctx, query, args...)
-		if err != nil {
-			return err
-		}
-		var p Paused
-		if _, err := pgx.ForEachRow(rows, []any{&p.Kind, &p.Pattern}, func() error { changed[p] = true; return nil }); err != nil {
-			return err
-		}
-	}
-	var types, channels, reasons []string
-	for i := range kinds {
-		p := Paused{Kind: kinds[i], Pattern: patterns[i]}
-		if !changed[p] {
-			res.Unchanged = append(res.Unchanged, p)
-			continue
-		}
-		res.Done = append(res.Done, p)
-		reasons = append(reasons, listener.PausedBy(p.Kind, p.Pattern))
-		if p.Kind == "type" {
-			types = append(types, p.Pattern)
-		} else {
-			channels = append(channels, p.Pattern)
-		}
-	}
-	if len(res.Done) == 0 {
-		return nil
-	}
-	if err := tx.QueryRow(ctx, sqlCountWaiting, like(types), channels).Scan(&res.Deliveries); err != nil || r.DryRun {
+// look says what r would do, and counts what waits.
+func (r *PauseRequest) look(ctx context.Context, tx pgx.Tx, res *PauseResult) error {
+	now, err := pausesOf(ctx, tx)
+	if err != nil {
 		return err
 	}
-	if r.Action == Resume {
-		if _, err := tx.Exec(ctx, sqlResumeDeliveries, reasons); err != nil {
-			return fmt.Errorf("resume: %w", err)
-		}
+	there := map[Paused]bool{}
+	for _, p := range now {
+		there[Paused{Kind: p.Kind, Pattern: p.Pattern}] = true
 	}
+	changed := map[Paused]bool{}
+	for p := range r.named {
+		changed[p] = there[p] == (r.Action == Resume)
+	}
+	if res.sort(r, changed); len(res.Done) == 0 {
+		return nil
+	}
+	types, channels := patternsOf(res.Done)
+	return tx.QueryRow(ctx, sqlCountWaiting, like(types), channels).Scan(&res.Deliveries)
+}
+
+// do does it, and puts it on record.
+func (r *PauseRequest) do(ctx context.Context, tx pgx.Tx, res *PauseResult) error {
+	var kinds, patterns []string
+	for p := range r.named {
+		kinds, patterns = append(kinds, p.Kind), append(patterns, p.Pattern)
+	}
+	query, args := sqlAddPauses, []any{kinds, patterns, r.By.Who, r.By.Reason}
+	if r.Action == Resume {
+		query, args = sqlEndPauses, args[:2]
+	}
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	var p Paused
+	changed := map[Paused]bool{}
+	if _, err := pgx.ForEachRow(rows, []any{&p.Kind, &p.Pattern}, func() error { changed[p] = true; return nil }); err != nil {
+		return err
+	}
+	if res.sort(r, changed); len(res.Done) == 0 {
+		return nil
+	}
+	types, channels := patternsOf(res.Done)
 	filter, err := json.Marshal(Filter{Types: types, Channels: channels})
 	if err != nil {
 		return err
 	}
 	_, err = tx.Exec(ctx, sqlNoteAudit, uuid.New(), r.By.Who, r.By.Via, r.By.Origin, string(r.Action), string(filter), len(res.Done), nil, r.By.Reason)
 	return err
+}
+
+// makeDue makes due what the pauses that ended have kept back, part by part: there may
+// be a great many, and whatever fails is due by itself after some minutes.
+func (o *Operator) makeDue(ctx context.Context, ended []Paused) error {
+	var reasons []string
+	for _, p := range ended {
+		reasons = append(reasons, listener.PausedBy(p.Kind, p.Pattern))
+	}
+	for n := int64(listener.ResumeBatch); len(reasons) > 0 && n == listener.ResumeBatch; {
+		err := o.tx(ctx, pgx.ReadWrite, func(tx pgx.Tx) error {
+			tag, err := tx.Exec(ctx, sqlResumeDeliveries, reasons, listener.ResumeBatch)
+			n = tag.RowsAffected()
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("the pause is over; what it kept back is due within minutes, not now: %w", err)
+		}
+	}
+	return nil
+}
+
+// sort parts what r names into what was changed and what was so already.
+func (res *PauseResult) sort(r *PauseRequest, changed map[Paused]bool) {
+	for p := range r.named {
+		if changed[p] {
+			res.Done = append(res.Done, p)
+		} else {
+			res.Unchanged = append(res.Unchanged, p)
+		}
+	}
+}
+
+func patternsOf(list []Paused) (types, channels []string) {
+	for _, p := range list {
+		if p.Kind == "type" {
+			types = append(types, p.Pattern)
+		} else {
+			channels = append(channels, p.Pattern)
+		}
+	}
+	return types, channels
 }
 
 // The statements, by the names of their files.

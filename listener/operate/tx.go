@@ -11,9 +11,11 @@ import (
 )
 
 // settings hold for each transaction, whatever the role or the database has set:
-// plans are made for the arguments at hand, and nobody waits for us for long.
+// plans are made for the arguments at hand, and nobody waits for us for long, also
+// where our process is stopped in the middle.
 const settings = `select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('synchronous_commit', 'on', true),
-	set_config('statement_timeout', $1, true), set_config('lock_timeout', '5000', true), set_config('jit', 'off', true)`
+	set_config('statement_timeout', $1, true), set_config('lock_timeout', '5000', true), set_config('jit', 'off', true),
+	set_config('idle_in_transaction_session_timeout', '10000', true)`
 
 // A look may read the whole ledger; a change has its deliveries by their ids.
 const (
@@ -40,6 +42,8 @@ var (
 	sqlFindStuck        = sql.Query("find_stuck")
 	sqlLockEventsOf     = sql.Query("lock_events_of")
 	sqlLockDeliveries   = sql.Query("lock_deliveries")
+	sqlFindKin          = sql.Query("find_kin")
+	sqlLockKeysOf       = sql.Query("lock_keys_of")
 	sqlJudge            = sql.Query("judge_deliveries")
 	sqlReplay           = sql.Query("replay_deliveries")
 	sqlCancel           = sql.Query("cancel_deliveries")

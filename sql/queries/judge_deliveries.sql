@@ -9,10 +9,14 @@
 -- has scheduled still has that of its event, which never is a lease's then. in_hand: its event is
 -- claimed, or waits to be: whoever has it takes up the event's deliveries.
 --
--- newer is the next generation of it: the same step to the same recipient, as
--- far as a masked one tells. The deliveries of an event are found as
--- adopt_deliveries.sql says.
-select d.id, d.event_seq, d.channel, d.state, d.generation,
+-- unclear: it may have arrived, since not each of its attempts is on record as not
+-- taken; one without a record is one whose listener died.
+--
+-- newer: there is a later generation of it, or of another that has the same step and
+-- the same recipient, as far as a masked one tells; find_kin.sql has what tells
+-- them apart. The deliveries of an event are found as adopt_deliveries.sql says.
+select d.id, d.event_seq, d.channel, d.state, d.generation, coalesce(d.held_from, ''),
+       d.attempts <> (select count(*) from outbox.attempts as a where a.delivery_id = d.id and a.kind <> 'unknown') as unclear,
        coalesce(d.claim is not null and get_byte(uuid_send(d.claim), 6) >> 4 <> 5 and d.due_at > clock_timestamp()
                 and not (d.state = 'scheduled' and d.claim is not distinct from e.claim), false) as leased,
        coalesce(e.processed_at is null and e.lease_until is distinct from 'infinity' and e.seq is not null, false) as in_hand,

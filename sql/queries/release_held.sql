@@ -1,8 +1,13 @@
 -- Release: the held deliveries $1 are sent, under the ids that they have, at
 -- once or at their time where that is yet to come. Runs under
 -- lock_deliveries.sql and after judge_deliveries.sql in one transaction.
+--
+-- One that was uncertain when a person held it is so again, and what its step says
+-- about that is done: its provider is asked first, say. $2 has it sent in any case.
 update outbox.deliveries as d
-set state = case when d.due_at > clock_timestamp() then 'scheduled' else 'ready' end, claim = null,
-    due_at = greatest(d.due_at, clock_timestamp()), stuck_at = null
+set state = case when d.due_at > clock_timestamp() then 'scheduled'
+                 when d.held_from = 'uncertain' and not $2::boolean then 'uncertain'
+                 else 'ready' end,
+    due_at = greatest(d.due_at, clock_timestamp()), claim = null, stuck_at = null, held_from = null
 where d.id = any ($1::uuid[]) and d.state = 'held'
 returning d.id

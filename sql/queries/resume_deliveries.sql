@@ -1,5 +1,5 @@
--- Resume: the deliveries that a pause has kept back for one of the reasons $1 are
--- due at once. Whoever ends the pause runs it, and each listener when it hears
+-- Resume: deliveries that a pause has kept back for one of the reasons $1, $2 of them
+-- at the most, are due at once. Whoever ends the pause runs it, and each listener when it hears
 -- of the end, for what it put off meanwhile. What a listener works on at this
 -- moment is left to it; in the worst case it is due by itself after some minutes.
 --
@@ -9,6 +9,8 @@ with kept as materialized (
     from outbox.deliveries as d
     where d.due_at > clock_timestamp() and d.finished_at is null and d.last_error = any ($1::text[])
       and (d.claim is null or get_byte(uuid_send(d.claim), 6) >> 4 = 5)
+    order by d.due_at
+    limit $2
     for no key update skip locked
 )
 update outbox.deliveries as d
