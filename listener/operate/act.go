@@ -58,6 +58,9 @@ func (w *run) due() float64 {
 func (o *Operator) batch(ctx context.Context, w *run, ids []uuid.UUID) error {
 	if w.DryRun {
 		return o.tx(ctx, pgx.ReadOnly, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, walks); err != nil {
+				return err
+			}
 			able, refused, err := judge(ctx, tx, &w.Request, ids)
 			w.took(able, nil, refused)
 			return err
@@ -73,6 +76,9 @@ func (o *Operator) batch(ctx context.Context, w *run, ids []uuid.UUID) error {
 	placed := w.placed
 	once := func(tx pgx.Tx) (err error) {
 		w.placed = placed
+		if _, err := tx.Exec(ctx, walks); err != nil {
+			return err
+		}
 		for _, lock := range locks {
 			if _, err := tx.Exec(ctx, lock, ids); err != nil {
 				return fmt.Errorf("lock deliveries: %w", err)

@@ -17,6 +17,11 @@ const settings = `select set_config('plan_cache_mode', 'force_custom_plan', true
 	set_config('statement_timeout', $1, true), set_config('lock_timeout', '5000', true), set_config('jit', 'off', true),
 	set_config('idle_in_transaction_session_timeout', '10000', true)`
 
+// walks keep a plan to index walks, as listener/store.go has it: what is done to some
+// deliveries must not read the ledger, however little is known of it.
+const walks = `select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+	set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+
 // A look may read the whole ledger; a change has its deliveries by their ids.
 const (
 	lookTimeout   = 2 * time.Minute
