@@ -251,9 +251,7 @@ func (s *store) release(ctx context.Context, events []*event, jobs []*job) (lock
 	return locked, err
 }
 
-// fences puts events in the order in which everybody locks rows.
 func fences(events []*event) (seqs []int64, claims uuids) {
-	slices.SortFunc(events, func(a, b *event) int { return cmp.Compare(a.seq, b.seq) })
 	for _, e := range events {
 		seqs = append(seqs, e.seq)
 		claims.add(e.lease.claim)
@@ -261,9 +259,7 @@ func fences(events []*event) (seqs []int64, claims uuids) {
 	return seqs, claims
 }
 
-// jobFences puts jobs in the order in which everybody locks rows.
 func jobFences(jobs []*job) (ids, claims uuids) {
-	slices.SortFunc(jobs, func(a, b *job) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	for _, j := range jobs {
 		ids.add(j.ID)
 		claims.add(j.lease.claim)
