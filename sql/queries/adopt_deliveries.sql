@@ -4,6 +4,10 @@
 -- nothing more. $1..$2 are seq and claim of the events. What is scheduled keeps its
 -- time, also where the plan is not made after all.
 --
+-- Locked before they are read: who holds one of them by itself, as a delivery
+-- that was due, may be announcing it, and what is adopted must not be what it was
+-- before that.
+--
 -- An id begins with 48 bits of the seq that it was made under; those that an
 -- event brought along from another place are in the index deliveries_moved.
 -- Nothing is in both. An OR in place of the union would need a bitmap scan.
@@ -13,17 +17,23 @@ with fenced as (
     join unnest($1::bigint[], $2::uuid[]) as t (seq, claim) on e.seq = t.seq and e.claim = t.claim
     where e.processed_at is null
     for no key update of e
-), theirs as materialized (
+), here as materialized (
     select d.*, f.claim as successor
     from fenced as f
     join outbox.deliveries as d on d.event_seq = f.seq
      and d.id between (encode(substr(int8send(f.seq), 3), 'hex') || repeat('0', 20))::uuid
                   and (encode(substr(int8send(f.seq), 3), 'hex') || repeat('f', 20))::uuid
-    union all
-    select d.*, f.claim
+    for no key update of d
+), moved as materialized (
+    select d.*, f.claim as successor
     from fenced as f
     join outbox.deliveries as d on d.event_seq = f.seq
      and substr(uuid_send(d.id), 1, 6) <> substr(int8send(d.event_seq), 3)
+    for no key update of d
+), theirs as (
+    select * from here
+    union all
+    select * from moved
 ), passed as (
     update outbox.deliveries as d set claim = t.successor, due_at = case when d.state = 'scheduled' then d.due_at end
     from theirs as t

@@ -1,0 +1,186 @@
+package listener
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/pgtest"
+)
+
+// due puts a delivery of one attempt that is due into the ledger.
+func due(t *testing.T, db *pgtest.DB) {
+	t.Helper()
+	pgtest.Exec(t, db, `with e as (
+			insert into outbox_events (type, payload, lease_until, claim) values ('greeting', '{}', 'infinity', gen_random_uuid()) returning *)
+		insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, due_at, content)
+		select gen_random_uuid(), id, seq, type, created_at, 'r', 's', 'c', '', 'retry', 1, now(), '{}' from e`)
+}
+
+// TestAnnouncedAgainUnderItsClaim: a delivery that is in the ledger already, and
+// was taken over, is announced by its holder alone.
+func TestAnnouncedAgainUnderItsClaim(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	due(t, db)
+	s := &store{pool: db.Pool, lease: time.Minute}
+	var held []*job
+	for range 2 {
+		_, jobs, err := s.claimDue(t.Context(), 10)
+		if err != nil || len(jobs) != 1 {
+			t.Fatalf("claimed %d, %v", len(jobs), err)
+		}
+		held = append(held, jobs[0])
+		pgtest.Exec(t, db, `update outbox.deliveries set due_at = now() - interval '1 second'`) // its lease has run out
+	}
+	pgtest.Exec(t, db, `update outbox.deliveries set due_at = now() + interval '1 minute'`)
+	for i, want := range []announced{refused, committed} {
+		an := announcement{held[i], make(chan announced, 1)}
+		newAnnouncer(t.Context(), s, quietLog()).write([]announcement{an})
+		if got := <-an.ok; got != want {
+			t.Errorf("holder %d: %d, want %d", i+1, got, want)
+		}
+	}
+}
+
+// TestAdoptedAsItIs: what is taken over while its former holder is writing is
+// adopted as he leaves it, and not as it was before: an SMS that he has announced
+// meanwhile would be sent a second time.
+func TestAdoptedAsItIs(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		write    string
+		state    dispatch.State
+		attempts int
+	}{
+		{"announced", `state = 'sending', attempts = 1`, dispatch.Sending, 1},
+		{"delivered", `state = 'delivered', attempts = 1, finished_at = now(), due_at = null`, dispatch.Delivered, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			s, events := claimTwo(t, db)
+			e := events[0]
+			j := e.newJob(dispatch.Message{Route: "r", Step: "s", Channel: "c"}, 0)
+			pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, due_at, content)
+				select $2, id, seq, type, created_at, 'r', 's', 'c', '', 'ready', 0, now(), '{}' from outbox_events where seq = $1`, e.seq, j.ID)
+			if _, jobs, err := s.claimDue(t.Context(), 10); err != nil || len(jobs) != 1 {
+				t.Fatalf("claimed %d, %v", len(jobs), err)
+			}
+			type answer struct {
+				known []known
+				err   error
+			}
+			var got answer
+			for range 10 { // who waits for a lock gives up after a second
+				tx, err := db.Pool.Begin(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer tx.Rollback(context.Background())
+				if _, err := tx.Exec(t.Context(), `update outbox.deliveries set `+tt.write+` where id = $1`, j.ID); err != nil {
+					t.Fatal(err)
+				}
+				adopted := make(chan answer, 1)
+				go func() {
+					k, err := s.adopt(t.Context(), e)
+					adopted <- answer{k, err}
+				}()
+				pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
+					n := pgtest.QueryVal[int](t, db, `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
+					return n == 1 || len(adopted) == 1, "nobody waits for the row"
+				})
+				end := tx.Commit
+				if len(adopted) == 1 {
+					end = tx.Rollback
+				}
+				if err := end(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if got = <-adopted; !isLocked(got.err) {
+					break
+				}
+				pgtest.Exec(t, db, `update outbox.deliveries set state = 'ready', attempts = 0, finished_at = null where id = $1`, j.ID)
+			}
+			if got.err != nil || len(got.known) != 1 {
+				t.Fatalf("adopted %d, %v", len(got.known), got.err)
+			}
+			if k := got.known[0]; k.state != tt.state || k.attempts != tt.attempts {
+				t.Errorf("adopted as %s after %d attempts; it is %s after %d", k.state, k.attempts, tt.state, tt.attempts)
+			}
+		})
+	}
+}
+
+// TestLeaseCountsFromTheQuestion: a slow answer to a claim, or to a renewal, does
+// not make anybody believe that its lease is longer than the database has it.
+func TestLeaseCountsFromTheQuestion(t *testing.T) {
+	t.Parallel()
+	const slowly = 300 * time.Millisecond
+	db := pgtest.New(t)
+	due(t, db)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) values ('greeting', '{}')`)
+	pgtest.Exec(t, db, `create function dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(0.3); return null; end $$`)
+	for _, table := range []string{"outbox_events", "outbox.deliveries"} {
+		pgtest.Exec(t, db, `create trigger dawdle after update on `+table+` for each statement execute function dawdle()`)
+	}
+	log := quietLog()
+	s := &store{pool: db.Pool, lease: time.Minute}
+	ls := &leases{store: s, log: log, sparse: newSparse(log), all: map[*lease]struct{}{}}
+	check := func(what string, l *lease) {
+		t.Helper()
+		if left := l.left(); left > s.lease-slowly {
+			t.Errorf("%s: %s left of %s, %s after it was asked for at least", what, left, s.lease, slowly)
+		}
+	}
+	claims, _, err := s.claimEvents(t.Context(), 0, 10, 1)
+	if err != nil || len(claims) != 1 {
+		t.Fatalf("%d claims, %v", len(claims), err)
+	}
+	check("claim of events", claims[0].lease)
+	l, jobs, err := s.claimDue(t.Context(), 10)
+	if err != nil || len(jobs) != 1 {
+		t.Fatalf("%d deliveries, %v", len(jobs), err)
+	}
+	check("claim of deliveries", l)
+
+	l.jobs[jobs[0].ID] = jobs[0]
+	l.until.Store(monotonic(time.Now().Add(s.lease / 2)))
+	ls.add(l)
+	ls.renew(t.Context())
+	if l.left() < s.lease/2 {
+		t.Errorf("not renewed: %s left", l.left())
+	}
+	check("renewal", l)
+}
+
+// TestNothingIsBegunWithoutALease: what has so little of its lease left that it may
+// run out before the first byte is out is not begun, and neither is what was lost.
+func TestNothingIsBegunWithoutALease(t *testing.T) {
+	t.Parallel()
+	const ttl = 20 * time.Second // a margin of 2 s
+	l := &Listener{store: &store{lease: ttl}}
+	for _, tt := range []struct {
+		name string
+		left time.Duration
+		mark func(*job)
+		want bool
+	}{
+		{"all of it is left", ttl, nil, false},
+		{"enough is left", 3 * time.Second, nil, false},
+		{"too little is left", time.Second, nil, true},
+		{"it has run out", -time.Second, nil, true},
+		{"the delivery was taken over", ttl, func(j *job) { j.lost.Store(true) }, true},
+		{"its event was taken over", ttl, func(j *job) { j.event.lost.Store(true) }, true},
+	} {
+		j := &job{lease: newLease(time.Now().Add(tt.left-ttl), ttl), event: &event{}}
+		if tt.mark != nil {
+			tt.mark(j)
+		}
+		if got := l.lost(j); got != tt.want {
+			t.Errorf("%s: lost is %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}
