@@ -114,6 +114,36 @@ func TestAdoptedAsItIs(t *testing.T) {
 	}
 }
 
+// TestAdoptedIsFenced: of what was taken over with its event, its former holder
+// announces and records nothing more.
+func TestAdoptedIsFenced(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s, events := claimTwo(t, db)
+	e := events[0]
+	id := e.newJob(dispatch.Message{Route: "r", Step: "s", Channel: "c"}, 0).ID
+	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, due_at, content)
+		select $2, id, seq, type, created_at, 'r', 's', 'c', '', 'ready', 0, now(), '{}' from outbox_events where seq = $1`, e.seq, id)
+	_, jobs, err := s.claimDue(t.Context(), 10)
+	if err != nil || len(jobs) != 1 {
+		t.Fatalf("claimed %d, %v", len(jobs), err)
+	}
+	if k, err := s.adopt(t.Context(), e); err != nil || len(k) != 1 {
+		t.Fatalf("adopted %d, %v", len(k), err)
+	}
+	an := announcement{jobs[0], make(chan announced, 1)}
+	newAnnouncer(t.Context(), s, quietLog()).write([]announcement{an})
+	if got := <-an.ok; got != refused {
+		t.Errorf("announced: %d, want %d", got, refused)
+	}
+	jobs[0].outcome = &dispatch.Outcome{State: dispatch.Delivered, Attempts: 1}
+	kept := true
+	newRecorder(t.Context(), s, quietLog(), func(_ entry, ok bool) { kept = ok }).write([]entry{{job: jobs[0]}})
+	if kept {
+		t.Error("recorded")
+	}
+}
+
 // TestLeaseCountsFromTheQuestion: a slow answer to a claim, or to a renewal, does
 // not make anybody believe that its lease is longer than the database has it.
 func TestLeaseCountsFromTheQuestion(t *testing.T) {
