@@ -55,3 +55,7 @@ create trigger faultrig_delivery after insert or update on outbox.deliveries
 -- Where the sql step of routes.yaml writes. No constraint keeps it from doing so
 -- twice.
 create table public.booked (event uuid not null);
+
+-- What the rig commits to see how long that takes.
+create table faultrig.pulse (at timestamptz not null);
+insert into faultrig.pulse values (clock_timestamp());

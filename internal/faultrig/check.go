@@ -334,8 +334,9 @@ func (c *check) fences() {
 			if ch.OldAttempts != nil {
 				before = *ch.OldAttempts
 			}
-			// What was announced and did not leave is not an attempt.
-			unbegun := *ch.Tries == before-1 && *ch.OldState == "sending" && ch.State == "ready"
+			// What was announced and did not leave is not an attempt: it
+			// stands as it did before.
+			unbegun := *ch.Tries == before-1 && *ch.OldState == "sending" && (ch.State == "ready" || ch.State == "sending" || ch.State == "uncertain")
 			if (*ch.Tries < before || *ch.Tries > before+1) && !unbegun {
 				c.problem("O6", ch.Event, "its attempts went from %d to %d", before, *ch.Tries)
 			}
@@ -394,6 +395,11 @@ func (c *check) eventOf(delivery uuid.UUID) uuid.UUID {
 func (c *check) whole() {
 	if c.Left > 0 {
 		c.problem("O7", uuid.Nil, "%d events are open %s after the last fault", c.Left, c.Quiet.Round(time.Millisecond))
+		for _, e := range c.Evidence.Events {
+			if !e.Processed && !slices.ContainsFunc(c.deliveries[e.ID], func(d DeliveryRow) bool { return d.State == "held" }) {
+				c.problem("O7", e.ID, "it is open still: %s", e.Lease)
+			}
+		}
 	} else if c.QuietLimit > 0 && c.Quiet > c.QuietLimit {
 		c.problem("O7", uuid.Nil, "it took %s after the last fault until nothing was left to do; the limit is %s", c.Quiet.Round(time.Millisecond), c.QuietLimit)
 	}

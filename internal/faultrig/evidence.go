@@ -36,6 +36,7 @@ type Evidence struct {
 type EventRow struct {
 	ID        uuid.UUID
 	Processed bool
+	Lease     string // until when it is leased, for people; "" where it is not
 }
 
 // DeliveryRow is a row of outbox.deliveries.
@@ -80,7 +81,7 @@ func (r *run) collect(ctx context.Context) (*Evidence, error) {
 	if ev.Provided, err = r.providers.read(); err != nil {
 		return nil, err
 	}
-	if ev.Events, err = all[EventRow](ctx, r, `select id, processed_at is not null from outbox_events`); err != nil {
+	if ev.Events, err = all[EventRow](ctx, r, `select id, processed_at is not null, coalesce('leased until ' || lease_until, '') from outbox_events`); err != nil {
 		return nil, err
 	}
 	ev.Deliveries, err = all[DeliveryRow](ctx, r, `select id, event_id, channel, state, attempts, coalesce(last_error, ''), coalesce(provider_id, '') from outbox.deliveries`)

@@ -47,12 +47,13 @@ func (f *faults) begin(one Fault) (done func()) {
 	}
 }
 
-// last returns when the last fault ended, and whether one lasts still.
+// last returns when the last fault ended that somebody made, and whether one
+// lasts still.
 func (f *faults) last() (end time.Time, open bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, one := range f.list {
-		if one.To.After(end) {
+		if one.Kind != Slow && one.To.After(end) {
 			end = one.To
 		}
 	}

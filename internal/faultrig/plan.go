@@ -80,6 +80,9 @@ const (
 	Failpoint       Kind = "failpoint"
 )
 
+// Slow is a fault that no plan has: see run.watch.
+const Slow Kind = "machine or disk too slow"
+
 // Planned is a fault that the nemesis has in mind.
 type Planned struct {
 	At     time.Duration // after the start of the run

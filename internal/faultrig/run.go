@@ -123,6 +123,11 @@ func (w *World) Run(ctx context.Context, plan Plan, dir string) (ev *Evidence, e
 		return nil, err
 	}
 	begun := time.Now()
+	watching, enough := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { r.watch(watching) })
+	defer watch.Wait()
+	defer enough()
 	if err := r.play(ctx, begun); err != nil {
 		return nil, err
 	}
@@ -137,6 +142,8 @@ func (w *World) Run(ctx context.Context, plan Plan, dir string) (ev *Evidence, e
 		}
 		exits = append(exits, d.crashes...)
 	}
+	enough()
+	watch.Wait()
 	if ev, err = r.collect(ctx); err != nil {
 		return nil, err
 	}
