@@ -44,6 +44,36 @@ func TestAnnouncedAgainUnderItsClaim(t *testing.T) {
 	}
 }
 
+// TestClaimsPassOverLocks: what somebody else has locked keeps nobody from its
+// neighbours, and no claim waits for it.
+func TestClaimsPassOverLocks(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	due(t, db)
+	due(t, db)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'greeting', '{}' from generate_series(1, 2)`)
+	s := &store{pool: db.Pool, lease: time.Minute}
+	tx, err := db.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background())
+	for _, lock := range []string{
+		`select from outbox_events where lease_until is null order by seq limit 1 for update`,
+		`select from outbox.deliveries order by due_at limit 1 for update`,
+	} {
+		if _, err := tx.Exec(t.Context(), lock); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if claims, _, err := s.claimEvents(t.Context(), 0, 10, 1); err != nil || len(claims) != 1 || len(claims[0].events) != 1 {
+		t.Errorf("claims of events: %+v, %v; want one event of two", claims, err)
+	}
+	if _, jobs, err := s.claimDue(t.Context(), 10); err != nil || len(jobs) != 1 {
+		t.Errorf("%d deliveries, %v; want one of two", len(jobs), err)
+	}
+}
+
 // TestAdoptedAsItIs: what is taken over while its former holder is writing is
 // adopted as he leaves it, and not as it was before: an SMS that he has announced
 // meanwhile would be sent a second time.
