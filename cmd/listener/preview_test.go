@@ -154,7 +154,6 @@ func TestPreviewWritesNothing(t *testing.T) {
 func TestPreviewIsWhatIsSent(t *testing.T) {
 	t.Parallel()
 	w, _, _ := quoteWorld(t)
-	pgtest.Exec(t, w.db, `create table notes (quote_id int, body text)`)
 	before, _ := previewOf(t, w.env, exitOK, quoteID, "--with-ai")
 	if got := call(t, w.env, "--once"); got.code != exitOK {
 		t.Fatalf("%d: %s", got.code, got.stderr)
