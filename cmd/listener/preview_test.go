@@ -18,6 +18,18 @@ import (
 	"github.com/outbox-listener/outbox-listener/internal/standin"
 )
 
+// skipsAll has steps of channels that are not configured.
+const skipsAll = `version: 1
+routes:
+  - name: quote-sent
+    event: quote.sent
+    deliver:
+      - {name: summary, openai: {instructions: Sum it up.}}
+      - name: hook
+        after: summary
+        webhook: {url: https://example.com/hooks, json: {sum: '{{.steps.summary.text}}'}}
+`
+
 const quoteID = "7d2f1a7e-3c55-4c0e-9a50-0f6a1c2b3d4e"
 
 // quoteFolder has the routes file of docs/preview.md.
@@ -213,6 +225,14 @@ func TestPreviewOptions(t *testing.T) {
 	}
 	if stderr != "warning: an answer is given for nobody, which no step waits for\n" {
 		t.Errorf("stderr: %s", stderr)
+	}
+	// What waits for it is skipped here: it is no answer to nobody all the same.
+	put(t, dir, "one.json", `{"summary": {"text": "x"}}`)
+	none := map[string]string{"DATABASE_URL": env["DATABASE_URL"], "OUTBOX_ROUTES": filepath.Join(dir, "skips.yaml")}
+	put(t, dir, "skips.yaml", skipsAll)
+	p, stderr = previewOf(t, none, exitOK, quoteID, "--answers", filepath.Join(dir, "one.json"))
+	if d := step(t, p, "hook"); d.State != "skipped" || stderr != "" {
+		t.Errorf("skipped: %+v, stderr %s", d, stderr)
 	}
 
 	for _, tt := range []struct{ now, state, at string }{

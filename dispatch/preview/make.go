@@ -44,6 +44,11 @@ func Of(ctx context.Context, d *dispatch.Dispatcher, ev dispatch.Event, o Option
 				}
 			}
 		}
+		if !sendable(m) && m.Terms != nil { // it waits all the same, where it can be sent
+			for _, step := range m.Terms.After {
+				used[o.answerName(m.Route, step)] = true
+			}
+		}
 		p.Deliveries = append(p.Deliveries, o.delivery(ev, m, waits))
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Answers)) {
@@ -73,10 +78,7 @@ func sendable(m *dispatch.Message) bool {
 func (o Options) results(planned []dispatch.Message, m *dispatch.Message, used map[string]bool) (results map[string]dispatch.StepResult, missing []string) {
 	results = map[string]dispatch.StepResult{}
 	for _, step := range m.Terms.After {
-		name := m.Route + "." + step
-		if _, ok := o.Answers[name]; !ok {
-			name = step
-		}
+		name := o.answerName(m.Route, step)
 		answer, ok := o.Answers[name]
 		if ok {
 			used[name] = true
@@ -109,6 +111,15 @@ func (o Options) results(planned []dispatch.Message, m *dispatch.Message, used m
 		}
 	}
 	return results, missing
+}
+
+// answerName is the name that the answer of a route's step is given under.
+func (o Options) answerName(route, step string) string {
+	name := route + "." + step
+	if _, ok := o.Answers[name]; ok {
+		return name
+	}
+	return step
 }
 
 // stateOf is what m begins as, in the order in which the listener asks.

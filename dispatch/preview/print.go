@@ -166,7 +166,7 @@ func (o *printer) state(d *Delivery) string {
 	if d.Reason != "" {
 		text += ": " + d.Reason
 	}
-	if !d.Deadline.IsZero() {
+	if !d.Deadline.IsZero() && d.State != dispatch.Skipped && d.State != dispatch.Dead {
 		text += ", not later than " + written(d.Deadline)
 	}
 	return text
