@@ -64,7 +64,7 @@ func TestRoutesTest(t *testing.T) {
 		{"wrong routes", map[string]string{"OUTBOX_ROUTES": filepath.Join(dir, "wrong.yaml")}, []string{folder}, exitCannot, "wrong.yaml:3:"},
 		{"no routes", map[string]string{"OUTBOX_ROUTES": filepath.Join(dir, "nowhere.yaml")}, nil, exitCannot, "OUTBOX_ROUTES="},
 		{"no routes by default", nil, nil, exitCannot, "there is no routes file"},
-		{"no folder", in, []string{filepath.Join(dir, "nowhere")}, exitCannot, "nowhere: no such file"},
+		{"no folder", in, []string{filepath.Join(dir, "nowhere")}, exitCannot, "nowhere; make it, with an event in NAME.event.json"},
 		{"no tests", in, []string{dir}, exitCannot, "has no files *.event.json"},
 		{"no flag", in, []string{"--write"}, exitUsage, "unknown flag --write"},
 	} {

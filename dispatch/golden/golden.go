@@ -63,6 +63,9 @@ func (s Suite) Run(ctx context.Context) ([]Result, error) {
 		return nil, err
 	}
 	entries, err := os.ReadDir(s.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no folder %s; make it, with an event in NAME%s", s.Dir, eventEnd)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Dir, cause(err))
 	}

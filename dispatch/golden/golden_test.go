@@ -164,7 +164,7 @@ func TestCannot(t *testing.T) {
 		name, source, dir, want string
 	}{
 		{"wrong routes", "version: 2\nroutes: []\n", empty, "routes.yaml:1:"},
-		{"no folder", "", filepath.Join(empty, "x"), "no such file"},
+		{"no folder", "", filepath.Join(empty, "x"), "make it, with an event in NAME.event.json"},
 		{"no tests", "", empty, "has no files *.event.json"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
