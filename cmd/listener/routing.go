@@ -96,11 +96,22 @@ func readCredentials(r *routes.Routes, path string, s settings) (map[string]http
 	if err == nil {
 		for _, name := range slices.Sorted(maps.Keys(all)) {
 			if err := all[name].Validate(name); err != nil {
-				problems = append(problems, fmt.Errorf("%s: %w", path, err))
+				at := credentialPlace(r, name)
+				problems = append(problems, fmt.Errorf("%s:%d:%d: %w", path, at.Line, at.Column, err))
 			}
 		}
 	}
 	return all, errors.Join(problems...)
+}
+
+// credentialPlace is where r has the credential name.
+func credentialPlace(r *routes.Routes, name string) routes.Place {
+	for _, use := range r.CredentialUses() {
+		if use.Name == name {
+			return use.Place
+		}
+	}
+	return routes.Place{}
 }
 
 // problemLines are the problems in an error of readRoutes, one each, as they may be

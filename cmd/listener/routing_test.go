@@ -206,7 +206,7 @@ routes:
 		{"a variable in a file that is not there", good, map[string]string{"API_TOKEN_FILE": "nowhere"}, nil,
 			[]string{"FILE:3:17: ", "FILE: API_TOKEN_FILE: open nowhere: ", "listener: not started: 2 problems"}},
 		{"a variable that cannot be sent", good, map[string]string{"API_TOKEN": "canary canary"}, nil,
-			[]string{`FILE: credential "api": bearer has a space`, "listener: not started: 1 problem"}},
+			[]string{`FILE:3:3: credential "api": bearer has a space`, "listener: not started: 1 problem"}},
 		{"a file that is not there", "", map[string]string{"OUTBOX_ROUTES": "nowhere.yaml"}, nil,
 			[]string{`listener: OUTBOX_ROUTES="nowhere.yaml" (environment) cannot be read: no such file or directory; accepted: the path of a file`}},
 		{"the file and the configuration", "version: 2\nroutes:\n  - {name: a, event: b, deliver: [{name: c, log: {text: d}}]}\n", map[string]string{"OUTBOX_WORKERS": "many"}, nil,
