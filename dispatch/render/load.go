@@ -176,6 +176,8 @@ func words(message string) string {
 		return "the action is empty; it has to be a value such as .payload.name, or a function"
 	case strings.HasPrefix(message, "unterminated quoted string"):
 		return `a text is not closed; its " is missing`
+	case strings.HasPrefix(message, "bad character U+007D"):
+		return "the action is not closed; it ends with two braces, }}"
 	case strings.HasPrefix(message, "bad character"):
 		return message + `; a key with such characters is read with index, as in index .payload "first-name"`
 	case strings.HasPrefix(message, "undefined variable"):

@@ -137,7 +137,12 @@ func (x *expression) getenv(args ...any) (any, error) { return x.env[args[0].(st
 func (c *compiler) expressionError(t text, err error) {
 	if e, ok := errors.AsType[*exprfile.Error](err); ok {
 		what := e.Message
-		if strings.Contains(what, "unexpected token EOF") {
+		switch {
+		case strings.Contains(t.value, "{{"):
+			what = "a condition or value is no template; names stand in it without braces and the first dot, as in visit.status == \"booked\""
+		case strings.Contains(what, `unexpected token Operator("=")`):
+			what = "to compare takes two equals signs: =="
+		case strings.Contains(what, "unexpected token EOF"):
 			what = "it ends too early"
 			if t.node.style == plain {
 				what += "; in YAML a # begins a comment, and an expression with one has to stand in quotes"
