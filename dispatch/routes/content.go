@@ -224,6 +224,7 @@ func (c *compiler) http(h *request, n known) content {
 	if f.Credential != "" && !known {
 		c.f.add(h.Credential.node, "there is no credential %q; credentials has %s", shortened(f.Credential), listed(credentialNames(c.r.file)))
 	}
+	c.credentialHost(h)
 	// What is fixed is found wrong now, not with the first event.
 	probe := *f
 	probe.URL, probe.Headers = "https://example.com/", out.headers.probe()

@@ -91,6 +91,11 @@ func (c *compiler) invite(i *invite, n known) *inviteContent {
 	if (i.End.node == nil) == (i.Duration.node == nil) && i.Node != nil {
 		c.f.add(i.Node, "the invite needs one of end and duration")
 	}
+	if d := strings.TrimSpace(i.Duration.value); i.Duration.node != nil && !strings.Contains(d, "{{") {
+		if _, ok := duration(d); !ok {
+			c.f.add(i.Duration.node, "the duration %q is not one such as 90m, 1h30m or 1d", shortened(d))
+		}
+	}
 	return out
 }
 

@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -14,13 +15,13 @@ func (c *compiler) goesAnywhere(name string) bool {
 // eventNamesHost reports whether the host of a URL is made of something that comes
 // with an event, or of a row that an event has chosen: of anything but the file
 // itself and the environment.
-func (c *compiler) eventNamesHost(url text) bool {
-	if url.node == nil {
+func (c *compiler) eventNamesHost(address text) bool {
+	if address.node == nil {
 		return false
 	}
-	t, err := c.set.Text("url", hostPart(url.value))
+	t, err := c.set.Text("url", hostPart(address.value))
 	if err != nil { // it is within {{if}}, say: then all of it counts
-		if t, err = c.set.Text("url", url.value); err != nil {
+		if t, err = c.set.Text("url", address.value); err != nil {
 			return false // which was said
 		}
 	}
@@ -61,4 +62,27 @@ func hostPart(source string) string {
 		}
 	}
 	return source
+}
+
+// credentialHost notes a URL whose host stands in the file and is none of those that
+// its credential goes to.
+func (c *compiler) credentialHost(h *request) {
+	fixed := hostPart(h.URL.value)
+	u, err := url.Parse(fixed)
+	if err != nil || u.Host == "" || strings.Contains(fixed, "{{") {
+		return
+	}
+	for _, k := range c.r.file.Credentials {
+		if k.name.value != h.Credential.value || len(k.value.Hosts) == 0 {
+			continue
+		}
+		var hosts []string
+		for _, host := range k.value.Hosts {
+			if strings.EqualFold(host.value, u.Host) || strings.EqualFold(host.value, u.Hostname()) {
+				return
+			}
+			hosts = append(hosts, host.value)
+		}
+		c.f.add(h.URL.node, "the credential %s is not for the host %s; its hosts are %s", k.name.value, shortened(u.Host), listed(hosts))
+	}
 }

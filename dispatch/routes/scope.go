@@ -121,6 +121,8 @@ type value struct {
 	kind nameKind
 	keys []string // all that it has; nil where that is not known
 	of   *compiledLookup
+
+	answers map[string][]string // of steps: the keys of its keys, where they are known
 }
 
 type nameKind int
@@ -174,6 +176,12 @@ func (n known) fault(path []string) string {
 		return path[0] + " is a list of rows, since its lookup says rows: many; go through it with range"
 	case what.kind == object && !slices.Contains(what.keys, key):
 		return path[0] + " has no " + strconv.Quote(key) + "; it has " + listed(what.keys)
+	}
+	if keys, ok := what.answers[key]; ok && len(path) > 2 && !slices.Contains(keys, path[2]) {
+		if len(keys) == 0 {
+			return "the step " + key + " keeps nothing of its answer; its save says what it keeps"
+		}
+		return path[0] + "." + key + " has no " + strconv.Quote(path[2]) + "; it has " + listed(keys)
 	}
 	return ""
 }

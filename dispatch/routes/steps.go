@@ -76,7 +76,7 @@ func (c *compiler) step(r *route, i int, n known) {
 	}
 	contentNames := n
 	if len(out.after) > 0 {
-		contentNames = n.with("steps", value{kind: object, keys: out.after})
+		contentNames = n.with("steps", value{kind: object, keys: out.after, answers: answers(r.Deliver[:i])})
 	}
 	out.when = c.condition(s.When, contentNames)
 	out.at = c.moment(s.At, n)
@@ -93,6 +93,32 @@ func (c *compiler) step(r *route, i int, n known) {
 	if out.forEach.readsLet(c.route.lets) || out.supersedes.readsLet(c.route.lets) || out.forEach.reads("copy") || out.supersedes.reads("copy") {
 		c.f.add(s.Node, "for_each and supersedes cannot read what let and copy make; use the values that it is made of")
 	}
+}
+
+// answers are the keys that the answers of steps have, by name; steps of other
+// channels than http and openai have what their providers say.
+func answers(steps []step) map[string][]string {
+	out := map[string][]string{}
+	for _, s := range steps {
+		switch {
+		case s.HTTP != nil:
+			keys := []string{}
+			for _, k := range s.HTTP.Save {
+				keys = append(keys, k.name.value)
+			}
+			out[s.Name.value] = keys
+		case s.OpenAI != nil:
+			keys := []string{}
+			for _, k := range s.OpenAI.Fields {
+				keys = append(keys, k.name.value)
+			}
+			if len(keys) == 0 {
+				keys = append(keys, "text")
+			}
+			out[s.Name.value] = keys
+		}
+	}
+	return out
 }
 
 func stepNames(steps []step) []string {
