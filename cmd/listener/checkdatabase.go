@@ -113,8 +113,16 @@ func (c *checkup) fault(what string, at func(line, column int) routes.Place, err
 	if !ok {
 		f = &query.Fault{Err: err}
 	}
-	c.problemAt(at(f.Line, f.Column), "the %s cannot be run: %v%s", what, f.Err, remedy(f.Code))
+	mend := remedy(f.Code)
+	if f.Code == syntaxError && strings.HasPrefix(what, "lookup ") {
+		mend = "; a lookup is one query that reads: a select"
+	}
+	c.problemAt(at(f.Line, f.Column), "the %s cannot be run: %v%s", what, f.Err, mend)
 }
+
+// syntaxError is the code of a statement that Postgres cannot read. It has that for
+// an update, too, where only a query can stand.
+const syntaxError = "42601"
 
 // remedy is how to mend what the database found, where that is not plain.
 func remedy(code string) string {

@@ -72,7 +72,8 @@ func (c *checkup) channels() {
 	}
 }
 
-// keys warns of steps that may cancel what another route is to send.
+// keys warns of steps that may cancel what another route is to send, and of those
+// that have nothing to cancel.
 func (c *checkup) keys() {
 	if c.routes == nil {
 		return
@@ -80,6 +81,9 @@ func (c *checkup) keys() {
 	for _, k := range c.routes.SharedKeys() {
 		c.warnAt(k.Place, "the step %s supersedes that of the route %s too, whose key is %s (line %d); if they are about different things, give the steps different names, or say in the key what it is about",
 			k.Step, k.Other, k.OtherKey, k.OtherLine)
+	}
+	for _, k := range c.routes.IdleCancels() {
+		c.warnAt(k.Place, "there is no step %q with supersedes, so that this cancels nothing but what an earlier file has left", k.Step)
 	}
 }
 

@@ -46,3 +46,33 @@ func (r *Routes) SharedKeys() []SharedKey {
 }
 
 func spaceless(s string) string { return strings.Join(strings.Fields(s), "") }
+
+// IdleCancel is a step that cancels names and that no route has with a business key.
+type IdleCancel struct {
+	Step string
+	Place
+}
+
+// IdleCancels are the steps named under cancels of which this file schedules nothing
+// that could be found by a key, in the order of the file. A file from before may have.
+func (r *Routes) IdleCancels() []IdleCancel {
+	keyed := map[string]bool{}
+	for _, route := range r.file.Routes {
+		for _, s := range route.Deliver {
+			if s.Supersedes.node != nil {
+				keyed[s.Name.value] = true
+			}
+		}
+	}
+	var out []IdleCancel
+	for _, route := range r.file.Routes {
+		for _, k := range route.Cancels {
+			for _, s := range k.Steps {
+				if !keyed[s.value] {
+					out = append(out, IdleCancel{s.value, Place{s.node.line, s.node.column}})
+				}
+			}
+		}
+	}
+	return out
+}
