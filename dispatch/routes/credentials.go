@@ -32,6 +32,11 @@ func (c *compiler) credentials(f *file) {
 		case ways == 0 && len(v.Query) == 0 && len(v.Header) == 0 && v.Node != nil:
 			c.f.add(v.Node, "the credential %q has nothing; it needs one of bearer, basic, oauth2, query and header", k.name.value)
 		}
+		for _, h := range v.Hosts {
+			if strings.Contains(h.value, "/") {
+				c.f.add(h.node, "the host %q is an address; it has to be a host such as api.example.com, with or without a port", shortened(h.value))
+			}
+		}
 		if o := v.OAuth2; o != nil && o.ClientSecret.node == nil && o.RefreshToken.node == nil {
 			c.f.add(v.Node, "the oauth2 of the credential %q needs client_secret, refresh_token or both", k.name.value)
 		}

@@ -78,6 +78,9 @@ func (c *compiler) credentialHost(h *request) {
 		}
 		var hosts []string
 		for _, host := range k.value.Hosts {
+			if strings.Contains(host.value, "/") {
+				return // which was said
+			}
 			if strings.EqualFold(host.value, u.Host) || strings.EqualFold(host.value, u.Hostname()) {
 				return
 			}
