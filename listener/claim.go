@@ -42,7 +42,7 @@ func (s *store) claimEvents(ctx context.Context, lower int64, limit, times int) 
 			for rows.Next() {
 				var e event
 				var place int
-				if err := rows.Scan(&e.seq, (*[16]byte)(&e.ID), &e.Type, &e.CreatedAt, &e.again, (*[]byte)(&e.Payload), &place); err != nil {
+				if err := rows.Scan(&e.seq, (*[16]byte)(&e.ID), &e.Type, &e.CreatedAt, &e.again, &e.ranOut, (*[]byte)(&e.Payload), &place); err != nil {
 					return err
 				}
 				c := &all[place-1]
@@ -172,7 +172,7 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 				j := &job{lease: l, known: true}
 				var c termColumns
 				err := rows.Scan(append([]any{(*[16]byte)(&j.ID), (*[16]byte)(&j.EventID), &j.seq, &j.Type, &j.Date, &j.Route, &j.Step, &j.Channel,
-					&j.state, &j.attempts, &j.generation, &j.lastError, (*[]byte)(&j.Content)}, c.targets()...)...)
+					&j.state, &j.attempts, &j.generation, &j.lastError, (*[]byte)(&j.Content)}, append(c.targets(), &j.ranOut)...)...)
 				if err == nil {
 					j.Terms, err = c.terms()
 				}

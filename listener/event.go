@@ -16,10 +16,12 @@ import (
 // record or its deliveries have gone on by themselves.
 type event struct {
 	dispatch.Event
-	seq   int64
-	lease *lease
-	again bool // claimed before: the ledger may know some of its deliveries
-	tally *tally
+	seq    int64
+	lease  *lease
+	again  bool   // claimed before: the ledger may know some of its deliveries
+	ranOut bool   // and that lease ran out
+	poison string // why it is not tried any more; "" otherwise
+	tally  *tally
 
 	unplanned int // plans that failed
 
@@ -52,6 +54,7 @@ type job struct {
 	tally      *tally
 
 	expired bool // its deadline has passed
+	ranOut  bool // somebody had it, and their lease ran out
 
 	destination string // where it goes; "" where there is nothing to send
 	concurrency int    // most attempts at once there; 0: as many as there are workers for

@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 		if api := os.Getenv(killedTwilio); api != "" {
 			os.Exit(runSMS(url, api))
 		}
+		if where := os.Getenv(killedBy); where != "" {
+			os.Exit(runPoison(url, where))
+		}
 		os.Exit(runKilled(url)) // a listener that a test kills
 	}
 	// These tests wait more than they compute: more of them at once than

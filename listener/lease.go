@@ -93,6 +93,8 @@ type leases struct {
 	log    *slog.Logger
 	sparse *sparse
 
+	tookOver func(ids []uuid.UUID) // is told what was taken over; nil: nobody is
+
 	mu  sync.Mutex
 	all map[*lease]struct{}
 }
@@ -161,19 +163,25 @@ func (ls *leases) renew(ctx context.Context) {
 		return
 	}
 	lost := 0
+	var ids []uuid.UUID
 	for _, e := range events {
 		if !kept.events[heldEvent{e.seq, e.lease.claim}] && e.stillHeld() {
 			e.lost.Store(true)
+			ids = append(ids, e.ID)
 			lost++
 		}
 	}
 	for _, j := range jobs {
 		if !kept.jobs[heldJob{j.ID, j.lease.claim}] && j.lease.holdsJob(j) {
 			j.lost.Store(true)
+			ids = append(ids, j.ID)
 			lost++
 		}
 	}
 	if lost > 0 {
+		if ls.tookOver != nil {
+			ls.tookOver(ids)
+		}
 		ls.log.Warn("leases were taken over", "lost", lost)
 	}
 	for _, l := range old {

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
@@ -38,6 +39,7 @@ type Config struct {
 	Lease         time.Duration   // how long a claim lasts unless renewed; default 20 s, at least 1 s
 	SQL           SQLConfig       // how the sql steps of routes run
 	MaxAttempts   int             // attempts before a delivery is dead; default 12
+	MaxCrashes    int             // listeners that end while they have an event before it is dead; default 3, at least 2; below 0 never
 	LookAfter     []time.Duration // when a provider is asked about a delivery of unknown outcome, from the first time on; default DefaultLookAfter
 	MaxPayload    int             // bytes of JSON text; larger payloads are refused; default 1 MiB
 	ShutdownGrace time.Duration   // for what is under way when the context ends; default 40 s
@@ -62,6 +64,7 @@ const (
 	DefaultPollInterval  = 5 * time.Second
 	DefaultLease         = 20 * time.Second
 	DefaultMaxAttempts   = 12
+	DefaultMaxCrashes    = 3
 	DefaultMaxPayload    = 1 << 20
 	DefaultShutdownGrace = 40 * time.Second
 	DefaultRetainLedger  = 30 * 24 * time.Hour
@@ -86,12 +89,16 @@ func (c *Config) setDefaults() error {
 	orDefault(&c.PollInterval, DefaultPollInterval)
 	orDefault(&c.Lease, DefaultLease)
 	orDefault(&c.MaxAttempts, DefaultMaxAttempts)
+	orDefault(&c.MaxCrashes, DefaultMaxCrashes)
 	orDefault(&c.MaxPayload, DefaultMaxPayload)
 	orDefault(&c.ShutdownGrace, DefaultShutdownGrace)
 	orDefault(&c.RetainProcessed, Forever)
 	orDefault(&c.RetainLedger, DefaultRetainLedger)
 	if c.BatchSize < 0 || c.Workers < 0 || c.PollInterval < 0 || c.MaxAttempts < 0 || c.MaxPayload < 0 || c.ShutdownGrace < 0 {
 		return errors.New("listener: negative value in Config")
+	}
+	if c.MaxCrashes == 1 {
+		return errors.New("listener: MaxCrashes is 1: what a listener had beside the one that brought it down would be dead, too")
 	}
 	if len(c.LookAfter) == 0 {
 		c.LookAfter = DefaultLookAfter()
@@ -140,6 +147,7 @@ type Listener struct {
 
 	sql       atomic.Pointer[SQLConfig]
 	paused    hearsay
+	lane      lane
 	fenced    atomic.Int64 // outcomes that came after a take-over
 	lastSweep atomic.Int64 // Unix nanoseconds
 	released  atomic.Bool  // a delivery of ours made others due
@@ -169,9 +177,11 @@ func New(cfg Config) (*Listener, error) {
 	}
 	l.SetSQL(cfg.SQL)
 	l.paused.now.Store(new(pauses))
+	l.lane.more, l.lane.lives = make(chan struct{}, 1), make(chan struct{}, 1)
 	l.batch.log = cfg.Log
 	l.waker = newWaker(cfg.Listen, cfg.Pool, l.log, l.sparse)
 	l.leases = &leases{store: l.store, log: cfg.Log, sparse: l.sparse, all: map[*lease]struct{}{}}
+	l.leases.tookOver = func(ids []uuid.UUID) { l.alive(ids...) }
 	return l, nil
 }
 
@@ -244,6 +254,7 @@ func (l *Listener) run(ctx context.Context, drive func(context.Context) error) e
 	keepers.Go(func() { l.announcer.run(recording) })
 	keepers.Go(func() { l.leases.keep(recording) })
 	keepers.Go(func() { l.parkSlow(recording) })
+	keepers.Go(func() { l.keepAlive(recording) })
 	keepers.Go(func() { l.keepMarks(recording) })
 
 	var workers errgroup.Group
@@ -260,9 +271,12 @@ func (l *Listener) run(ctx context.Context, drive func(context.Context) error) e
 	var err error
 	var driving sync.WaitGroup
 	driving.Go(func() { err = drive(ctx) })
+	var trials sync.WaitGroup
+	trials.Go(func() { l.runLane(claiming) })
 	driving.Wait()
 
 	stopClaiming()
+	trials.Wait()
 	l.claims.end()
 	l.drainPool(stopWorking)
 	stopWorking()

@@ -9,6 +9,9 @@ import (
 
 // plan says which deliveries e still needs.
 func (l *Listener) plan(ctx context.Context, e *event) ([]*job, error) {
+	if e.poison != "" {
+		return l.planPoison(ctx, e)
+	}
 	msgs, err := l.messages(ctx, e)
 	if err != nil {
 		return nil, err

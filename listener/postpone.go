@@ -25,6 +25,7 @@ func (l *Listener) postpone(e *event, err error) {
 		l.sparse.warn("event not planned; trying again", err)
 	case crowded:
 		l.sparse.warn("event not planned; it comes back when its lease has run out", err)
+		l.alive(e.ID)
 		l.forget(e)
 	case stopped:
 		l.sparse.warn("event not planned; given back", err)

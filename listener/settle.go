@@ -61,6 +61,7 @@ func (l *Listener) recorded(en entry, kept bool) {
 	if !kept {
 		l.fenced.Add(1)
 		l.log.Warn("outcome came after the lease was taken over, or its event is gone", "event", en.eventID())
+		l.alive(en.suspect())
 	}
 	if en.job != nil {
 		l.recordedJob(en.job, kept)

@@ -74,7 +74,8 @@ func runToBeKilled(url string, d *dispatch.Dispatcher, change func(*listener.Con
 	}
 	cfg := listener.Config{
 		Pool: pool, Dispatcher: d, Lease: time.Second, PollInterval: 200 * time.Millisecond, Workers: 4,
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		MaxCrashes: -1, // they are killed by chance
+		Log:        slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if change != nil {
 		change(&cfg)

@@ -106,6 +106,9 @@ func TestDaemonRole(t *testing.T) {
 		`insert into outbox.audit (run, who, via, origin, action, filter, count, reason) values (gen_random_uuid(), 'key', 'api', '', 'cancel', '{}', 1, '')`,
 		`insert into outbox.pauses (kind, pattern, who, reason) values ('type', 'a', 'kim', '')`,
 		`delete from outbox.pauses`,
+		`insert into outbox.crashes (id, count) values (gen_random_uuid(), 1)`,
+		`update outbox.crashes set count = 2`,
+		`delete from outbox.crashes`,
 		`select outbox.gate_open(10)`,
 		`listen outbox_events`,
 		`select pg_notify('outbox_events', '')`,
@@ -331,6 +334,7 @@ func TestCheckAsksForAllGrants(t *testing.T) {
 	wantError(t, err, "select on public.outbox_events", "update (processed_at)", "update (lease_until)", "update (claim)",
 		"select on public.outbox_events_seq_seq", "select on outbox.deliveries", "insert on outbox.deliveries", "update on outbox.deliveries",
 		"select on outbox.attempts", "insert on outbox.attempts", "select on outbox.state", "update (floor) on outbox.state",
+		"select on outbox.crashes", "insert on outbox.crashes", "update on outbox.crashes", "delete on outbox.crashes",
 		"insert on outbox.audit", "select on outbox.pauses", "insert on outbox.pauses", "delete on outbox.pauses",
 		"execute on outbox.gate_open(integer)")
 }

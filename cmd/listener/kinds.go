@@ -79,6 +79,23 @@ func number(field func(*config) *int, least, most int) kind {
 	}}
 }
 
+// numberOrNever is a whole number from least to most, or 0, which sets -1.
+func numberOrNever(field func(*config) *int, least, most int) kind {
+	inner := number(field, 0, most)
+	return kind{fmt.Sprintf("a whole number from %d to %d, or `0`", least, most), func(c *config, v string) error {
+		if err := inner.set(c, v); err != nil {
+			return err
+		}
+		switch n := field(c); {
+		case *n == 0:
+			*n = -1
+		case *n < least:
+			return errUnfit
+		}
+		return nil
+	}}
+}
+
 func milliseconds(field func(*config) *time.Duration, most time.Duration) kind {
 	whole := func(n *int) kind { return number(func(*config) *int { return n }, 0, int(most.Milliseconds())) }
 	return kind{whole(nil).accepts + ", in milliseconds", func(c *config, v string) error {

@@ -129,6 +129,7 @@ func (p *program) open(ctx context.Context, senders *channels, rules *ruleset) e
 		PollInterval:  p.cfg.PollInterval,
 		Lease:         p.cfg.Lease,
 		MaxAttempts:   p.cfg.MaxAttempts,
+		MaxCrashes:    p.cfg.MaxCrashes,
 		MaxPayload:    p.cfg.MaxPayload,
 		ShutdownGrace: p.cfg.ShutdownGrace,
 

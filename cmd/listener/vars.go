@@ -25,6 +25,7 @@ type config struct {
 	Workers       int
 	Lease         time.Duration
 	MaxAttempts   int
+	MaxCrashes    int
 	MaxPayload    int // bytes
 	ShutdownGrace time.Duration
 
@@ -110,6 +111,9 @@ var variables = []variable{
 	{name: "OUTBOX_MAX_ATTEMPTS", def: "12",
 		meaning: "Attempts before a delivery is given up as dead. 12 take about a day.",
 		kind:    number(func(c *config) *int { return &c.MaxAttempts }, 1, 1000)},
+	{name: "OUTBOX_MAX_CRASHES", def: "3",
+		meaning: "Listeners that end while they have an event, within a day, before it is dead without another try; the last time it was tried alone. `0`: never.",
+		kind:    numberOrNever(func(c *config) *int { return &c.MaxCrashes }, 2, 1000)},
 	{name: "OUTBOX_MAX_PAYLOAD_BYTES", def: "1048576",
 		meaning: "Larger payloads are refused: their deliveries are dead at once.",
 		kind:    number(func(c *config) *int { return &c.MaxPayload }, 1, 256<<20)},

@@ -217,6 +217,7 @@ func (r *run) environment(database *Proxy, name string) []string {
 		fmt.Sprintf("DATABASE_URL=postgres://postgres@%s/%s?sslmode=disable&application_name=%s", database.Addr(), r.database, name),
 		"OUTBOX_POLL_INTERVAL_MS=200",
 		"OUTBOX_LEASE="+Lease.String(),
+		"OUTBOX_MAX_CRASHES=0", // they are killed by chance, and no event is the reason
 		"OUTBOX_WORKERS=8",
 		"OUTBOX_ROUTES="+filepath.Join(r.dir, "routes.yaml"),
 		"FAULTRIG_HOOK=http://"+r.before[2].Addr()+"/hook",

@@ -1,8 +1,9 @@
 -- Claim: lease up to $1 deliveries that are due for $2 seconds under the
 -- claim $3. The state stays as it is: "sending" here means that the one who
--- sent it never came back to say how it went.
+-- sent it never came back to say how it went. The last column says whether a lease of
+-- somebody ran out: see judge_deliveries.sql.
 with due as materialized (
-    select id
+    select id, coalesce(claim is not null and get_byte(uuid_send(claim), 6) >> 4 <> 5, false) as ran_out
     from outbox.deliveries
     where due_at <= clock_timestamp()
     order by due_at
@@ -16,4 +17,4 @@ from due
 where d.id = due.id
 returning d.id, d.event_id, d.event_seq, d.event_type, d.event_created_at,
     d.route, d.step, d.channel, d.state, d.attempts, d.generation, coalesce(d.last_error, ''), d.content::text,
-    d.deadline <= clock_timestamp(), d.retry::text, d.supersedes, d.after_steps, d.scope::text
+    d.deadline <= clock_timestamp(), d.retry::text, d.supersedes, d.after_steps, d.scope::text, due.ran_out

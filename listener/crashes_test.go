@@ -1,0 +1,129 @@
+package listener_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/pgtest"
+	"github.com/outbox-listener/outbox-listener/listener"
+)
+
+// killedBy in the environment makes the test binary run as a listener that an event
+// brings down: one of type poison, at the place that it names.
+const killedBy = "LISTENER_TEST_POISON"
+
+// downAt brings the process down as the system does that has no memory left for it,
+// once the table tries has it that it came here.
+func downAt(pool *pgxpool.Pool, ev string) {
+	if _, err := pool.Exec(context.Background(), `insert into tries (event) values ($1)`, ev); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	self, err := os.FindProcess(os.Getpid())
+	if err == nil {
+		err = self.Kill()
+	}
+	fmt.Fprintln(os.Stderr, err)
+	select {}
+}
+
+// runPoison is the program of TestPoison. Events are sent by the channel sink.
+func runPoison(url, where string) (code int) {
+	pool, err := pgxpool.New(context.Background(), url)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	policy := dispatch.Policy{Announce: where == "announced"}
+	if policy.Announce {
+		policy.OnUnknown = dispatch.Resend
+	}
+	d := dispatch.New()
+	d.Register("sink", newProvider(func(sent *dispatch.Delivery) error {
+		if sent.Type == "poison" {
+			downAt(pool, sent.EventID.String())
+		}
+		time.Sleep(20 * time.Millisecond) // so that some are under way when it goes down
+		return nil
+	}), policy)
+	d.Use(router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
+		if ev.Type == "poison" && where == "plan" {
+			downAt(pool, ev.ID.String())
+		}
+		return []dispatch.Message{{Route: "r", Step: "s", Channel: "sink", Content: json.RawMessage(`{}`), Terms: &dispatch.Terms{Freeze: where == "frozen"}}}, nil
+	}})
+	return runToBeKilled(url, d, func(c *listener.Config) { c.MaxCrashes = 0 })
+}
+
+// TestPoison: an event that brings three listeners down is dead without another try,
+// wherever that is, and what they had beside it is delivered.
+func TestPoison(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ where, reason string }{
+		{"plan", "poison: 3 listeners ended while they had it"},
+		{"sent", "poison: 3 listeners ended while they had it"},
+		{"announced", "poison: 3 listeners ended while they had it; it may have arrived"},
+		{"frozen", "poison: 3 listeners ended while they had it"},
+	} {
+		t.Run(tt.where, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			pgtest.Exec(t, db, `create table tries (event text)`)
+			pgtest.Exec(t, db, `insert into outbox_events (type, payload) select case when n in (10, 20) then 'poison' else 'fine' end, '{}' from generate_series(1, 30) as n`)
+			deaths := 0
+			for open := -1; open != 0; {
+				v := startVictim(t, db, killedBy+"="+tt.where)
+				pgtest.Eventually(t, 30*time.Second, func() (bool, string) {
+					select {
+					case <-v.ended:
+						deaths++
+						return true, ""
+					default:
+					}
+					open = pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where processed_at is null`)
+					return open == 0, fmt.Sprintf("%d open after %d deaths; the listener says %s", open, deaths, v.stderr.String())
+				})
+				if deaths > 12 {
+					t.Fatalf("%d deaths; the listener says %s", deaths, v.stderr.String())
+				}
+				v.kill()
+			}
+			if tries := pgtest.QueryVals[int](t, db, `select count(*) from tries group by event`); len(tries) != 2 || tries[0] > 3 || tries[1] > 3 || tries[0]+tries[1] < deaths { // both at once brings one down
+				t.Errorf("tried %v times in %d deaths", tries, deaths)
+			}
+			got := pgtest.QueryVals[string](t, db, `select event_type || ' ' || state || ' ' || coalesce(last_error, '') || ' ' || count(*) from outbox.deliveries group by event_type, state, last_error order by 1`)
+			if want := "fine delivered  28, poison dead " + tt.reason + " 2"; strings.Join(got, ", ") != want {
+				t.Errorf("%v, want %s", got, want)
+			}
+		})
+	}
+}
+
+// TestLostLeaseIsNoCrash: a listener that lives and lost its lease, since the database
+// was away, say, says so.
+func TestLostLeaseIsNoCrash(t *testing.T) {
+	t.Parallel()
+	db, d, stuck := pgtest.New(t), dispatch.New(), newBlocker()
+	channel(d, "greeting", "carrier", stuck, plain)
+	l := newListener(t, db, d, func(c *listener.Config) { c.Lease = time.Second; c.PollInterval = 200 * time.Millisecond })
+	start(t, l)
+	insert(t, db, "greeting", `{}`)
+	<-stuck.entered
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
+		return pgtest.Exec(t, db, `update outbox.deliveries set due_at = now() - interval '1 second' where due_at is not null`) == 1, "not parked"
+	})
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
+		return pgtest.QueryVal[int](t, db, `select count(*) from outbox.crashes`) == 1, "nothing was noted when the lease ran out"
+	})
+	close(stuck.gate)
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
+		return pgtest.QueryVal[int](t, db, `select count(*) from outbox.crashes`) == 0, "that it lives is not noted"
+	})
+}
