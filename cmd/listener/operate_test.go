@@ -65,6 +65,45 @@ func TestConfirmation(t *testing.T) {
 	}
 }
 
+// TestNoOperator: a role that may only look is told what it lacks.
+func TestNoOperator(t *testing.T) {
+	t.Parallel()
+	db := held(t)
+	role := db.Name + "_reader"
+	pgtest.Exec(t, db, `create role `+role+` login`)
+	t.Cleanup(func() {
+		pgtest.Exec(t, db, `drop owned by `+role)
+		pgtest.Exec(t, db, `drop role `+role)
+	})
+	pgtest.Exec(t, db, `grant usage on schema outbox to `+role)
+	pgtest.Exec(t, db, `grant select on public.outbox_events, outbox.deliveries, outbox.attempts, outbox.pauses to `+role)
+	as, err := url.Parse(db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := as.Query()
+	query.Set("role", role)
+	as.RawQuery = query.Encode()
+	for line, code := range map[string]int{
+		"deliveries":                             exitOK,
+		"cancel --state held --dry-run":          exitOK,
+		"cancel --state held --yes":              exitCannot,
+		"release --state held --yes":             exitCannot,
+		"pause --channel sms --yes":              exitCannot,
+		"pause --channel sms --dry-run":          exitOK,
+		"resume --channel sms --yes":             exitOK, // there is nothing to end
+		"replay --even-delivered --type a --yes": exitOK, // nor to replay
+	} {
+		got := call(t, map[string]string{"DATABASE_URL": as.String()}, strings.Fields(line)...)
+		if got.code != code || (code == exitCannot) != strings.Contains(got.stderr, "run `listener migrate --grant-operator ROLE` as the owner") {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where state = 'held'`); n != 2 {
+		t.Errorf("%d of 2 are held", n)
+	}
+}
+
 // TestOperatorRole: with the rights of sql/grants_operator.sql each command works.
 func TestOperatorRole(t *testing.T) {
 	t.Parallel()

@@ -61,7 +61,7 @@ func (s *Server) change(action operate.Action) http.HandlerFunc {
 		ctx, cancel := unhurried(w, r)
 		defer cancel()
 		res, err := s.cfg.Operate(ctx, req)
-		if s.failed(w, r, action, err) {
+		if s.failed(w, r, action, res.Done, err) {
 			return
 		}
 		s.cfg.Log.Info("operated", "action", action, "from", r.RemoteAddr, "dry_run", req.DryRun, "matched", res.Matched, "done", res.Done)
@@ -95,7 +95,7 @@ func (s *Server) pause(action operate.Action) http.HandlerFunc {
 		ctx, cancel := unhurried(w, r)
 		defer cancel()
 		res, err := s.cfg.Pause(ctx, operate.PauseRequest{Action: action, Types: body.Types, Channels: body.Channels, By: s.by(r, body.Reason), DryRun: body.DryRun})
-		if s.failed(w, r, action, err) {
+		if s.failed(w, r, action, len(res.Done), err) {
 			return
 		}
 		s.cfg.Log.Info("operated", "action", action, "from", r.RemoteAddr, "dry_run", body.DryRun, "done", len(res.Done))
@@ -110,15 +110,15 @@ func (s *Server) by(r *http.Request, reason string) operate.By {
 }
 
 // failed answers a request that could not be done, and reports whether it was
-// one.
-func (s *Server) failed(w http.ResponseWriter, r *http.Request, action operate.Action, err error) bool {
+// one. The log has how much of it was done before; the audit says to what.
+func (s *Server) failed(w http.ResponseWriter, r *http.Request, action operate.Action, done int, err error) bool {
 	switch {
 	case err == nil:
 		return false
 	case errors.Is(err, operate.ErrRequest):
 		invalid(w, err.Error())
 	default:
-		s.cfg.Log.Error("operating failed", "action", action, "from", r.RemoteAddr, "error", err)
+		s.cfg.Log.Error("operating failed", "action", action, "from", r.RemoteAddr, "done", done, "error", err)
 		fail(w, http.StatusInternalServerError, "outbox_failed")
 	}
 	return true

@@ -23,7 +23,7 @@ func TestOperate(t *testing.T) {
 			case "nothing":
 				return operate.Result{}, fmt.Errorf("%w: say which", operate.ErrRequest)
 			case "broken":
-				return operate.Result{}, errors.New("host=db.internal")
+				return operate.Result{Done: 17}, errors.New("host=db.internal")
 			}
 			return operate.Result{Matched: 2, Done: 1, Refused: []operate.Refusal{{Reason: "delivered", Count: 1}}, IDs: []uuid.UUID{{1}}}, nil
 		}
@@ -100,6 +100,9 @@ func TestOperate(t *testing.T) {
 				t.Errorf("asked for %q, want %q", came, tt.asked)
 			}
 		})
+	}
+	if !strings.Contains(r.log.String(), "done=17") {
+		t.Error("the log does not say how much was done before it failed")
 	}
 	if strings.Contains(r.log.String(), key) {
 		t.Error("the key is in the log")
