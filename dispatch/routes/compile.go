@@ -8,14 +8,12 @@ package routes
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/dispatch/query"
 	"github.com/outbox-listener/outbox-listener/dispatch/render"
 )
@@ -379,169 +377,11 @@ func (c *compiler) useAt(t text, line, column int, n known, path []string) {
 	c.r.uses = append(c.r.uses, u)
 }
 
-// template is a template of the file.
-type template struct {
-	*render.Template
-	label  string
-	roots  []string // the names that it reads
-	fields []string // what it reads of copy; nil: nothing
-}
-
-// template compiles t; nil where t is not there or something is wrong with it.
-// label is what errors call it.
-func (c *compiler) template(t text, label string, n known, html bool) *template {
-	if t.node == nil {
-		return nil
-	}
-	make := c.set.Text
-	if html {
-		make = c.set.HTML
-	}
-	compiled, err := make(label, t.value)
-	if err != nil {
-		e, ok := errors.AsType[*render.Error](err)
-		if !ok {
-			e = &render.Error{Message: err.Error()}
-		}
-		c.f.addAt(t.node, e.Line, e.Column, "%s", e.Message)
-		return nil
-	}
-	out := &template{Template: compiled, label: label}
-	good := true
-	for _, path := range compiled.Paths() {
-		line, column := readAt(t.value, path)
-		switch {
-		case len(path) == 0:
-			for _, name := range slices.Sorted(maps.Keys(n)) {
-				c.read(out, name)
-			}
-			out.fields = n["copy"].keys
-			continue
-		case n.fault(path) != "":
-			c.f.addAt(t.node, line, column, "%s", n.fault(path))
-			good = false
-			continue
-		}
-		c.read(out, path[0])
-		if path[0] == "copy" {
-			if len(path) == 1 {
-				out.fields = n["copy"].keys
-			} else if !slices.Contains(out.fields, path[1]) {
-				out.fields = append(out.fields, path[1])
-			}
-		}
-		c.useAt(t, line, column, n, path)
-	}
-	for _, f := range out.fields {
-		c.noteField(f)
-	}
-	if !good {
-		return nil
-	}
-	return out
-}
-
-// read notes that t reads a name.
-func (c *compiler) read(t *template, root string) {
-	c.note(root)
-	if !slices.Contains(t.roots, root) {
-		t.roots = append(t.roots, root)
-	}
-}
-
-// readAt finds about where a template reads path, from 1; 0 where it does not
-// show.
-func readAt(source string, path []string) (line, column int) {
-	if len(path) == 0 {
-		return 0, 0
-	}
-	named := slices.DeleteFunc(slices.Clone(path), func(s string) bool { return s == "[]" })
-	for n := len(named); n > 0; n-- {
-		if i := strings.Index(source, "."+strings.Join(named[:n], ".")); i >= 0 {
-			start := strings.LastIndexByte(source[:i], '\n') + 1
-			return strings.Count(source[:i], "\n") + 1, utf8.RuneCountInString(source[start:i]) + 1
-		}
-	}
-	return 0, 0
-}
-
 func shortened(s string) string {
 	if r := []rune(s); len(r) > 60 {
 		return string(r[:60]) + "…"
 	}
 	return s
-}
-
-// Lookup is a query of a route.
-type Lookup struct {
-	Route, Name string
-	Query       *query.Query
-	node        *node
-}
-
-// At says where a place within the query stands in the file.
-func (l Lookup) At(line, column int) Place { return placeIn(l.node, line, column) }
-
-// Statement is the statement of an sql step.
-type Statement struct {
-	Route, Step string
-	Query       *query.Query
-	node        *node
-}
-
-// At says where a place within the statement stands in the file.
-func (s Statement) At(line, column int) Place { return placeIn(s.node, line, column) }
-
-func placeIn(n *node, line, column int) Place {
-	if line < 1 {
-		return Place{n.line, n.column}
-	}
-	l, c := n.within(line, column)
-	return Place{l, c}
-}
-
-// ChannelUse is a step with the channel that it delivers on.
-type ChannelUse struct {
-	Route, Step string
-	Channel     dispatch.Channel
-	Credential  string // of an http step; "" where it has none
-	Exposed     bool   // the event has a say in which host gets the credential, and the credential names none
-	Place
-}
-
-// Lookups are the queries of all routes, in the order of the file.
-func (r *Routes) Lookups() []Lookup { return r.lookups }
-
-// Statements are the statements of all sql steps, in the order of the file.
-func (r *Routes) Statements() []Statement { return r.statements }
-
-// Channels are the channels of all steps, in the order of the file.
-func (r *Routes) Channels() []ChannelUse { return r.channels }
-
-// Uses are the columns that templates, expressions and parameters read.
-func (r *Routes) Uses() []Use { return r.uses }
-
-// UsesCopy reports whether a model is asked for words.
-func (r *Routes) UsesCopy() bool {
-	return slices.ContainsFunc(r.list, func(c *compiledRoute) bool { return c.copy != nil })
-}
-
-// LookupRole is the role that lookups run as, "" for that of the connection, and
-// how long one may take, 0 for query.DefaultTimeout.
-func (r *Routes) LookupRole() (role string, timeout time.Duration) {
-	return r.file.Lookups.Role.value, r.file.Lookups.Timeout.of
-}
-
-// SQLRole is the role that sql steps run as; "" for that of the connection.
-func (r *Routes) SQLRole() string { return r.file.Lookups.SQLRole.value }
-
-// Summary is how many routes and steps there are, for people.
-func (r *Routes) Summary() string {
-	steps := 0
-	for _, c := range r.list {
-		steps += len(c.steps)
-	}
-	return counted(len(r.list), "route") + ", " + counted(steps, "step")
 }
 
 func counted(n int, what string) string {
