@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // Config says where events come from and how many are worked on. Pool and
@@ -298,6 +299,7 @@ func (l *Listener) drainPool(cut context.CancelFunc) {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	events, planned := l.queue.takeAll()
+	failpoint.Hit("K17")
 	l.giveBackAll(ctx, events, planned)
 	if !l.awaitPool(deadline) {
 		l.log.Warn("grace period is over; cutting short what is being sent", "open", l.queue.holds())

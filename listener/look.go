@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // looked is one look for a delivery, as the column looks has it.
@@ -73,6 +74,7 @@ func (l *Listener) look(ctx context.Context, j *job) verdict {
 		l.handBack(j)
 		return nothing
 	}
+	failpoint.Hit("K14a")
 	v, r, why := dispatch.VerdictFailed, dispatch.Receipt{}, ""
 	if failed == nil {
 		// Whose answer may still come is asked after the list was read: what is in
@@ -92,6 +94,7 @@ func (l *Listener) look(ctx context.Context, j *job) verdict {
 		l.finish(j, j.notBegun(renderAgain))
 		return nothing
 	}
+	failpoint.Hit("K14b")
 	l.concludeLook(j, before, v, r, why, failed)
 	if failed != nil {
 		return unanswered

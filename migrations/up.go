@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // Options of Up and Uninstall. The zero value will do.
@@ -202,6 +204,7 @@ func applyTx(ctx context.Context, tx pgx.Tx, f file, a asked, b Backlog) error {
 }
 
 func recordFile(ctx context.Context, tx pgx.Tx, f file) error {
+	failpoint.Hit("K19")
 	_, err := tx.Exec(ctx, remember, f.name, f.kind, f.version, f.checksum)
 	return err
 }

@@ -115,7 +115,9 @@ func (c *conn) submit(m *message) (reply string, f *failure) {
 		return "", failed(stageBody, err)
 	}
 	failpoint.Hit("K16d")
+	c.guard.dot = true
 	err = w.Close()
+	c.guard.dot = false
 	failpoint.Hit("K16f")
 	if data, ok := w.(*wire.DataCloser); ok {
 		reply = data.ServerResponse()

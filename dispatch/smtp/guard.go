@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // maxRead is how many bytes a server may say in one transaction, or from the
@@ -25,6 +27,7 @@ type guard struct {
 	cut    bool      // the context has ended
 	left   int       // bytes that may still be read
 	failed bool      // a write failed since bind, so not all of it left
+	dot    bool      // for failpoints: what is written next ends with the final dot
 }
 
 // bind caps all deadlines by those of ctx, and lets every read and write
@@ -103,6 +106,9 @@ func (g *guard) Read(p []byte) (int, error) {
 
 func (g *guard) Write(p []byte) (int, error) {
 	n, err := g.Conn.Write(p)
+	if failpoint.Enabled && g.dot {
+		failpoint.Hit("K16e")
+	}
 	if err != nil {
 		g.mu.Lock()
 		g.failed = true

@@ -19,6 +19,10 @@
 //	K11  the record is committed
 //	K12  an item is taken from the middle of a batch
 //	K13  leases are about to be renewed
+//	K14a the provider was asked whether it has a delivery, and nothing is on record
+//	K14b what it has is on record, and nothing has followed
+//	K17  at a stop, nothing is claimed any more and nothing is given back
+//	K19  a file of a migration is run, and that is not on record
 //
 // Of a conversation by SMTP:
 //
@@ -26,5 +30,6 @@
 //	K16b  after RCPT
 //	K16c  after DATA
 //	K16d  the message is written, and its final dot is not
+//	K16e  the final dot is written, and its answer is not read
 //	K16f  the final dot is answered
 package failpoint

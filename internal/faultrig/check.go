@@ -305,7 +305,7 @@ func (c *check) licensed(from, to time.Time, d DeliveryRow) bool {
 	}
 	for _, f := range c.Evidence.Faults {
 		switch {
-		case f.Kind == SlowDatabase, // slower is all that it is
+		case f.Kind == SlowDatabase, f.Kind == Terminate, // slower is all that it is, and orderly
 			f.Daemon != Everyone && !holders[fmt.Sprintf("d%d", f.Daemon)],
 			f.Channel != "" && f.Channel != d.Channel,
 			f.From.Add(-Slack).After(to), f.To.Add(Slack).Before(from):

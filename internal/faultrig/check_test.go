@@ -113,6 +113,7 @@ func TestCheck(t *testing.T) {
 			ev.Faults[0].From, ev.Faults[0].To = ev.Faults[0].From.Add(Slack), ev.Faults[0].To.Add(time.Second)
 		}, "O3", "no fault fell"},
 		{"sent twice since the database was far away", func(ev *Evidence) { ev.Faults[0].Kind = SlowDatabase }, "O3", "no fault fell"},
+		{"sent twice since a listener was told to end", func(ev *Evidence) { ev.Faults[0].Kind = Terminate }, "O3", "no fault fell"},
 		{"sent twice, and the fault came upon another", func(ev *Evidence) { ev.Faults[0].Daemon = 2 }, "O3", "no fault fell"},
 		{"sent twice, and the fault was another channel's", func(ev *Evidence) {
 			ev.Faults[0].Daemon, ev.Faults[0].Channel = Everyone, "webhook"
@@ -300,13 +301,13 @@ func TestPlan(t *testing.T) {
 		}
 		name, _, _ := strings.Cut(p.First[0], "=")
 		points[name] = true
-		for _, must := range []Kind{Kill, Stop, CutDatabase, LimitProvider, Failpoint} {
+		for _, must := range []Kind{Kill, Stop, Terminate, CutDatabase, LimitProvider, Failpoint} {
 			if !slices.ContainsFunc(p.Faults, func(f Planned) bool { return f.Kind == must }) {
 				t.Errorf("seed %d has no %s", seed, must)
 			}
 		}
 	}
-	if len(kinds) != 13 || len(points) != len(failpoints) {
+	if len(kinds) != 14 || len(points) != len(failpoints) {
 		t.Errorf("%d kinds of faults, %d points", len(kinds), len(points))
 	}
 }

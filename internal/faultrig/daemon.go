@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -29,6 +30,7 @@ type daemon struct {
 	mu      sync.Mutex
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed once the process has ended
+	asked   *atomic.Bool  // a failpoint ends the process
 	count   int           // processes so far
 	crashes []string      // of those, what nobody asked for
 	retired bool          // nothing is to be started any more
@@ -53,7 +55,8 @@ func (d *daemon) start(failpoint string) error {
 	}
 	dieWithParent(cmd)
 	started, ended := make(chan error, 1), make(chan struct{})
-	d.cmd, d.ended = cmd, ended
+	asked := new(atomic.Bool)
+	d.cmd, d.ended, d.asked = cmd, ended, asked
 	d.tasks.Go(func() {
 		// On a thread of its own, since Linux takes the end of the one that
 		// started it for the end of the parent.
@@ -64,18 +67,19 @@ func (d *daemon) start(failpoint string) error {
 		if err != nil {
 			return
 		}
-		asked := false // somebody wants it to end
 		lines := bufio.NewScanner(stderr)
 		for lines.Scan() {
 			fmt.Fprintf(out, "%s\n", lines.Text())
 			if point, ok := strings.CutPrefix(lines.Text(), "failpoint "); ok {
 				d.hit(cmd, name, point)
-				asked = asked || !strings.HasSuffix(point, " stop")
+				if !strings.HasSuffix(point, " stop") {
+					asked.Store(true)
+				}
 			}
 		}
 		_ = cmd.Wait() // its state says how it ended
 		close(ended)
-		d.gone(cmd, name, asked)
+		d.gone(cmd, name, asked.Load())
 	})
 	if err := <-started; err != nil {
 		d.cmd = nil
@@ -150,6 +154,42 @@ func (d *daemon) kill(ctx context.Context, down time.Duration, failpoint string)
 	}
 }
 
+// terminate ends the process by SIGTERM; somebody has to start the next one. It
+// returns which one it was, "" where there was none, whether a failpoint ended it,
+// and when it was told to. One that does not end with code 0 by itself is a finding.
+func (d *daemon) terminate() (name string, asked bool, from time.Time) {
+	d.mu.Lock()
+	cmd, ended, hit := d.cmd, d.ended, d.asked
+	d.cmd = nil // so that gone has nothing to do
+	name = fmt.Sprintf("d%d.%d", d.number, d.count)
+	d.mu.Unlock()
+	if cmd == nil {
+		return "", false, from
+	}
+	f := d.fault(Terminate, name)
+	_ = cmd.Process.Signal(syscall.SIGCONT)
+	_ = cmd.Process.Signal(syscall.SIGTERM) // or it has ended
+	timer := time.NewTimer(termination)
+	defer timer.Stop()
+	late := false
+	select {
+	case <-ended:
+	case <-timer.C:
+		late = true
+		_ = cmd.Process.Kill()
+		<-ended
+	}
+	f.To = time.Now()
+	d.faults.note(f)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	asked = hit.Load()
+	if code := cmd.ProcessState.ExitCode(); !asked && (late || code != 0) {
+		d.crashes = append(d.crashes, fmt.Sprintf("%s ended %s after SIGTERM, with code %d", name, f.To.Sub(f.From).Round(time.Millisecond), code))
+	}
+	return name, asked, f.From
+}
+
 // stop has the process stand still for a while.
 func (d *daemon) stop(ctx context.Context, still time.Duration) {
 	d.mu.Lock()
@@ -189,6 +229,18 @@ func (d *daemon) retire(within time.Duration) (name string, code int) {
 	}
 	d.tasks.Wait()
 	return name, code
+}
+
+// next starts a process where none is.
+func (d *daemon) next() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cmd != nil || d.retired {
+		return
+	}
+	if err := d.start(""); err != nil {
+		fmt.Fprintln(d.log, "cannot start a daemon:", err)
+	}
 }
 
 // prefixed writes each line with a prefix. What comes in one Write is taken to be

@@ -77,6 +77,7 @@ const (
 	CutProvider     Kind = "connections to a provider reset"
 	SwallowProvider Kind = "connections to a provider half-open"
 	LimitProvider   Kind = "an answer of a provider cut"
+	Terminate       Kind = "SIGTERM"
 	Failpoint       Kind = "failpoint"
 )
 
@@ -90,7 +91,7 @@ type Planned struct {
 	Kind   Kind
 	Target int    // daemon, or provider
 	Bytes  int    // of the answer that is cut
-	Point  string // for Failpoint: OUTBOX_FAILPOINT of the process that follows the kill
+	Point  string // OUTBOX_FAILPOINT of the process that follows the kill, for Failpoint, or that is told to end, for Terminate
 }
 
 // The points that a run may die at, with how often each is reached until then at
@@ -100,7 +101,8 @@ var failpoints = []struct {
 	most int
 }{
 	{"K1", 1}, {"K2", 6}, {"K3", 20}, {"K4", 20}, {"K5", 10}, {"K6", 15}, {"K7", 15}, {"K8", 15}, {"K9", 20},
-	{"K10", 8}, {"K11", 20}, {"K12", 30}, {"K13", 1}, {"K16a", 8}, {"K16b", 8}, {"K16c", 8}, {"K16d", 8}, {"K16f", 8},
+	{"K10", 8}, {"K11", 20}, {"K12", 30}, {"K13", 1}, {"K14a", 1}, {"K14b", 1},
+	{"K16a", 8}, {"K16b", 8}, {"K16c", 8}, {"K16d", 8}, {"K16e", 8}, {"K16f", 8},
 }
 
 // NewPlan makes the plan of a seed, with at least this many events that are
@@ -131,7 +133,7 @@ func NewPlan(seed uint64, events int) Plan {
 	p.First = make([]string, p.Daemons)
 	p.First[0] = failpoint(r, int(seed%uint64(n)), actions[seed/uint64(n)%uint64(len(actions))])
 
-	kinds := []Kind{Kill, Stop, CutDatabase, LimitProvider, Failpoint, Failpoint}
+	kinds := []Kind{Kill, Stop, Terminate, CutDatabase, LimitProvider, Failpoint, Failpoint}
 	kinds = append(kinds, []Kind{RestartFast, RestartCrash}[r.IntN(2)])
 	for range 2 {
 		kinds = append(kinds, []Kind{Kill, KillAll, SwallowDatabase, LimitDatabase, SlowDatabase, CutProvider, SwallowProvider, Failpoint}[r.IntN(8)])
@@ -150,6 +152,11 @@ func NewPlan(seed uint64, events int) Plan {
 			f.For = 300*time.Millisecond + upTo(Lease)
 		case LimitDatabase, LimitProvider:
 			f.Bytes = r.IntN(200)
+		case Terminate:
+			if r.IntN(2) == 0 {
+				f.Point = "K17=" + actions[r.IntN(len(actions))]
+			}
+			f.For = 200*time.Millisecond + upTo(500*time.Millisecond)
 		case Failpoint:
 			f.Point = failpoint(r, r.IntN(n), actions[r.IntN(len(actions))])
 		}

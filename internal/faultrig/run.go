@@ -52,9 +52,10 @@ const (
 // World is a Postgres server that one run after the other has for itself, and
 // the listener to be tried.
 type World struct {
-	program  string
-	server   *devpg.Server
-	template string
+	program   string
+	server    *devpg.Server
+	template  string
+	databases int // that tests of migrations have made
 }
 
 // NewWorld starts a server for runs of a listener that was built with the tag
@@ -111,6 +112,9 @@ type run struct {
 	providers *providers
 	before    []*Proxy // before the providers: Twilio, SMTP, webhooks
 	producers *producers
+
+	mu         sync.Mutex
+	terminated []leftover
 }
 
 // Run does what a plan has and returns what all ledgers say in the end. Files
@@ -144,6 +148,7 @@ func (w *World) Run(ctx context.Context, plan Plan, dir string) (ev *Evidence, e
 	}
 	enough()
 	watch.Wait()
+	exits = append(exits, r.unexplained()...)
 	if ev, err = r.collect(ctx); err != nil {
 		return nil, err
 	}
@@ -276,6 +281,20 @@ func (r *run) inflict(ctx context.Context, f Planned) error {
 		d.kill(ctx, f.For, "")
 	case Failpoint:
 		d.kill(ctx, 0, f.Point)
+	case Terminate:
+		if f.Point != "" {
+			d.kill(ctx, 0, f.Point)
+			sleep(ctx, f.For)
+		}
+		name, asked, from := d.terminate()
+		if name == "" {
+			return nil
+		}
+		if !asked {
+			r.leftLeased(ctx, d.number, name, from)
+		}
+		sleep(ctx, f.For)
+		d.next()
 	case KillAll:
 		var wg sync.WaitGroup
 		for _, d := range r.daemons {
@@ -308,6 +327,46 @@ func (r *run) inflict(ctx context.Context, f Planned) error {
 		during(toProvider, func() { provider.CutAnswers(f.Bytes) }, provider.Heal)
 	}
 	return nil
+}
+
+//go:embed leased.sql
+var leased string
+
+// leftLeased looks whether a listener that ended after SIGTERM has left something
+// leased. It may where the database was not to be had for it since then.
+func (r *run) leftLeased(ctx context.Context, daemon int, name string, from time.Time) {
+	call, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var n int
+	if err := r.pool.QueryRow(call, leased, name).Scan(&n); err != nil || n == 0 {
+		return // an error is that of a fault
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.terminated = append(r.terminated, leftover{daemon: daemon, name: name, rows: n, from: from, to: time.Now()})
+}
+
+// leftover is what a listener left leased that ended between two moments.
+type leftover struct {
+	daemon   int
+	name     string
+	rows     int
+	from, to time.Time
+}
+
+// unexplained says which of what was left has no fault beside it that kept the
+// database away.
+func (r *run) unexplained() (exits []string) {
+	for _, l := range r.terminated {
+		away := slices.ContainsFunc(r.faults.all(), func(f Fault) bool {
+			return f.Kind != Terminate && f.Channel == "" && (f.Daemon == Everyone || f.Daemon == l.daemon) &&
+				!f.From.Add(-Slack).After(l.to) && !f.To.Add(Slack).Before(l.from)
+		})
+		if !away {
+			exits = append(exits, fmt.Sprintf("%s ended after SIGTERM and left %d rows leased", l.name, l.rows))
+		}
+	}
+	return exits
 }
 
 // settle waits until nothing is left to do but what waits for a person. It

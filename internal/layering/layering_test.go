@@ -31,7 +31,7 @@ var allowed = []struct {
 	{"dispatch/preview", []string{"dispatch", "dispatch/calendar", "dispatch/openai", "dispatch/plaintext", "dispatch/routes"}},
 	{"dispatch/golden", []string{"dispatch", "dispatch/openai", "dispatch/preview", "dispatch/routes", "dispatch/sink"}},
 	{"dispatch/", []string{"dispatch", "dispatch/httpsend"}},
-	{"migrations", []string{"sql"}},
+	{"migrations", []string{"sql", "internal/failpoint"}},
 	{"listener/admin", []string{"listener", "listener/operate", "dispatch"}},
 	{"listener/operate", []string{"listener", "dispatch", "sql"}},
 	{"listener", []string{"dispatch", "sql", "internal/failpoint"}},
