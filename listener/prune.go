@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // Pace of the pruner: it looks once a minute while there is something to
@@ -64,6 +66,7 @@ func (s *store) prune(ctx context.Context, p *pruner, from int64) (pruned, error
 	var b pruned
 	err := s.tx(ctx, forgetable, func(batch *pgx.Batch) {
 		batch.Queue(p.query, from, pruneBatch, p.keep.Seconds()).QueryRow(func(row pgx.Row) error {
+			failpoint.Hit("K18")
 			var upTo *int64
 			err := row.Scan(&b.looked, &upTo, &b.gone)
 			if upTo != nil {

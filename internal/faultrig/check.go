@@ -403,6 +403,9 @@ func (c *check) whole() {
 	} else if c.QuietLimit > 0 && c.Quiet > c.QuietLimit {
 		c.problem("O7", uuid.Nil, "it took %s after the last fault until nothing was left to do; the limit is %s", c.Quiet.Round(time.Millisecond), c.QuietLimit)
 	}
+	if c.OldHeld != oldHeld {
+		c.problem("O1", uuid.Nil, "of %d events that have waited for a person for two months %d are left", oldHeld, c.OldHeld)
+	}
 	for _, e := range c.Exits {
 		c.problem("O8", uuid.Nil, "%s", e)
 	}

@@ -63,7 +63,7 @@ func honest() (ev *Evidence, sms, email, webhook, gone uuid.UUID) {
 	}
 	ev.Produced = append(ev.Produced, Produced{Event: Event{gone, "sms.send"}, Fate: RolledBack, Sent: at(0), Done: at(5)})
 	ev.Faults = []Fault{{Kind: Kill, What: "d0.1", From: at(2020), To: at(2030)}}
-	ev.Quiet = time.Second
+	ev.Quiet, ev.OldHeld = time.Second, oldHeld
 	return ev, sms, email, webhook, gone
 }
 
@@ -143,6 +143,7 @@ func TestCheck(t *testing.T) {
 		}, "O6", "attempt 2 is on record, of 1"},
 		{"open for ever", func(ev *Evidence) { ev.Left = 1 }, "O7", "1 events are open"},
 		{"late", func(ev *Evidence) { ev.QuietLimit = ev.Quiet - 1 }, "O7", "the limit is"},
+		{"a retention deletes what waits", func(ev *Evidence) { ev.OldHeld = 2 }, "O1", "2 are left"},
 		{"left leased", func(ev *Evidence) { ev.Leased = 2 }, "O8", "2 rows are leased"},
 		{"it does not end", func(ev *Evidence) { ev.Exits = []string{"d0.1 ended with code -1 after SIGTERM"} }, "O8", "code -1"},
 	} {

@@ -31,6 +31,7 @@ type daemon struct {
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed once the process has ended
 	asked   *atomic.Bool  // a failpoint ends the process
+	out     *prefixed     // what it says
 	count   int           // processes so far
 	crashes []string      // of those, what nobody asked for
 	retired bool          // nothing is to be started any more
@@ -56,7 +57,7 @@ func (d *daemon) start(failpoint string) error {
 	dieWithParent(cmd)
 	started, ended := make(chan error, 1), make(chan struct{})
 	asked := new(atomic.Bool)
-	d.cmd, d.ended, d.asked = cmd, ended, asked
+	d.cmd, d.ended, d.asked, d.out = cmd, ended, asked, out
 	d.tasks.Go(func() {
 		// On a thread of its own, since Linux takes the end of the one that
 		// started it for the end of the parent.
@@ -155,11 +156,11 @@ func (d *daemon) kill(ctx context.Context, down time.Duration, failpoint string)
 }
 
 // terminate ends the process by SIGTERM; somebody has to start the next one. It
-// returns which one it was, "" where there was none, whether a failpoint ended it,
-// and when it was told to. One that does not end with code 0 by itself is a finding.
+// returns which one it was, "" where there was none, whether a failpoint ended it
+// or it was too early, and when it was told to. One that does not end with code 0 by itself is a finding.
 func (d *daemon) terminate() (name string, asked bool, from time.Time) {
 	d.mu.Lock()
-	cmd, ended, hit := d.cmd, d.ended, d.asked
+	cmd, ended, hit, out := d.cmd, d.ended, d.asked, d.out
 	d.cmd = nil // so that gone has nothing to do
 	name = fmt.Sprintf("d%d.%d", d.number, d.count)
 	d.mu.Unlock()
@@ -184,6 +185,9 @@ func (d *daemon) terminate() (name string, asked bool, from time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	asked = hit.Load()
+	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() && s.Signal() == syscall.SIGTERM && !out.wrote.Load() {
+		return name, true, f.From // it was so early that nothing was begun, nor the signal waited for
+	}
 	if code := cmd.ProcessState.ExitCode(); !asked && (late || code != 0) {
 		d.crashes = append(d.crashes, fmt.Sprintf("%s ended %s after SIGTERM, with code %d", name, f.To.Sub(f.From).Round(time.Millisecond), code))
 	}
@@ -248,10 +252,12 @@ func (d *daemon) next() {
 type prefixed struct {
 	to     io.Writer
 	prefix string
+	wrote  atomic.Bool // anything
 }
 
 // Write implements io.Writer.
 func (p *prefixed) Write(b []byte) (int, error) {
+	p.wrote.Store(true)
 	for line := range strings.Lines(string(b)) {
 		if _, err := io.WriteString(p.to, p.prefix+line); err != nil {
 			return 0, err

@@ -24,6 +24,8 @@ type Evidence struct {
 	Attempts   []AttemptRow
 	Changes    []Change
 	Booked     map[uuid.UUID]int // rows that the sql step of an event has inserted
+	OldHeld    int               // events from before the run that wait for a person, each with its delivery: oldHeld
+	OldDone    int               // of those that were processed before the run: what a retention has left
 	Leased     int               // rows that are leased although nobody is there any more
 	Quiet      time.Duration     // from the last fault until nothing was left to do
 	QuietLimit time.Duration     // that Quiet may not pass; 0 for none
@@ -31,6 +33,9 @@ type Evidence struct {
 	Exits      []string          // listeners that did not end as they should, or did when they should not
 	Took       time.Duration
 }
+
+// oldHeld is how many events of old.sql wait for a person.
+const oldHeld = 3
 
 // EventRow is a row of outbox_events.
 type EventRow struct {
@@ -81,10 +86,12 @@ func (r *run) collect(ctx context.Context) (*Evidence, error) {
 	if ev.Provided, err = r.providers.read(); err != nil {
 		return nil, err
 	}
-	if ev.Events, err = all[EventRow](ctx, r, `select id, processed_at is not null, coalesce('leased until ' || lease_until, '') from outbox_events`); err != nil {
+	if ev.Events, err = all[EventRow](ctx, r, `select id, processed_at is not null, coalesce('leased until ' || lease_until, '')
+		from outbox_events where type not like 'old.%'`); err != nil {
 		return nil, err
 	}
-	ev.Deliveries, err = all[DeliveryRow](ctx, r, `select id, event_id, channel, state, attempts, coalesce(last_error, ''), coalesce(provider_id, '') from outbox.deliveries`)
+	ev.Deliveries, err = all[DeliveryRow](ctx, r, `select id, event_id, channel, state, attempts, coalesce(last_error, ''), coalesce(provider_id, '')
+		from outbox.deliveries where event_type not like 'old.%'`)
 	if err != nil {
 		return nil, err
 	}
@@ -111,9 +118,11 @@ func (r *run) collect(ctx context.Context) (*Evidence, error) {
 		ev.Booked[b.Event] = b.Rows
 	}
 	err = r.pool.QueryRow(ctx, `select
+		(select count(*) from outbox_events as e join outbox.deliveries as d on d.event_seq = e.seq where e.type = 'old.held' and d.state = 'held'),
+		(select count(*) from outbox_events where type = 'old.done'),
 		(select count(*) from outbox_events where processed_at is null and isfinite(lease_until) and lease_until > clock_timestamp()) +
 		(select count(*) from outbox.deliveries where finished_at is null and state in ('ready', 'sending') and due_at > clock_timestamp())`).
-		Scan(&ev.Leased)
+		Scan(&ev.OldHeld, &ev.OldDone, &ev.Leased)
 	return ev, err
 }
 

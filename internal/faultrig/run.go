@@ -28,6 +28,9 @@ import (
 //go:embed audit.sql
 var audit string
 
+//go:embed old.sql
+var old string
+
 //go:embed hurry.sql
 var hurry string
 
@@ -83,7 +86,7 @@ func NewWorld(ctx context.Context, program string) (_ *World, err error) {
 	if out, err := migrate.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("listener migrate: %w\n%s", err, out)
 	}
-	return w, w.exec(ctx, w.template, audit)
+	return w, w.exec(ctx, w.template, audit+old)
 }
 
 // Close stops the server.
@@ -224,6 +227,7 @@ func (r *run) environment(database *Proxy, name string) []string {
 		"OUTBOX_LEASE="+Lease.String(),
 		"OUTBOX_MAX_CRASHES=0", // they are killed by chance, and no event is the reason
 		"OUTBOX_WORKERS=8",
+		"OUTBOX_RETAIN_PROCESSED=30d",
 		"OUTBOX_ROUTES="+filepath.Join(r.dir, "routes.yaml"),
 		"FAULTRIG_HOOK=http://"+r.before[2].Addr()+"/hook",
 		"OUTBOX_SHUTDOWN_GRACE=3s",

@@ -26,6 +26,7 @@ type summary struct {
 	runs, committed, rolled, unclear, accepted int
 	found, held, givenUp, takeovers, problems  int
 	lying                                      int // runs
+	pruned                                     int // old events
 	daemons                                    [4]int
 	again                                      map[string]int
 	faults                                     map[Kind]int
@@ -50,6 +51,7 @@ func (s *summary) add(ev *Evidence, r *Report) {
 	s.found += r.Found
 	s.held += r.Held
 	s.givenUp += r.GivenUp
+	s.pruned += 1200 - ev.OldDone
 	if ev.Plan.ListLies {
 		s.lying++
 	}
@@ -118,6 +120,7 @@ func (s *summary) markdown(seeds []uint64) string {
 	row("SMS held for a person, with licence", s.held)
 	row("SMS given up under never_twice, with licence", s.givenUp)
 	row("take-overs", s.takeovers)
+	row("old events deleted by the retention, of 1,200 in each run", s.pruned)
 	row("slowest to be quiet after the last fault", s.slowest.Round(time.Millisecond))
 	row("seeds with problems", s.failed)
 	row("time", time.Since(s.begun).Round(time.Second))
