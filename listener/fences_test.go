@@ -244,3 +244,34 @@ func TestNothingIsBegunWithoutALease(t *testing.T) {
 		}
 	}
 }
+
+// TestFollowerOfTwo: a step that waits for two others is due once both have been
+// delivered, and not before.
+func TestFollowerOfTwo(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s, events := claimTwo(t, db)
+	e := events[0]
+	for _, step := range []string{"a", "b", "c"} {
+		j := e.newJob(dispatch.Message{Route: "r", Step: step, Channel: "c"}, 0)
+		pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, due_at, after_steps, content)
+			select $2, id, seq, type, created_at, 'r', $3, 'c', '', 'ready', 0, case when $3 <> 'c' then now() end, case when $3 = 'c' then array['a', 'b'] end, '{}'
+			from outbox_events where seq = $1`, e.seq, j.ID, step)
+	}
+	pgtest.Exec(t, db, `update outbox_events set lease_until = 'infinity' where seq = $1`, e.seq)
+	_, jobs, err := s.claimDue(t.Context(), 10)
+	if err != nil || len(jobs) != 2 {
+		t.Fatalf("claimed %d, %v", len(jobs), err)
+	}
+	s.due = func() {}
+	for i, j := range jobs {
+		j.outcome = &dispatch.Outcome{State: dispatch.Delivered, Attempts: 1}
+		if kept, err := s.recordDeliveries(t.Context(), []entry{{job: j}}); err != nil || !kept[j.ID] {
+			t.Fatal(kept, err)
+		}
+		due := pgtest.QueryVal[bool](t, db, `select due_at is not null from outbox.deliveries where step = 'c'`)
+		if due != (i == 1) {
+			t.Errorf("with %d of 2 delivered it is due: %t", i+1, due)
+		}
+	}
+}
