@@ -71,7 +71,7 @@ sms-kills:
 
 # 1,000 runs of listeners, a database and providers that faults come upon, by seeds: takes an hour or two; counts go to docs/evidence/faults.md
 faults *args:
-    go test ./internal/faultrig -run TestFaults -count=1 -timeout 12h -v -runs=1000 -quiet=14s -summary=../../docs/evidence/faults.md {{args}}
+    go test ./internal/faultrig -run TestFaults -count=1 -timeout 12h -v -runs=1000 -lease=1s -quiet=14s -summary=../../docs/evidence/faults.md {{args}}
 
 # faults in our own code, each of which a test has to find; just mutants -mutants=fence for some
 mutants *args:

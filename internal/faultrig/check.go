@@ -11,11 +11,6 @@ import (
 	"github.com/google/uuid"
 )
 
-// Slack is how long what was accepted may take to be on record while nothing
-// goes wrong, on a machine that does other things too. A fault within it is a
-// licence for one more.
-const Slack = 750 * time.Millisecond
-
 // Problem is something that was promised and is not so.
 type Problem struct {
 	Oracle string    // O1 to O8; see docs/faults.md
@@ -269,7 +264,7 @@ func (c *check) held(p Produced, d DeliveryRow) {
 // docs/guarantees.md.
 func (c *check) pausedPastLooks(d DeliveryRow) bool {
 	return slices.ContainsFunc(c.Evidence.Faults, func(f Fault) bool {
-		return f.To.Sub(f.From) > lookSpan && (f.Kind == Stop || f.Kind == Failpoint) &&
+		return f.To.Sub(f.From) > c.Plan.lookSpan() && (f.Kind == Stop || f.Kind == Failpoint) &&
 			c.licensed(f.From, f.To, d)
 	})
 }
@@ -286,7 +281,7 @@ func (c *check) unanswered(d DeliveryRow) bool {
 	switch {
 	case begun.IsZero():
 		c.problem("O1", d.Event, "%s, and it was never announced (%s)", d.State, d.Error)
-	case !c.licensed(begun, begun.Add(Slack), d):
+	case !c.licensed(begun, begun.Add(c.Plan.slack()), d):
 		c.problem("O1", d.Event, "%s, and no fault fell on its attempt (%s)", d.State, d.Error)
 	default:
 		return true
@@ -298,6 +293,7 @@ func (c *check) unanswered(d DeliveryRow) bool {
 // one moment to another to a delivery: one that came upon a listener that had claimed
 // its event at some time, upon the way to its provider, or upon all.
 func (c *check) licensed(from, to time.Time, d DeliveryRow) bool {
+	slack := c.Plan.slack()
 	holders := map[string]bool{}
 	for _, ch := range c.changes[d.Event] {
 		daemon, _, _ := strings.Cut(ch.App, ".")
@@ -308,13 +304,13 @@ func (c *check) licensed(from, to time.Time, d DeliveryRow) bool {
 		case f.Kind == SlowDatabase, f.Kind == Terminate, // slower is all that it is, and orderly
 			f.Daemon != Everyone && !holders[fmt.Sprintf("d%d", f.Daemon)],
 			f.Channel != "" && f.Channel != d.Channel,
-			f.From.Add(-Slack).After(to), f.To.Add(Slack).Before(from):
+			f.From.Add(-slack).After(to), f.To.Add(slack).Before(from):
 		default:
 			return true
 		}
 	}
 	return slices.ContainsFunc(c.mishaps[place{d.Event, d.Channel}], func(l Line) bool {
-		return !l.At.Add(Slack).Before(from) && !l.At.Add(-Slack).After(to)
+		return !l.At.Add(slack).Before(from) && !l.At.Add(-slack).After(to)
 	})
 }
 

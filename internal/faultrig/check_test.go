@@ -17,7 +17,7 @@ import (
 func honest() (ev *Evidence, sms, email, webhook, gone uuid.UUID) {
 	start := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
-	ev = &Evidence{Plan: Plan{Seed: 7, Daemons: 2}}
+	ev = &Evidence{Plan: Plan{Seed: 7, Daemons: 2, Lease: time.Second}}
 	ids := make([]uuid.UUID, 4)
 	for i := range ids {
 		ids[i] = uuid.MustParse("00000000-0000-4000-8000-00000000000" + string(rune('1'+i)))
@@ -110,7 +110,7 @@ func TestCheck(t *testing.T) {
 		}, "O2", "answer lost"},
 		{"sent twice without a fault", func(ev *Evidence) { ev.Faults = nil }, "O3", "no fault fell"},
 		{"sent twice with a fault elsewhere", func(ev *Evidence) {
-			ev.Faults[0].From, ev.Faults[0].To = ev.Faults[0].From.Add(Slack), ev.Faults[0].To.Add(time.Second)
+			ev.Faults[0].From, ev.Faults[0].To = ev.Faults[0].From.Add(ev.Plan.slack()), ev.Faults[0].To.Add(time.Second)
 		}, "O3", "no fault fell"},
 		{"sent twice since the database was far away", func(ev *Evidence) { ev.Faults[0].Kind = SlowDatabase }, "O3", "no fault fell"},
 		{"sent twice since a listener was told to end", func(ev *Evidence) { ev.Faults[0].Kind = Terminate }, "O3", "no fault fell"},
@@ -187,7 +187,7 @@ func TestUnclear(t *testing.T) {
 		return Fault{Kind: LimitProvider, Daemon: Everyone, Channel: "sms", From: at.Add(tenth(1)), To: at.Add(tenth(2))}
 	}
 	pause := func(at time.Time) Fault {
-		return Fault{Kind: Stop, Daemon: 1, From: at, To: at.Add(lookSpan + tenth(1))}
+		return Fault{Kind: Stop, Daemon: 1, From: at, To: at.Add(Plan{Lease: time.Second}.lookSpan() + tenth(1))}
 	}
 	for _, tt := range []struct {
 		name   string
@@ -276,12 +276,12 @@ func TestHistory(t *testing.T) {
 // TestPlan: a seed decides everything, and a row of them has every kind of
 // fault and every point.
 func TestPlan(t *testing.T) {
-	if a, b := NewPlan(5, 200).String(), NewPlan(5, 200).String(); a != b || a == NewPlan(6, 200).String() {
+	if a, b := NewPlan(5, 200, time.Second).String(), NewPlan(5, 200, time.Second).String(); a != b || a == NewPlan(6, 200, time.Second).String() {
 		t.Errorf("not decided by the seed:\n%s\n%s", a, b)
 	}
 	kinds, points := map[Kind]bool{}, map[string]bool{}
 	for seed := range uint64(40) {
-		p := NewPlan(seed, 200)
+		p := NewPlan(seed, 200, time.Second)
 		n, back, late := 0, 0, 0
 		for _, tx := range p.Transactions {
 			switch {

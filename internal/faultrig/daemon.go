@@ -26,6 +26,7 @@ type daemon struct {
 	env     func(name string) []string // of a process by its name
 	log     io.Writer
 	faults  *faults
+	lease   time.Duration
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -105,7 +106,7 @@ func (d *daemon) hit(cmd *exec.Cmd, name, point string) {
 	// It stands still by itself; somebody has to wake it.
 	d.tasks.Go(func() {
 		done := d.faults.begin(f)
-		time.Sleep(Lease + 500*time.Millisecond)
+		time.Sleep(d.lease + 500*time.Millisecond)
 		_ = cmd.Process.Signal(syscall.SIGCONT) // or it has ended
 		done()
 	})

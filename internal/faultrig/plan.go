@@ -12,13 +12,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// Lease is how long the listeners of a run lease what they claim: the shortest
-// that they take, so that much is taken over in little time.
-const Lease = time.Second
-
 // Plan is everything about a run that its seed decides.
 type Plan struct {
 	Seed         uint64
+	Lease        time.Duration // of the listeners, for what they claim; 1 s is the shortest that they take
 	Daemons      int
 	ListLies     bool     // Twilio's list of messages does not have any
 	First        []string // OUTBOX_FAILPOINT of each daemon's first process; "" for none
@@ -105,12 +102,22 @@ var failpoints = []struct {
 	{"K16a", 8}, {"K16b", 8}, {"K16c", 8}, {"K16d", 8}, {"K16e", 8}, {"K16f", 8},
 }
 
+// slack is how long what was accepted may take to be on record while nothing goes
+// wrong, on a machine that does other things too. A fault within it is a licence for
+// one more.
+func (p Plan) slack() time.Duration { return p.Lease * 3 / 4 }
+
+// lookSpan is how long looks for an SMS go on, of the minute that they go on
+// otherwise: longer than any listener stands still by the plan, as that minute is
+// longer than a listener may stand still.
+func (p Plan) lookSpan() time.Duration { return 2*p.Lease + 2*time.Second }
+
 // NewPlan makes the plan of a seed, with at least this many events that are
 // meant to be committed.
-func NewPlan(seed uint64, events int) Plan {
+func NewPlan(seed uint64, events int, lease time.Duration) Plan {
 	r := rand.New(rand.NewPCG(seed, 0x0b0c))
 	upTo := func(d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
-	p := Plan{Seed: seed, Daemons: 1 + r.IntN(3), ListLies: seed%8 == 0}
+	p := Plan{Seed: seed, Lease: lease, Daemons: 1 + r.IntN(3), ListLies: seed%8 == 0}
 
 	const producing = 3 * time.Second
 	for committed := 0; committed < events+events/10; { // some commits end with the server
@@ -147,9 +154,9 @@ func NewPlan(seed uint64, events int) Plan {
 		}
 		switch k {
 		case Stop:
-			f.For = Lease + 300*time.Millisecond + upTo(Lease)
+			f.For = lease + 300*time.Millisecond + upTo(lease)
 		case SwallowDatabase, SwallowProvider, SlowDatabase:
-			f.For = 300*time.Millisecond + upTo(Lease)
+			f.For = 300*time.Millisecond + upTo(lease)
 		case LimitDatabase, LimitProvider:
 			f.Bytes = r.IntN(200)
 		case Terminate:
@@ -196,7 +203,7 @@ func (p Plan) String() string {
 	for _, t := range p.Transactions {
 		n += len(t.Events)
 	}
-	fmt.Fprintf(&b, "seed %d: %d daemons, %d events in %d transactions", p.Seed, p.Daemons, n, len(p.Transactions))
+	fmt.Fprintf(&b, "seed %d, leases of %s: %d daemons, %d events in %d transactions", p.Seed, p.Lease, p.Daemons, n, len(p.Transactions))
 	if p.ListLies {
 		b.WriteString("; Twilio's list of messages is empty")
 	}

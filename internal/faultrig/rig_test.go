@@ -16,10 +16,11 @@ import (
 
 var (
 	seedFlag   = flag.Uint64("seed", 0, "the one seed to run; 0 runs a row of them")
-	runsFlag   = flag.Int("runs", 0, "how many seeds to run; 0 is as many as begin within 12 s")
+	runsFlag   = flag.Int("runs", 0, "how many seeds to run; 0 is as many as begin within 8 s")
 	firstFlag  = flag.Uint64("first", 1, "the first of them")
-	eventsFlag = flag.Int("events", 200, "events to be committed in each run, at least")
+	eventsFlag = flag.Int("events", 0, "events to be committed in each run, at least; 0 is 200, or 80 where nobody says how many runs there are to be")
 	quietFlag  = flag.Duration("quiet", 0, "how soon after the last fault of a run nothing may be left to do; 0 is without a limit, for a machine that does other things too")
+	leaseFlag  = flag.Duration("lease", 3*time.Second, "leases of the listeners; 1 s, the shortest, needs a machine of its own, since one that stands still for longer loses them")
 	outFlag    = flag.String("summary", "", "a file that gets the counts of all runs, as Markdown")
 )
 
@@ -137,7 +138,7 @@ func (w *worlds) put(one *World) {
 
 // shortRuns are for how long runs begin where nobody says how many there are to
 // be. It is from the beginning of the first one, and not of what is built for it.
-const shortRuns = 12 * time.Second
+const shortRuns = 8 * time.Second
 
 // budget is the time within which runs begin.
 type budget struct {
@@ -164,6 +165,13 @@ func (b *budget) spend(t *testing.T) {
 // are quiet soon after the last one.
 func TestFaults(t *testing.T) {
 	all := newWorlds(t)
+	events := *eventsFlag
+	switch {
+	case events == 0 && *seedFlag == 0 && *runsFlag == 0:
+		events = 80
+	case events == 0:
+		events = 200
+	}
 	seeds, left := []uint64{*seedFlag}, &budget{}
 	if *seedFlag == 0 {
 		seeds = nil
@@ -179,7 +187,7 @@ func TestFaults(t *testing.T) {
 	t.Cleanup(func() {
 		total.log(t)
 		if *outFlag != "" {
-			if err := os.WriteFile(*outFlag, []byte(total.markdown(seeds)), 0o644); err != nil {
+			if err := os.WriteFile(*outFlag, []byte(total.markdown(seeds, events)), 0o644); err != nil {
 				t.Error(err)
 			}
 		}
@@ -190,10 +198,10 @@ func TestFaults(t *testing.T) {
 			left.spend(t)
 			defer func() {
 				if t.Failed() {
-					t.Logf("to do it again: go test ./internal/faultrig -run TestFaults -seed %d", seed)
+					t.Logf("to do it again: go test ./internal/faultrig -run TestFaults -seed %d -events %d -lease %s", seed, events, *leaseFlag)
 				}
 			}()
-			ev, report := all.play(t, NewPlan(seed, *eventsFlag))
+			ev, report := all.play(t, NewPlan(seed, events, *leaseFlag))
 			total.add(ev, report)
 		})
 	}
@@ -214,7 +222,7 @@ func TestPanics(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			left.spend(t)
-			plan := NewPlan(1000+uint64(i), 12)
+			plan := NewPlan(1000+uint64(i), 12, *leaseFlag)
 			plan.Daemons, plan.First, plan.Faults = 1, []string{f.name + "=panic"}, nil
 			for i := range plan.Transactions {
 				plan.Transactions[i].Begin /= 10

@@ -38,11 +38,6 @@ var hurry string
 var routesFile []byte
 
 const (
-	// lookSpan is how long looks for an SMS go on in a run, of the minute that
-	// they go on otherwise: longer than any listener stands still, as that minute is
-	// longer than a listener may stand still.
-	lookSpan = 4 * time.Second
-
 	// patience is how long the rig waits for one more event to be over before it
 	// says that none will be any more.
 	patience = 30 * time.Second
@@ -201,7 +196,7 @@ func (r *run) open(ctx context.Context) error {
 		if err := os.Mkdir(work, 0o700); err != nil {
 			return err
 		}
-		d := &daemon{number: i, dir: work, program: r.world.program, log: r.log, faults: r.faults,
+		d := &daemon{number: i, dir: work, program: r.world.program, log: r.log, faults: r.faults, lease: r.plan.Lease,
 			env: func(name string) []string { return r.environment(p, name) }}
 		r.daemons = append(r.daemons, d)
 	}
@@ -224,7 +219,7 @@ func (r *run) environment(database *Proxy, name string) []string {
 	return append(surroundings(),
 		fmt.Sprintf("DATABASE_URL=postgres://postgres@%s/%s?sslmode=disable&application_name=%s", database.Addr(), r.database, name),
 		"OUTBOX_POLL_INTERVAL_MS=200",
-		"OUTBOX_LEASE="+Lease.String(),
+		"OUTBOX_LEASE="+r.plan.Lease.String(),
 		"OUTBOX_MAX_CRASHES=0", // they are killed by chance, and no event is the reason
 		"OUTBOX_WORKERS=8",
 		"OUTBOX_RETAIN_PROCESSED=30d",
@@ -361,10 +356,11 @@ type leftover struct {
 // unexplained says which of what was left has no fault beside it that kept the
 // database away.
 func (r *run) unexplained() (exits []string) {
+	slack := r.plan.slack()
 	for _, l := range r.terminated {
 		away := slices.ContainsFunc(r.faults.all(), func(f Fault) bool {
 			return f.Kind != Terminate && f.Channel == "" && (f.Daemon == Everyone || f.Daemon == l.daemon) &&
-				!f.From.Add(-Slack).After(l.to) && !f.To.Add(Slack).Before(l.from)
+				!f.From.Add(-slack).After(l.to) && !f.To.Add(slack).Before(l.from)
 		})
 		if !away {
 			exits = append(exits, fmt.Sprintf("%s ended after SIGTERM and left %d rows leased", l.name, l.rows))
@@ -382,7 +378,7 @@ func (r *run) settle(ctx context.Context) (quiet time.Duration, left int, err er
 	for {
 		// Retries and looks wait for seconds and minutes, which is not what
 		// this is about: their time has come.
-		_, err = r.pool.Exec(ctx, hurry, lookSpan.Seconds())
+		_, err = r.pool.Exec(ctx, hurry, r.plan.lookSpan().Seconds())
 		if err == nil {
 			err = r.pool.QueryRow(ctx, `select count(*) from outbox_events as e where processed_at is null
 				and not exists (select from outbox.deliveries as d where d.event_id = e.id and d.state = 'held')`).Scan(&left)

@@ -89,15 +89,15 @@ func (s *summary) log(t *testing.T) {
 }
 
 // markdown is the page for docs/evidence.
-func (s *summary) markdown(seeds []uint64) string {
+func (s *summary) markdown(seeds []uint64, events int) string {
 	commit := "unknown"
 	if out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output(); err == nil {
 		commit = strings.TrimSpace(string(out))
 	}
 	var b strings.Builder
 	row := func(name string, value any) { fmt.Fprintf(&b, "| %s | %v |\n", name, value) }
-	fmt.Fprintf(&b, "# Runs under faults\n\nWhat `go test ./internal/faultrig -run TestFaults -first %d -runs %d -events %d` came to: commit %s, %s.\n",
-		seeds[0], len(seeds), *eventsFlag, commit, s.begun.UTC().Format(time.DateOnly))
+	fmt.Fprintf(&b, "# Runs under faults\n\nWhat `go test ./internal/faultrig -run TestFaults -first %d -runs %d -events %d -lease %s` came to: commit %s, %s.\n",
+		seeds[0], len(seeds), events, *leaseFlag, commit, s.begun.UTC().Format(time.DateOnly))
 	b.WriteString("Each seed can be replayed with `-seed`. What is done, and what is checked: [faults.md](../faults.md).\n\n| | |\n|---|---|\n")
 	row("seeds", fmt.Sprintf("%d to %d", seeds[0], seeds[len(seeds)-1]))
 	row("runs with 1, 2, 3 listeners", fmt.Sprintf("%d, %d, %d", s.daemons[1], s.daemons[2], s.daemons[3]))

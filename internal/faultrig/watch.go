@@ -7,13 +7,8 @@ import (
 	"time"
 )
 
-// tooSlow is how long the rig's own commit may take, and how late the rig itself may
-// be, before that counts as a fault: a part of the lease that a listener renews
-// by commits, too.
-const tooSlow = Lease / 4
-
 // watch commits something every 25 ms until ctx ends, and notes as a fault where
-// that took so long that a listener may have lost a lease by it. The database of a
+// that took a quarter of the lease, which listeners renew by commits, too. The database of a
 // machine that does other things too stands still for longer than a lease at
 // times, which no listener can help.
 func (r *run) watch(ctx context.Context) {
@@ -30,7 +25,7 @@ func (r *run) watch(ctx context.Context) {
 		_, err := r.pool.Exec(call, `update faultrig.pulse set at = clock_timestamp()`)
 		cancel()
 		now := time.Now()
-		if err == nil && now.Sub(last) > tooSlow {
+		if err == nil && now.Sub(last) > r.plan.Lease/4 {
 			r.faults.note(Fault{Kind: Slow, Daemon: Everyone, From: last, To: now})
 		}
 		last = now // an error is that of a fault, which is noted by who made it
