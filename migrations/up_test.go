@@ -342,7 +342,7 @@ func TestRoleDefaults(t *testing.T) {
 		`datestyle = 'German'`,
 		`timezone = 'Asia/Kathmandu'`,
 		`client_min_messages = debug5`,
-		`idle_session_timeout = '50ms'`,
+		`idle_session_timeout = '1s'`, // the test itself may take a while between connecting and asking
 		`transaction_timeout = '50ms'`,
 	} {
 		t.Run(tt, func(t *testing.T) {
