@@ -275,3 +275,24 @@ func TestFollowerOfTwo(t *testing.T) {
 		}
 	}
 }
+
+// TestFoundIsBoundOnce: of two deliveries that find the same message, one has it on
+// record, and the other has to look again.
+func TestFoundIsBoundOnce(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	due(t, db)
+	due(t, db)
+	pgtest.Exec(t, db, `update outbox.deliveries set likeness = 7`)
+	l := &Listener{store: &store{pool: db.Pool, lease: time.Minute}}
+	_, jobs, err := l.store.claimDue(t.Context(), 10)
+	if err != nil || len(jobs) != 2 {
+		t.Fatalf("claimed %d, %v", len(jobs), err)
+	}
+	for i, j := range jobs {
+		err := l.keepLook(t.Context(), j, 7, dispatch.VerdictFound, dispatch.Receipt{ProviderID: "SM1"}, "")
+		if first := i == 0; (err == nil) != first || (j.found == "SM1") != first {
+			t.Errorf("delivery %d: %v, found %q", i+1, err, j.found)
+		}
+	}
+}

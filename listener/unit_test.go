@@ -53,6 +53,14 @@ func TestBackoff(t *testing.T) {
 			}
 		}
 	}
+	lowest, highest := lastCeiling, time.Duration(0)
+	for range 100 {
+		w := backoff(5, 0, dispatch.Retries{})
+		lowest, highest = min(lowest, w), max(highest, w)
+	}
+	if c := ceiling(5, dispatch.Retries{}); lowest > c/2 || highest < c/2 {
+		t.Errorf("100 waits below %s are between %s and %s; they come back together", c, lowest, highest)
+	}
 	if mean := sum / 2; mean < 18*time.Hour || mean > 30*time.Hour {
 		t.Errorf("%d attempts span %s in the mean, want about a day", DefaultMaxAttempts, mean)
 	}
