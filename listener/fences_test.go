@@ -296,3 +296,25 @@ func TestFoundIsBoundOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestOutcomeUnderItsClaim: the outcome of an event that was taken over is not
+// recorded by whoever held it before.
+func TestOutcomeUnderItsClaim(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s, events := claimTwo(t, db)
+	pgtest.Exec(t, db, `update outbox_events set lease_until = now() - interval '1 second'`)
+	if claims, _, err := s.claimEvents(t.Context(), 0, 10, 1); err != nil || len(claims) != 1 {
+		t.Fatalf("claimed again: %v, %v", claims, err)
+	}
+	e := events[0]
+	j := e.newJob(dispatch.Message{Route: "r", Step: "s", Channel: "c", Content: []byte(`{}`)}, 0)
+	j.outcome = &dispatch.Outcome{State: dispatch.Delivered, Attempts: 1}
+	kept, err := s.recordEvents(t.Context(), []entry{{event: e, rows: []row{j.ledgerRow(s.lease)}}})
+	if err != nil || len(kept) != 0 {
+		t.Errorf("kept %v, %v", kept, err)
+	}
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where processed_at is not null`); n != 0 {
+		t.Errorf("%d events are processed", n)
+	}
+}
