@@ -279,6 +279,27 @@ func TestSupersededWhileOpen(t *testing.T) {
 	}
 }
 
+// TestSupersededWhileSending: what is being sent may have arrived, and is not
+// canceled by a newer event.
+func TestSupersededWhileSending(t *testing.T) {
+	t.Parallel()
+	db, b := pgtest.New(t), newBlocker()
+	r := router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
+		if ev.Type == "cancel" {
+			return []dispatch.Message{{Route: "c", Step: "reminder", Skip: "cancels earlier deliveries", Terms: &dispatch.Terms{Freeze: true, Supersedes: "7"}}}, nil
+		}
+		return []dispatch.Message{step("reminder", dispatch.Terms{Freeze: true, Supersedes: "7"})}, nil
+	}}
+	start(t, newListener(t, db, routed(b, plain, r), nil))
+	first := insert(t, db, "e", `{}`)
+	<-b.entered
+	second := insert(t, db, "cancel", `{}`)
+	wantStates(t, db, second, map[string]string{"reminder": "skipped"})
+	wantStates(t, db, first, map[string]string{"reminder": "sending"})
+	close(b.gate)
+	wantStates(t, db, first, map[string]string{"reminder": "delivered"})
+}
+
 // TestSupersededWhileHeld: what is held since it may have arrived waits for a
 // person, whatever comes after it; what is held for another reason and has
 // certainly not arrived is superseded.
