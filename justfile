@@ -73,6 +73,10 @@ sms-kills:
 faults *args:
     go test ./internal/faultrig -run TestFaults -count=1 -timeout 12h -v -runs=1000 -lease=1s -quiet=14s -summary=../../docs/evidence/faults.md {{args}}
 
+# every state of the model of two listeners and one delivery: takes some minutes; counts go to docs/evidence/model.md
+model *args:
+    go test ./internal/model -run TestModel -count=1 -timeout 1h -v -all -summary=../../docs/evidence/model.md {{args}}
+
 # faults in our own code, each of which a test has to find; just mutants -mutants=fence for some
 mutants *args:
     go test ./internal/faultrig -run TestMutants -count=1 -timeout 60m -v -mutants=. {{args}}

@@ -40,6 +40,7 @@ var allowed = []struct {
 	{"examples/", nil},
 	{"internal/devpg", nil},
 	{"internal/pgtest", []string{"internal/devpg", "migrations"}},
+	{"internal/model", []string{"dispatch"}},
 	{"internal/standin", []string{"dispatch"}},
 	{"internal/faultrig", []string{"internal/devpg", "internal/standin"}}, // the listener is a process to it
 	{"internal/", nil},
