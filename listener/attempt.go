@@ -76,7 +76,10 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		if alike, ok := l.cfg.Dispatcher.Likeness(send); ok {
 			j.likeness = &alike
 		}
-		j.set(&j.announced, true)
+		if !j.announces() {
+			l.handBack(j)
+			return nothing
+		}
 		switch l.announcer.announce(ctx, j) {
 		case refused:
 			// Withdrawn, or somebody else's by now: the ledger need
@@ -192,6 +195,21 @@ func (j *job) set(mark *bool, to bool) {
 	*mark = to
 }
 
+// announces marks j as announced, unless its event is being parked: then the ledger
+// is about to have j as it stood before that, and would have it so after the
+// announcement. Whoever takes it next finds its row.
+func (j *job) announces() bool {
+	if e := j.event; e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.parking {
+			return false
+		}
+	}
+	j.announced = true
+	return true
+}
+
 // handBack ends j without an attempt: it is due at once, for anybody.
 func (l *Listener) handBack(j *job) { l.finish(j, j.notBegun(0)) }
 
@@ -229,7 +247,7 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 	}
 	e.mu.Lock()
 	j.outcome = &o
-	last, parked, wait := false, e.parked, e.parking
+	last, parked, wait, fenced := false, e.parked, e.parking, e.fenced
 	switch {
 	case !parked:
 		e.left--
@@ -240,6 +258,8 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 	e.mu.Unlock()
 	switch {
 	case wait:
+	case fenced:
+		defer l.recorded(entry{job: j}, false)
 	case parked:
 		defer l.recorder.add(entry{job: j})
 	case last:

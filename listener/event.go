@@ -34,6 +34,7 @@ type event struct {
 	begun   time.Time // when a worker took it; zero before
 	parked  bool      // its jobs are recorded one by one
 	parking bool      // the record of its parking is under way
+	fenced  bool      // it was taken over before it was parked, and its deliveries with it
 	handed  bool      // all of it is with the recorder, or given back
 	after   []*job    // finished meanwhile; recorded once it is
 

@@ -24,6 +24,7 @@ type entry struct {
 	job   *job
 
 	frozen bool // its deliveries go on once they are on record
+	orphan bool // its event was deleted, and what left of it is on record all the same
 	plain  bool // texts of others are left out, since the database refuses them
 }
 
@@ -190,8 +191,12 @@ func (r *recorder) recordedEvents(ctx context.Context, entries []entry, kept map
 		}
 	}
 	if len(gone) > 0 {
-		if err := r.store.recordOrphans(ctx, gone); err != nil {
+		written, err := r.store.recordOrphans(ctx, gone)
+		if err != nil {
 			return err
+		}
+		for i := range entries {
+			entries[i].orphan = slices.ContainsFunc(entries[i].rows, func(r row) bool { return written[r.job.ID] })
 		}
 	}
 	for _, en := range entries {

@@ -126,17 +126,22 @@ func (s *store) busyEvents(ctx context.Context, entries []entry) (map[int64]bool
 	return busy, err
 }
 
-// recordOrphans writes the deliveries of events whose rows are gone.
-func (s *store) recordOrphans(ctx context.Context, entries []entry) error {
+// recordOrphans writes the deliveries of events whose rows are gone, and returns
+// their ids.
+func (s *store) recordOrphans(ctx context.Context, entries []entry) (map[uuid.UUID]bool, error) {
+	written := map[uuid.UUID]bool{}
 	var cols columns
 	for _, en := range entries {
 		for _, r := range en.rows {
 			cols.add(r)
 		}
 	}
-	return s.tx(ctx, durable, func(b *pgx.Batch) {
-		b.Queue(sqlRecordOrphans, cols.args()...)
+	err := s.tx(ctx, durable, func(b *pgx.Batch) {
+		b.Queue(sqlRecordOrphans, cols.args()...).Query(func(rows pgx.Rows) error {
+			return eachID(rows, func(id uuid.UUID) { written[id] = true })
+		})
 	})
+	return written, err
 }
 
 // recordDeliveries writes deliveries that are on their own, settles their

@@ -78,7 +78,7 @@ func (l *Listener) recorded(en entry, kept bool) {
 		}
 	}
 	if len(en.open) > 0 {
-		l.parkedNow(e, en.open, kept)
+		l.parkedNow(e, en.open, kept, kept || en.orphan)
 		return
 	}
 	if e.lease.dropEvent(e) {
@@ -89,18 +89,32 @@ func (l *Listener) recorded(en entry, kept bool) {
 
 // parkedNow notes that e is parked with open, its deliveries without an outcome
 // at the time. From here on they are recorded one by one.
-func (l *Listener) parkedNow(e *event, open []*job, kept bool) {
+//
+// Where e was taken over before, they are not ours: whoever has e takes them over
+// with it, and until then their rows still name our claim. An outcome would be
+// recorded under it that he does not expect: what is dead he would plan anew, and what
+// is due a third would take.
+func (l *Listener) parkedNow(e *event, open []*job, kept, ours bool) {
 	e.mu.Lock()
 	open = slices.DeleteFunc(slices.Clone(open), func(j *job) bool { return j.broken })
 	finished, last := e.after, e.left == 0
-	e.parking, e.after = false, nil
+	e.parking, e.after, e.fenced = false, nil, !ours
+	for _, j := range open {
+		if !ours {
+			j.lost.Store(true)
+		}
+	}
 	empty := e.lease.park(e, open)
 	e.mu.Unlock()
 	if empty {
 		l.leases.remove(e.lease)
 	}
 	for _, j := range finished {
-		l.recorder.add(entry{job: j})
+		if ours {
+			l.recorder.add(entry{job: j})
+		} else {
+			l.recorded(entry{job: j}, false)
+		}
 	}
 	if last {
 		l.settle(e, kept)

@@ -1,0 +1,121 @@
+package listener
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/pgtest"
+)
+
+// parkable is a listener that holds one event with one delivery that must never be sent
+// twice, and has worked on it for long enough to park it. Its recorder writes when it is
+// told to.
+func parkable(t *testing.T, send func(*Listener, *event) error) (l *Listener, e *event, db *pgtest.DB) {
+	t.Helper()
+	db = pgtest.New(t)
+	d := dispatch.New()
+	d.Register("carrier", senderFunc(func(*dispatch.Delivery) error { return send(l, e) }), dispatch.Policy{OnUnknown: dispatch.NeverTwice})
+	d.Route("greeting", func(context.Context, dispatch.Event) []dispatch.Message {
+		return []dispatch.Message{{Route: "r", Step: "s", Channel: "carrier", Content: []byte(`{}`)}}
+	})
+	l, err := New(Config{Pool: db.Pool, Dispatcher: d, Log: quietLog(), Lease: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.recorder = newRecorder(t.Context(), l.store, l.log, l.recorded)
+	l.announcer = newAnnouncer(t.Context(), l.store, l.log)
+	go l.announcer.run(t.Context())
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) values ('greeting', '{}')`)
+	claims, _, err := l.store.claimEvents(t.Context(), 0, 10, 1)
+	if err != nil || len(claims) != 1 {
+		t.Fatalf("%d claims, %v", len(claims), err)
+	}
+	e = claims[0].events[0]
+	if e.jobs, err = l.plan(t.Context(), e); err != nil || len(e.jobs) != 1 {
+		t.Fatalf("%d deliveries, %v", len(e.jobs), err)
+	}
+	e.left, e.begun = 1, time.Now().Add(-2*slow)
+	return l, e, db
+}
+
+// flush has everything recorded that waits for it.
+func (r *recorder) flush() {
+	for {
+		entries := r.others.take(1)
+		if len(entries) == 0 {
+			return
+		}
+		r.write(entries)
+	}
+}
+
+// TestNotAnnouncedWhileItIsParked: the record of the parking has a delivery as it
+// stood when that was asked for. One that is announced meanwhile would stand as ready
+// again while it is being sent, and after a crash it would be sent a second time.
+func TestNotAnnouncedWhileItIsParked(t *testing.T) {
+	t.Parallel()
+	var atSend []string
+	var db *pgtest.DB
+	l, e, database := parkable(t, func(l *Listener, _ *event) error {
+		l.recorder.flush() // the parking commits after the announcement
+		atSend = pgtest.QueryVals[string](t, db, `select state from outbox.deliveries`)
+		return nil
+	})
+	db = database
+	l.park(e)
+	l.attempt(t.Context(), e.jobs[0])
+	for _, state := range atSend {
+		if state != "sending" {
+			t.Errorf("it is sent, and the ledger has it as %s", state)
+		}
+	}
+	l.recorder.flush()
+	if got := pgtest.QueryVal[string](t, db, `select state || ' ' || (due_at <= clock_timestamp()) from outbox.deliveries`); got != "ready true" && got != "delivered false" {
+		t.Errorf("it is %s, want it ready and due", got)
+	}
+	_, jobs, err := l.store.claimDue(t.Context(), 10)
+	if err != nil || len(jobs) != 1 || jobs[0].attempts != 0 {
+		t.Errorf("%d due, %v; want one that was not attempted", len(jobs), err)
+	}
+}
+
+// TestTakenOverBeforeItWasParked: deliveries of an event that was taken over before
+// its parking was on record are recorded by nobody but the one who has it. What he finds
+// dead he would plan anew, and send.
+func TestTakenOverBeforeItWasParked(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		early bool // it has its outcome before the parking is found to be fenced off
+	}{{"an outcome from before", true}, {"an outcome from after", false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var db *pgtest.DB
+			taken := func(l *Listener, e *event) {
+				l.park(e)
+				pgtest.Exec(t, db, `update outbox_events set lease_until = now() - interval '1 second'`)
+				if claims, _, err := l.store.claimEvents(t.Context(), 0, 10, 1); err != nil || len(claims) != 1 {
+					t.Errorf("%d claims, %v", len(claims), err)
+				}
+				if !tt.early {
+					l.recorder.flush()
+				}
+			}
+			l, e, database := parkable(t, func(l *Listener, e *event) error {
+				taken(l, e)
+				return &dispatch.Error{Kind: dispatch.Unknown, Err: context.DeadlineExceeded}
+			})
+			db = database
+			l.attempt(t.Context(), e.jobs[0])
+			l.recorder.flush()
+			if got := pgtest.QueryVal[string](t, db, `select state from outbox.deliveries`); got != "sending" {
+				t.Errorf("recorded as %s by one that does not have it", got)
+			}
+			if !e.over.Load() || l.fenced.Load() == 0 {
+				t.Errorf("over %t, %d fenced off", e.over.Load(), l.fenced.Load())
+			}
+		})
+	}
+}
