@@ -122,7 +122,7 @@ func (r *run) latencyAlone(ctx context.Context, res *result, count int, db *data
 			return err
 		}
 		sent := time.Now()
-		if err := post(client, to.url(), count+i); err != nil {
+		if err := post(client, to.url(), fmt.Appendf(nil, `{"n": %d}`, count+i)); err != nil {
 			return err
 		}
 		if at, err = to.await(ctx, d, count+i, time.Minute); err != nil {
@@ -141,8 +141,8 @@ func (r *run) latencyAlone(ctx context.Context, res *result, count int, db *data
 // aWhile is a time from 20 to 60 ms.
 func aWhile() time.Duration { return 20*time.Millisecond + rand.N(40*time.Millisecond) }
 
-func post(client *http.Client, url string, n int) error {
-	resp, err := client.Post(url, "application/json", bytes.NewReader(fmt.Appendf(nil, `{"n": %d}`, n)))
+func post(client *http.Client, url string, body []byte) error {
+	resp, err := client.Post(url, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
