@@ -1,0 +1,380 @@
+package listener
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// reference is the ledger protocol in memory: what each statement in sql/queries says
+// it does, without a database. Its methods have the names of those of store.
+type reference struct {
+	events map[uuid.UUID]*refEvent
+	rows   map[uuid.UUID]*refRow
+	names  map[uuid.UUID]string // of the claims that were made, and of their successors
+}
+
+// when is a time as far as the protocol tells times apart.
+type when string
+
+const (
+	never   when = "-"
+	past    when = "past"
+	soon    when = "soon"  // before a lease that is taken now has run out
+	later   when = "later" // after that
+	forever when = "forever"
+)
+
+func (w when) over() bool { return w == past }
+
+// aheadOf reports whether it is in the future.
+func (w when) ahead() bool { return w == soon || w == later || w == forever }
+
+// someone is a claim that nobody knows.
+var someone = uuid.MustParse("ffffffff-ffff-4fff-8fff-ffffffffffff")
+
+type refEvent struct {
+	id        uuid.UUID
+	seq       int64
+	processed bool
+	lease     when
+	claim     uuid.UUID // zero: null
+}
+
+type refRow struct {
+	id, event  uuid.UUID
+	seq        int64
+	step       string
+	state      dispatch.State
+	attempts   int
+	generation int
+	required   bool
+	provider   string
+	due        when
+	claim      uuid.UUID
+	looks      int
+}
+
+func newReference() *reference {
+	return &reference{events: map[uuid.UUID]*refEvent{}, rows: map[uuid.UUID]*refRow{}, names: map[uuid.UUID]string{}}
+}
+
+// name is what a claim is called in what is compared.
+func (m *reference) name(claim uuid.UUID) string {
+	if claim == uuid.Nil {
+		return "-"
+	}
+	return cmp.Or(m.names[claim], "?")
+}
+
+// bySeq returns the event that stands at seq, or nil.
+func (m *reference) bySeq(seq int64) *refEvent {
+	for _, e := range m.events {
+		if e.seq == seq {
+			return e
+		}
+	}
+	return nil
+}
+
+func (m *reference) ordered() []*refEvent {
+	return slices.SortedFunc(maps.Values(m.events), func(a, b *refEvent) int { return cmp.Compare(a.seq, b.seq) })
+}
+
+func (m *reference) rowsAt(seq int64) []*refRow {
+	var out []*refRow
+	for _, r := range m.rows {
+		if r.seq == seq {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// claimable are the seqs that claim_events.sql takes, in order.
+func (m *reference) claimable(limit int) []int64 {
+	var out []int64
+	for _, e := range m.ordered() {
+		if !e.processed && (e.lease == never || e.lease.over()) && len(out) < limit {
+			out = append(out, e.seq)
+		}
+	}
+	return out
+}
+
+func (m *reference) claimEvent(seq int64, claim uuid.UUID) (again bool) {
+	e := m.bySeq(seq)
+	again = e.claim != uuid.Nil
+	e.lease, e.claim = soon, claim
+	return again
+}
+
+// claimDue is claim_due.sql, without a limit.
+func (m *reference) claimDue(claim uuid.UUID) (ids []uuid.UUID) {
+	for id, r := range m.rows {
+		if r.due.over() {
+			r.due, r.claim = soon, claim
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (m *reference) held(seq int64, claim uuid.UUID) *refEvent {
+	if e := m.bySeq(seq); e != nil && e.claim == claim {
+		return e
+	}
+	return nil
+}
+
+func (m *reference) open(id, claim uuid.UUID) *refRow {
+	if r := m.rows[id]; r != nil && r.claim == claim && !r.state.Terminal() {
+		return r
+	}
+	return nil
+}
+
+// adopt is adopt_deliveries.sql. It returns what the rows were.
+func (m *reference) adopt(seq int64, claim uuid.UUID) (have []refRow) {
+	if e := m.held(seq, claim); e == nil || e.processed {
+		return nil
+	}
+	for _, r := range m.rowsAt(seq) {
+		have = append(have, *r)
+		if !r.state.Terminal() {
+			if r.claim = claim; r.state != dispatch.Scheduled {
+				r.due = never
+			}
+		}
+	}
+	return have
+}
+
+// announce is announce_new.sql, or announce_again.sql where the row was known.
+func (m *reference) announce(j *job) bool {
+	claim := j.lease.claim
+	if j.known {
+		r := m.open(j.ID, claim)
+		if r == nil || r.due.over() {
+			return false
+		}
+		r.state, r.attempts = dispatch.Sending, j.attempts+1
+		return true
+	}
+	e := m.held(j.seq, claim)
+	if e == nil || e.processed || !e.lease.ahead() {
+		return false
+	}
+	if r := m.rows[j.ID]; r != nil {
+		return r.claim == claim && r.state == dispatch.Sending
+	}
+	m.insert(row{job: j, state: dispatch.Sending, attempts: j.attempts + 1}, j.generation)
+	return true
+}
+
+// dueIn is the time of a row that is written now.
+func dueIn(r row, lease float64) when {
+	switch {
+	case r.dueIn == nil:
+		return never
+	case *r.dueIn == 0:
+		return past
+	case *r.dueIn <= lease:
+		return soon
+	}
+	return later
+}
+
+func (m *reference) insert(r row, generation int) *refRow {
+	made := &refRow{id: r.job.ID, event: r.job.EventID, seq: r.job.seq, step: r.job.Step, generation: generation, required: true, claim: r.job.lease.claim}
+	m.rows[made.id] = made
+	made.put(r)
+	return made
+}
+
+func (to *refRow) put(r row) {
+	to.state, to.attempts, to.provider, to.due = r.state, r.attempts, "", dueIn(r, refLease.Seconds())
+	if r.providerID != nil {
+		to.provider = *r.providerID
+	}
+}
+
+// end has an event processed, or parked.
+func (e *refEvent) end(parked bool) {
+	if e.lease = never; parked {
+		e.lease = forever
+	} else {
+		e.processed = true
+	}
+}
+
+// recordEvent is record_events.sql for one event.
+func (m *reference) recordEvent(en entry) bool {
+	e := m.held(en.event.seq, en.event.lease.claim)
+	if e == nil {
+		return false
+	}
+	e.end(anyOpen(en.rows))
+	for _, r := range en.rows {
+		m.upsert(r)
+	}
+	return true
+}
+
+func (m *reference) upsert(r row) (written bool) {
+	if known := m.open(r.job.ID, r.job.lease.claim); known != nil {
+		known.put(r)
+		return true
+	}
+	if m.rows[r.job.ID] == nil {
+		m.insert(r, r.job.generation)
+		return true
+	}
+	return false
+}
+
+// recordFresh is record_fresh.sql for one event. twin says that it fails.
+func (m *reference) recordFresh(en entry) (kept, twin bool) {
+	e := m.held(en.event.seq, en.event.lease.claim)
+	if e == nil {
+		return false, false
+	}
+	if m.rows[en.rows[0].job.ID] != nil {
+		return false, true
+	}
+	e.end(anyOpen(en.rows))
+	m.insert(en.rows[0], 0)
+	return true, false
+}
+
+// recordOrphans is record_orphans.sql for the rows of one event.
+func (m *reference) recordOrphans(en entry) (ids []uuid.UUID) {
+	for _, r := range en.rows {
+		if m.events[r.job.EventID] == nil && m.upsert(r) {
+			ids = append(ids, r.job.ID)
+		}
+	}
+	return ids
+}
+
+// recordDelivery is record_deliveries.sql and settle_events.sql for one delivery.
+func (m *reference) recordDelivery(j *job, r row) bool {
+	known := m.rows[j.ID]
+	kept := known != nil && (known.claim == j.lease.claim || known.claim == j.lease.successor())
+	if kept {
+		known.put(r)
+		known.claim = j.lease.successor()
+	}
+	m.settle(j.seq)
+	return kept
+}
+
+func (m *reference) settle(seq int64) {
+	e := m.bySeq(seq)
+	if e == nil || e.processed || e.lease != forever {
+		return
+	}
+	for _, r := range m.rowsAt(seq) {
+		if r.required && !r.state.Terminal() && r.state != dispatch.Scheduled {
+			return
+		}
+	}
+	e.processed, e.lease = true, never
+}
+
+// freeze is freeze_events.sql for one event.
+func (m *reference) freeze(en entry) bool {
+	e := m.held(en.event.seq, en.event.lease.claim)
+	if e == nil {
+		return false
+	}
+	parked := false
+	for _, r := range en.rows {
+		f := r.frozen()
+		parked = parked || f.Required && !f.State.Terminal() && f.State != dispatch.Scheduled
+	}
+	e.end(parked)
+	for _, r := range en.rows {
+		f := r.frozen()
+		due := dueIn(r, refLease.Seconds())
+		if f.At != nil {
+			due = later
+		}
+		known := m.rows[f.ID]
+		if known == nil {
+			known = m.insert(r, f.Generation)
+			known.provider, known.required, known.due = "", f.Required, due
+		} else if known = m.open(f.ID, r.job.lease.claim); known != nil {
+			known.state, known.attempts, known.due = f.State, f.Attempts, due
+		}
+	}
+	return true
+}
+
+func (m *reference) renewEvent(seq int64, claim uuid.UUID) bool {
+	e := m.held(seq, claim)
+	if e == nil || e.processed || e.lease == forever {
+		return false
+	}
+	e.lease = soon
+	return true
+}
+
+func (m *reference) renewDelivery(id, claim uuid.UUID) bool {
+	r := m.open(id, claim)
+	if r == nil || r.due != past && r.due != soon {
+		return false
+	}
+	r.due = soon
+	return true
+}
+
+func (m *reference) releaseEvent(seq int64, claim uuid.UUID) {
+	if e := m.held(seq, claim); e != nil && !e.processed && e.lease != forever {
+		e.lease, e.claim = never, someone
+	}
+}
+
+func (m *reference) releaseDelivery(id, claim uuid.UUID) {
+	if r := m.open(id, claim); r != nil {
+		r.due, r.claim = past, uuid.Nil
+	}
+}
+
+func (m *reference) noteLook(id, claim uuid.UUID, found string) bool {
+	r := m.open(id, claim)
+	if r == nil {
+		return false
+	}
+	r.looks++
+	r.provider = cmp.Or(found, r.provider)
+	return true
+}
+
+// reopen is the trigger outbox_events_reopen: the event moves to a new place.
+func (m *reference) reopen(e *refEvent, place int64) {
+	for _, r := range m.rowsAt(e.seq) {
+		r.seq = place
+	}
+	e.processed, e.lease, e.seq = false, never, place
+}
+
+// String is all there is, a row a line.
+func (m *reference) String() string {
+	var lines []string
+	for _, e := range m.events {
+		lines = append(lines, fmt.Sprintf("event %d processed %t lease %s claim %s", e.seq, e.processed, e.lease, m.name(e.claim)))
+	}
+	for _, r := range m.rows {
+		lines = append(lines, fmt.Sprintf("row %s of %d %s %s/%d generation %d required %t provider %q due %s claim %s finished %t looks %d",
+			r.id.String()[:18], r.seq, r.step, r.state, r.attempts, r.generation, r.required, r.provider, r.due, m.name(r.claim), r.state.Terminal(), r.looks))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
