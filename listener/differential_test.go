@@ -248,10 +248,14 @@ func (p *play) entryOf(e *event, m move) (entry, bool) {
 	if len(e.jobs) == 0 {
 		return entry{}, false
 	}
+	en := entry{event: e}
 	for i, j := range e.jobs {
-		ends(j, m.b+i*m.c)
+		if ends(j, m.b+i*m.c); j.outcome == nil {
+			en.open = append(en.open, j)
+		}
 	}
-	return entry{event: e, rows: e.rows(refLease)}, true
+	en.rows = e.rows(refLease)
+	return en, true
 }
 
 // step plays one move on both, where there is somebody for it, and returns their

@@ -192,13 +192,17 @@ func dueIn(r row, lease float64) when {
 }
 
 func (m *reference) insert(r row, generation int) *refRow {
-	made := &refRow{id: r.job.ID, event: r.job.EventID, seq: r.job.seq, step: r.job.Step, generation: generation, required: true, claim: r.job.lease.claim}
+	made := &refRow{id: r.job.ID, event: r.job.EventID, seq: r.job.seq, step: r.job.Step, generation: generation, required: true}
 	m.rows[made.id] = made
 	made.put(r)
 	return made
 }
 
+// put writes r. What has its outcome is nobody's.
 func (to *refRow) put(r row) {
+	if to.claim = uuid.Nil; r.outcome == nil {
+		to.claim = r.job.lease.claim
+	}
 	to.state, to.attempts, to.provider, to.due = r.state, r.attempts, "", dueIn(r, refLease.Seconds())
 	if r.providerID != nil {
 		to.provider = *r.providerID
@@ -311,7 +315,10 @@ func (m *reference) freeze(en entry) bool {
 			known = m.insert(r, f.Generation)
 			known.provider, known.required, known.due = "", f.Required, due
 		} else if known = m.open(f.ID, r.job.lease.claim); known != nil {
-			known.state, known.attempts, known.due = f.State, f.Attempts, due
+			known.state, known.attempts, known.due, known.claim = f.State, f.Attempts, due, uuid.Nil
+			if f.Leased {
+				known.claim = r.job.lease.claim
+			}
 		}
 	}
 	return true

@@ -78,11 +78,12 @@ func (x *steps) recordEvent(s *State, l *Listener, w int) (kept bool, broken str
 	}
 	switch {
 	case !s.Row.there():
-		s.Row.Claim, s.rowOf = Fence(w), int8(w)
 		s.put(l)
+		s.Row.Claim, s.rowOf = NoFence, -1 // what has its outcome is nobody's
 	case s.Row.Claim == Fence(w) && s.Row.open():
 		broken += s.writes(w, false, true)
 		s.put(l)
+		s.Row.Claim, s.rowOf = NoFence, -1
 	}
 	return true, broken
 }
