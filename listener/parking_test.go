@@ -119,3 +119,23 @@ func TestTakenOverBeforeItWasParked(t *testing.T) {
 		})
 	}
 }
+
+// TestParkingKeepsWhatWasFound: what a look finds while its event is being parked stays
+// on record, so that nobody else takes the same message for his.
+func TestParkingKeepsWhatWasFound(t *testing.T) {
+	t.Parallel()
+	l, e, db := parkable(t, func(*Listener, *event) error { return nil })
+	j := e.jobs[0]
+	if kept, err := l.store.announce(t.Context(), []announcement{{job: j}}); err != nil || !kept[j.ID] {
+		t.Fatalf("announced: %t, %v", kept[j.ID], err)
+	}
+	j.announced = true
+	l.park(e)
+	if kept, err := l.store.noteLook(t.Context(), j, 0, dispatch.VerdictFound, dispatch.Receipt{ProviderID: "SM9"}, ""); err != nil || !kept {
+		t.Fatalf("noted: %t, %v", kept, err)
+	}
+	l.recorder.flush()
+	if got := pgtest.QueryVal[string](t, db, `select state || ' ' || coalesce(provider_id, 'nothing') from outbox.deliveries`); got != "sending SM9" {
+		t.Errorf("it is %s, want sending SM9", got)
+	}
+}

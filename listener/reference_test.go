@@ -226,7 +226,13 @@ func (m *reference) recordEvent(en entry) bool {
 	}
 	e.end(anyOpen(en.rows))
 	for _, r := range en.rows {
+		var found string
+		if known := m.rows[r.job.ID]; known != nil {
+			found = known.provider
+		}
 		m.upsert(r)
+		known := m.rows[r.job.ID]
+		known.provider = cmp.Or(known.provider, found)
 	}
 	return true
 }

@@ -55,7 +55,7 @@ with fenced as (
     update outbox.deliveries as d
     set state       = g.state,
         attempts    = g.attempts,
-        provider_id = g.provider_id,
+        provider_id = coalesce(g.provider_id, d.provider_id),  -- a look may have found it since the row was made
         last_error  = g.last_error,
         due_at      = clock_timestamp() + g.due_in * interval '1 second',
         claim       = case when g.leased then d.claim end,
