@@ -151,7 +151,8 @@ func TestTakeOver(t *testing.T) {
 			d1, d2 := dispatch.New(), dispatch.New()
 			channel(d1, "greeting", "carrier", stuck, tt.policy)
 			channel(d2, "greeting", "carrier", taker, tt.policy)
-			l1 := newListener(t, db, d1, func(c *listener.Config) { c.Lease = 2 * time.Second })
+			// It does not sweep: else it might find its own row before the other one does.
+			l1 := newListener(t, db, d1, func(c *listener.Config) { c.Lease, c.PollInterval = time.Hour, time.Hour })
 			start(t, l1)
 			id := insert(t, db, "greeting", `{}`)
 			<-stuck.entered
