@@ -59,12 +59,7 @@ func TestRetentionWithoutTheRight(t *testing.T) {
 	t.Parallel()
 	db, d, p := pgtest.New(t), dispatch.New(), newProvider(nil)
 	channel(d, "greeting", "carrier", p, plain)
-	role := db.Name + "_daemon"
-	pgtest.Exec(t, db, `create role `+role+` login password 'secret'`)
-	t.Cleanup(func() {
-		pgtest.Exec(t, db, `drop owned by `+role)
-		pgtest.Exec(t, db, `drop role `+role)
-	})
+	role := pgtest.Role(t, db, "daemon")
 	pgtest.Exec(t, db, sql.Grants(role))
 	pgtest.Exec(t, db, `insert into outbox_events (type, payload, created_at, processed_at) values ('old', '{}', now() - interval '1 day', now() - interval '1 day')`)
 	insert(t, db, "greeting", `{}`)

@@ -79,12 +79,7 @@ func TestSQLStep(t *testing.T) {
 func TestSQLStepAsARole(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	role := db.Name + "_app"
-	pgtest.Exec(t, db, `create role `+role)
-	t.Cleanup(func() {
-		pgtest.Exec(t, db, `drop owned by `+role)
-		pgtest.Exec(t, db, `drop role `+role)
-	})
+	role := pgtest.Role(t, db, "app")
 	pgtest.Exec(t, db, `create table notes (body text default current_user)`)
 	pgtest.Exec(t, db, `grant insert on notes to `+role)
 	r := router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {

@@ -161,7 +161,7 @@ func TestAdoptWithoutBacklogLosesNothing(t *testing.T) {
 func TestAdoptAnothersTable(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Empty(t)
-	app := makeRole(t, db, "app")
+	app := pgtest.Role(t, db, "app")
 	pgtest.Exec(t, db, appTable)
 	pgtest.Exec(t, db, `alter table outbox_events owner to `+app)
 	up(t, db, migrations.Options{})

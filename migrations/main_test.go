@@ -62,19 +62,6 @@ func up(t testing.TB, db *pgtest.DB, opt migrations.Options) migrations.Report {
 	return rep
 }
 
-// makeRole returns the name of a role that may log in and nothing else. It
-// lives as long as the test.
-func makeRole(t testing.TB, db *pgtest.DB, suffix string) string {
-	t.Helper()
-	name := db.Name + "_" + suffix
-	pgtest.Exec(t, db, `create role `+name+` login password 'secret'`)
-	t.Cleanup(func() {
-		pgtest.Exec(t, db, `drop owned by `+name+` cascade`)
-		pgtest.Exec(t, db, `drop role `+name)
-	})
-	return name
-}
-
 // wantError fails the test unless err says each of the words.
 func wantError(t testing.TB, err error, words ...string) {
 	t.Helper()

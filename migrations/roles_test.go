@@ -37,7 +37,7 @@ func denied(t *testing.T, conn *pgx.Conn, sql string) {
 func TestInsertOnlyRole(t *testing.T) {
 	t.Parallel()
 	db := closedDB(t)
-	app := makeRole(t, db, "app")
+	app := pgtest.Role(t, db, "app")
 	pgtest.Exec(t, db, statements(t, "app", app))
 	conn := connect(t, db, app)
 	exec(t, conn, `insert into outbox_events (type, payload) values ('sms.send', '{}')`)
@@ -76,7 +76,7 @@ func TestInsertOnlyRole(t *testing.T) {
 func TestDaemonRole(t *testing.T) {
 	t.Parallel()
 	db := closedDB(t)
-	daemon := makeRole(t, db, "daemon")
+	daemon := pgtest.Role(t, db, "daemon")
 	for range 2 { // as often as one likes
 		if err := migrations.Grant(t.Context(), connect(t, db, ""), daemon); err != nil {
 			t.Fatal(err)
@@ -167,7 +167,7 @@ func statements(t *testing.T, role, as string) string {
 func TestReaderRole(t *testing.T) {
 	t.Parallel()
 	db := closedDB(t)
-	reader := makeRole(t, db, "reader")
+	reader := pgtest.Role(t, db, "reader")
 	pgtest.Exec(t, db, statements(t, "outbox_reader", reader))
 	conn := connect(t, db, reader)
 	exec(t, conn, `select state, count(*) from outbox.deliveries group by state`)
@@ -210,7 +210,7 @@ func TestDocumentedGrants(t *testing.T) {
 func TestOperatorRole(t *testing.T) {
 	t.Parallel()
 	db := closedDB(t)
-	operator := makeRole(t, db, "operator")
+	operator := pgtest.Role(t, db, "operator")
 	for range 2 { // as often as one likes
 		if err := migrations.GrantOperator(t.Context(), connect(t, db, ""), operator); err != nil {
 			t.Fatal(err)
@@ -259,7 +259,7 @@ func TestOperatorRole(t *testing.T) {
 func TestGrant(t *testing.T) {
 	t.Parallel()
 	empty := pgtest.Empty(t)
-	role := makeRole(t, empty, "daemon")
+	role := pgtest.Role(t, empty, "daemon")
 	wantError(t, migrations.Grant(t.Context(), connect(t, empty, ""), role), "run `listener migrate`")
 
 	db := pgtest.New(t)
@@ -301,7 +301,7 @@ func TestCheck(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			db := pgtest.New(t)
-			role := makeRole(t, db, "daemon")
+			role := pgtest.Role(t, db, "daemon")
 			if err := migrations.Grant(t.Context(), connect(t, db, ""), role); err != nil {
 				t.Fatal(err)
 			}
@@ -327,7 +327,7 @@ func TestCheck(t *testing.T) {
 func TestCheckAsksForAllGrants(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	role := makeRole(t, db, "daemon")
+	role := pgtest.Role(t, db, "daemon")
 	pgtest.Exec(t, db, `grant usage on schema outbox to `+role)
 	pgtest.Exec(t, db, `grant select on outbox.schema_history to `+role)
 	err := migrations.Check(t.Context(), connect(t, db, role))

@@ -160,7 +160,7 @@ func TestShapesThatWillDo(t *testing.T) {
 func TestRightsToMigrate(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Empty(t)
-	role := makeRole(t, db, "deploy")
+	role := pgtest.Role(t, db, "deploy")
 	pgtest.Exec(t, db, appTable)
 	pgtest.Exec(t, db, `revoke create on schema public from public`) // as from PostgreSQL 15 on
 	before := catalog(t, db)
@@ -178,7 +178,7 @@ func TestRightsToMigrate(t *testing.T) {
 	if _, err := migrations.Up(t.Context(), connect(t, db, role), migrations.Options{}); err != nil {
 		t.Error(err)
 	}
-	other := makeRole(t, db, "other")
+	other := pgtest.Role(t, db, "other")
 	pgtest.Exec(t, db, `grant usage on schema outbox to `+other)
 	pgtest.Exec(t, db, `grant select on outbox.schema_history, outbox.state to `+other)
 	pgtest.Exec(t, db, `drop trigger outbox_events_wake on outbox_events`)

@@ -52,7 +52,7 @@ func TestReopenTrigger(t *testing.T) {
 	}
 
 	// Somebody who may mark events and has no other rights can do it too.
-	role := makeRole(t, db, "app")
+	role := pgtest.Role(t, db, "app")
 	pgtest.Exec(t, db, `grant select, update (processed_at) on outbox_events to `+role)
 	conn := connect(t, db, role)
 	exec(t, conn, `update outbox_events set processed_at = now()`)

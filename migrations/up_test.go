@@ -352,7 +352,7 @@ func TestRoleDefaults(t *testing.T) {
 			if pgtest.QueryVal[int](t, db, `select count(*) from pg_settings where name = $1`, setting) == 0 {
 				t.Skip("this Postgres does not have it")
 			}
-			role := makeRole(t, db, "owner")
+			role := pgtest.Role(t, db, "owner")
 			pgtest.Exec(t, db, `grant create on database `+db.Name+` to `+role)
 			pgtest.Exec(t, db, `grant create on schema public to `+role)
 			pgtest.Exec(t, db, `alter role `+role+` set `+tt)

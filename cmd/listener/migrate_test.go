@@ -74,12 +74,7 @@ func TestMigrateCommand(t *testing.T) {
 		t.Errorf("status --json: %+v, %v", st, err)
 	}
 
-	role := db.Name + "_daemon"
-	pgtest.Exec(t, db, `create role `+role)
-	t.Cleanup(func() {
-		pgtest.Exec(t, db, `drop owned by `+role)
-		pgtest.Exec(t, db, `drop role `+role)
-	})
+	role := pgtest.Role(t, db, "daemon")
 	wantWords(t, run("--grant", role), `role "`+role+`" has what the daemon needs`)
 	if _, _, err := migrateWith(t, url, "--grant", role, "--grant", "nobody here"); err == nil {
 		t.Error("a role that is not there was granted something")

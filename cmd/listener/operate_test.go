@@ -69,12 +69,7 @@ func TestConfirmation(t *testing.T) {
 func TestNoOperator(t *testing.T) {
 	t.Parallel()
 	db := held(t)
-	role := db.Name + "_reader"
-	pgtest.Exec(t, db, `create role `+role+` login`)
-	t.Cleanup(func() {
-		pgtest.Exec(t, db, `drop owned by `+role)
-		pgtest.Exec(t, db, `drop role `+role)
-	})
+	role := pgtest.Role(t, db, "reader")
 	pgtest.Exec(t, db, `grant usage on schema outbox to `+role)
 	pgtest.Exec(t, db, `grant select on public.outbox_events, outbox.deliveries, outbox.attempts, outbox.pauses to `+role)
 	as, err := url.Parse(db.URL)
@@ -108,12 +103,7 @@ func TestNoOperator(t *testing.T) {
 func TestOperatorRole(t *testing.T) {
 	t.Parallel()
 	db := held(t)
-	role := db.Name + "_operator"
-	pgtest.Exec(t, db, `create role `+role+` login`)
-	t.Cleanup(func() {
-		pgtest.Exec(t, db, `drop owned by `+role)
-		pgtest.Exec(t, db, `drop role `+role)
-	})
+	role := pgtest.Role(t, db, "operator")
 	env := map[string]string{"DATABASE_URL": db.URL}
 	if got := call(t, env, "migrate", "--grant-operator", role); got.code != exitOK || !strings.Contains(got.stdout, "has what an operator needs") {
 		t.Fatalf("%+v", got)

@@ -40,17 +40,7 @@ func TestPartitions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	db := w.db
-	var roles []string
-	for _, suffix := range []string{"_app", "_daemon"} {
-		role := db.Name + suffix
-		pgtest.Exec(t, db, `create role `+role+` login password 'secret'`)
-		t.Cleanup(func() {
-			pgtest.Exec(t, db, `drop owned by `+role)
-			pgtest.Exec(t, db, `drop role `+role)
-		})
-		roles = append(roles, role)
-	}
-	app, daemon := roles[0], roles[1]
+	app, daemon := pgtest.Role(t, db, "app"), pgtest.Role(t, db, "daemon")
 	migrate := func(args ...string) string {
 		t.Helper()
 		out, _, err := migrateWith(t, db.URL, args...)

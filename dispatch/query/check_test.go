@@ -46,12 +46,7 @@ func TestExplainOtherSchemas(t *testing.T) {
 	if err != nil || !slices.Equal(tables, []string{"app.quotes", "quotes"}) {
 		t.Errorf("%v, %v", tables, err)
 	}
-	role := db.Name + "_viewer"
-	pgtest.Exec(t, db, `create role `+role)
-	t.Cleanup(func() {
-		pgtest.Exec(t, db, `drop owned by `+role)
-		pgtest.Exec(t, db, `drop role `+role)
-	})
+	role := pgtest.Role(t, db, "viewer")
 	pgtest.Exec(t, db, `create view seen as select id, note from app."Quotes 2"`)
 	pgtest.Exec(t, db, `grant select on seen to `+role)
 	r.Role = role

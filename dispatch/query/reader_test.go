@@ -138,12 +138,7 @@ func TestOneMoment(t *testing.T) {
 func TestRole(t *testing.T) {
 	t.Parallel()
 	db, r := quotes(t)
-	role := db.Name + "_lookup"
-	pgtest.Exec(t, db, `create role `+role)
-	t.Cleanup(func() {
-		pgtest.Exec(t, db, `drop owned by `+role)
-		pgtest.Exec(t, db, `drop role `+role)
-	})
+	role := pgtest.Role(t, db, "lookup")
 	pgtest.Exec(t, db, `grant select (id, note) on quotes to `+role)
 	r.Role = role
 	if _, err := rows(t, r, `select note from quotes`, nil, 5); err != nil {
