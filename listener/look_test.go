@@ -189,16 +189,24 @@ func TestLooks(t *testing.T) {
 	}
 }
 
+// unheard is a Twilio that takes each SMS and hangs up before it says so, and what sends
+// to it, by the policy.
+func unheard(t *testing.T, policy string) (*pgtest.DB, *standin.Twilio, *dispatch.Dispatcher) {
+	t.Helper()
+	server := newTwilio(t)
+	server.Script(func(int, *http.Request) standin.TwilioReply { return standin.TwilioReply{CutAfter: true} })
+	d, err := smsDispatcher(server.URL(), policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pgtest.New(t), server, d
+}
+
 // TestLookDoesNotTakeWhatMayBeAnswered: as long as the answer to the same words may
 // come, what the provider has is left to it; and when it has come, it is not ours.
 func TestLookDoesNotTakeWhatMayBeAnswered(t *testing.T) {
 	t.Parallel()
-	db, server := pgtest.New(t), newTwilio(t)
-	server.Script(func(int, *http.Request) standin.TwilioReply { return standin.TwilioReply{CutAfter: true} })
-	d, err := smsDispatcher(server.URL(), "hold")
-	if err != nil {
-		t.Fatal(err)
-	}
+	db, server, d := unheard(t, "hold")
 	insert(t, db, "sms.send", smsText)
 	once := func(want string, looks ...string) {
 		t.Helper()
@@ -227,12 +235,7 @@ func TestLookDoesNotTakeWhatMayBeAnswered(t *testing.T) {
 // one of today cannot be looked for.
 func TestLookAfterTheConfigurationChanged(t *testing.T) {
 	t.Parallel()
-	db, server := pgtest.New(t), newTwilio(t)
-	server.Script(func(int, *http.Request) standin.TwilioReply { return standin.TwilioReply{CutAfter: true} })
-	d, err := smsDispatcher(server.URL(), "resend")
-	if err != nil {
-		t.Fatal(err)
-	}
+	db, server, d := unheard(t, "resend")
 	insert(t, db, "sms.send", smsText)
 	if _, err := newListener(t, db, d, shortLooks).Once(t.Context(), 0); err != nil {
 		t.Fatal(err)
@@ -256,12 +259,7 @@ func TestLookAfterTheConfigurationChanged(t *testing.T) {
 // what it had found before a crash counts without asking again.
 func TestLookIsFenced(t *testing.T) {
 	t.Parallel()
-	db, server := pgtest.New(t), newTwilio(t)
-	server.Script(func(int, *http.Request) standin.TwilioReply { return standin.TwilioReply{CutAfter: true} })
-	d, err := smsDispatcher(server.URL(), "hold")
-	if err != nil {
-		t.Fatal(err)
-	}
+	db, server, d := unheard(t, "hold")
 	id := insert(t, db, "sms.send", smsText)
 	once := func() {
 		t.Helper()
