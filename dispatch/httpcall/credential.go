@@ -192,7 +192,7 @@ func (c *credential) token(ctx context.Context) (token string, fresh bool, e *di
 
 // apply puts c onto req. What the step has set itself is never replaced.
 func (c *credential) apply(req *http.Request, h dispatch.HTTP, token string) error {
-	if !c.goesTo(req.URL) {
+	if !c.GoesTo(req.URL) {
 		return fmt.Errorf("the credential %s is not for this host; its hosts are %s", c.name, strings.Join(c.Hosts, ", "))
 	}
 	if len(c.Query) > 0 {
@@ -229,7 +229,9 @@ func (c *credential) apply(req *http.Request, h dispatch.HTTP, token string) err
 	return nil
 }
 
-func (c *credential) goesTo(u *url.URL) bool {
+// GoesTo reports whether c may be sent to u: it has no hosts, or one of them is that of
+// u, with its port or without.
+func (c Credential) GoesTo(u *url.URL) bool {
 	return len(c.Hosts) == 0 || slices.ContainsFunc(c.Hosts, func(host string) bool {
 		return strings.EqualFold(host, u.Host) || strings.EqualFold(host, u.Hostname())
 	})

@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/outbox-listener/outbox-listener/dispatch/httpcall"
 )
 
 // goesAnywhere reports whether there is a credential of that name that names no
@@ -76,16 +78,15 @@ func (c *compiler) credentialHost(h *request) {
 		if k.name.value != h.Credential.value || len(k.value.Hosts) == 0 {
 			continue
 		}
-		var hosts []string
+		var allowed httpcall.Credential
 		for _, host := range k.value.Hosts {
 			if strings.Contains(host.value, "/") {
 				return // which was said
 			}
-			if strings.EqualFold(host.value, u.Host) || strings.EqualFold(host.value, u.Hostname()) {
-				return
-			}
-			hosts = append(hosts, host.value)
+			allowed.Hosts = append(allowed.Hosts, host.value)
 		}
-		c.f.add(h.URL.node, "the credential %s is not for the host %s; its hosts are %s", k.name.value, shortened(u.Host), listed(hosts))
+		if !allowed.GoesTo(u) {
+			c.f.add(h.URL.node, "the credential %s is not for the host %s; its hosts are %s", k.name.value, shortened(u.Host), listed(allowed.Hosts))
+		}
 	}
 }
