@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +42,6 @@ func postAll(url string, n int) (rate float64, err error) {
 }
 
 // padding makes a body as long as a payload.
-var padding = sync.OnceValue(func() string { return strings.Repeat("x", payload-30) })
+var padding = strings.Repeat("x", payload-30)
 
-func numbered(n int) []byte { return fmt.Appendf(nil, `{"n": %d, "text": %q}`, n, padding()) }
+func numbered(n int) []byte { return fmt.Appendf(nil, `{"n": %d, "text": %q}`, n, padding) }
