@@ -10,60 +10,50 @@ import (
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
-// siftEvents returns those of events that are begun now. Of the others, whose
-// leases ran out again and again, each waits in the lane.
-func (l *Listener) siftEvents(events []*event) []*event {
+// suspect is an event, or a delivery that is on its own: what may have brought a
+// listener down.
+type suspect interface {
+	*event | *job
+	work() work
+	outlivedLease() bool // somebody had it, and their lease ran out
+	condemn(why string)  // it ends without another try
+}
+
+// sift returns those of items that are begun now. Of the others, whose leases ran out
+// again and again, each waits in the lane.
+func sift[T suspect](l *Listener, items []T) []T {
 	var ids uuids
-	for _, e := range events {
-		if e.ranOut {
-			ids.add(e.ID)
+	for _, it := range items {
+		if it.outlivedLease() {
+			ids.add(it.work().suspect())
 		}
 	}
 	counts := l.crashes(ids)
 	if len(counts) == 0 {
-		return events
+		return items
 	}
-	now := make([]*event, 0, len(events))
-	for _, e := range events {
-		switch n := counts[e.ID]; {
+	now := make([]T, 0, len(items))
+	for _, it := range items {
+		w := it.work()
+		switch n := counts[w.suspect()]; {
 		case n >= l.cfg.MaxCrashes:
-			e.poison = poison(n)
-			l.alive(e.ID) // who opens it again begins anew
+			it.condemn(poison(n))
+			l.alive(w.suspect()) // who opens it again begins anew
 		case n == l.cfg.MaxCrashes-1:
-			l.queueAlone(work{event: e})
+			l.queueAlone(w)
 			continue
 		}
-		now = append(now, e)
+		now = append(now, it)
 	}
 	return now
 }
 
-// siftJobs does the same with deliveries that are on their own.
-func (l *Listener) siftJobs(jobs []*job) []*job {
-	var ids uuids
-	for _, j := range jobs {
-		if j.ranOut {
-			ids.add(j.ID)
-		}
-	}
-	counts := l.crashes(ids)
-	if len(counts) == 0 {
-		return jobs
-	}
-	now := make([]*job, 0, len(jobs))
-	for _, j := range jobs {
-		switch n := counts[j.ID]; {
-		case n >= l.cfg.MaxCrashes:
-			j.condemn(poison(n))
-			l.alive(j.ID)
-		case n == l.cfg.MaxCrashes-1:
-			l.queueAlone(work{job: j})
-			continue
-		}
-		now = append(now, j)
-	}
-	return now
-}
+func (e *event) work() work          { return work{event: e} }
+func (e *event) outlivedLease() bool { return e.ranOut }
+func (e *event) condemn(why string)  { e.poison = why }
+
+func (j *job) work() work          { return work{job: j} }
+func (j *job) outlivedLease() bool { return j.ranOut }
 
 // poison is the reason of what is dead since n listeners ended while they had it.
 func poison(n int) string { return fmt.Sprintf("poison: %d listeners ended while they had it", n) }

@@ -87,7 +87,7 @@ func (l *Listener) take(ls *lease, events []*event, t *tally) {
 		e.tally = t
 	}
 	t.begin(len(events))
-	l.queue.claimed(l.siftEvents(events))
+	l.queue.claimed(sift(l, events))
 }
 
 // takeDue claims deliveries whose time has come, up to limit of them, and
@@ -103,7 +103,7 @@ func (l *Listener) takeDue(ctx context.Context, limit int, t *tally) (int, error
 		l.address(j)
 	}
 	t.begin(len(jobs))
-	if now := l.siftJobs(jobs); len(now) > 0 {
+	if now := sift(l, jobs); len(now) > 0 {
 		l.queue.claimedJobs(now)
 	}
 	return len(jobs), nil
