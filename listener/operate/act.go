@@ -19,10 +19,9 @@ import (
 type run struct {
 	Request
 	id      uuid.UUID // in the audit
-	begun   time.Time
 	refused map[string]int
 	result  *Result
-	placed  int // replays that have their time
+	next    time.Time // when the next replay is due; zero is now
 }
 
 func (w *run) sum() {
@@ -40,18 +39,23 @@ func (w *run) sum() {
 	})
 }
 
-// due is in how many seconds the next replay is due.
-func (w *run) due() float64 {
+// due is in how many seconds each of n more replays is due: one after the other, and
+// after those that were placed before.
+func (w *run) due(n int) []float64 {
+	in := make([]float64, n)
 	rate := w.Rate
 	switch {
 	case rate < 0:
-		return 0
+		return in
 	case rate == 0:
 		rate = DefaultRate
 	}
-	at := float64(w.placed)/rate - time.Since(w.begun).Seconds()
-	w.placed++
-	return max(0, at)
+	wait := max(0, time.Until(w.next).Seconds())
+	for i := range in {
+		in[i] = wait + float64(i)/rate
+	}
+	w.next = time.Now().Add(time.Duration((wait + float64(n)/rate) * float64(time.Second)))
+	return in
 }
 
 // batch judges ids, and does what is asked for to those that it can be done to.
@@ -73,9 +77,9 @@ func (o *Operator) batch(ctx context.Context, w *run, ids []uuid.UUID) error {
 	if w.Action == Replay {
 		locks = slices.Insert(locks, 0, sqlLockKeysOf)
 	}
-	placed := w.placed
+	next := w.next
 	once := func(tx pgx.Tx) (err error) {
-		w.placed = placed
+		w.next = next
 		if _, err := tx.Exec(ctx, walks); err != nil {
 			return err
 		}
@@ -155,13 +159,12 @@ func (w *run) act(ctx context.Context, tx pgx.Tx, able []facts) (done []facts, m
 
 func (w *run) replay(ctx context.Context, tx pgx.Tx, able []facts) (done []facts, made []uuid.UUID, err error) {
 	place := map[uuid.UUID]int{}
-	fresh, due := make([]uuid.UUID, len(able)), make([]float64, len(able))
+	fresh := make([]uuid.UUID, len(able))
 	for i, f := range able {
 		fresh[i] = listener.ReplayID(f.id, f.seq, f.generation+1)
-		due[i] = w.due()
 		place[fresh[i]] = i
 	}
-	changed, err := queryIDs(ctx, tx, sqlReplay, idsOf(able), fresh, due)
+	changed, err := queryIDs(ctx, tx, sqlReplay, idsOf(able), fresh, w.due(len(able)))
 	for _, id := range changed {
 		done, made = append(done, able[place[id]]), append(made, id)
 	}

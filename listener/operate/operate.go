@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -129,7 +128,7 @@ func (o *Operator) Do(ctx context.Context, r Request) (Result, error) {
 			f.States = append(slices.Clone(f.States), "delivered")
 		}
 	}
-	work := &run{Request: r, id: uuid.New(), begun: time.Now(), refused: map[string]int{}, result: &res}
+	work := &run{Request: r, id: uuid.New(), refused: map[string]int{}, result: &res}
 	ids := r.Only
 	if ids == nil {
 		err := o.tx(ctx, pgx.ReadOnly, func(tx pgx.Tx) (err error) {

@@ -11,8 +11,8 @@ insert into outbox.deliveries
     (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
      state, attempts, generation, required, due_at, content, deadline, retry, supersedes, after_steps, scope, copy)
 select t.new, d.event_id, d.event_seq, d.event_type, d.event_created_at, d.route, d.step, d.channel, d.recipient,
-       'ready', 0, d.generation + 1, d.required, clock_timestamp() + t.due_in * interval '1 second', d.content,
-       case when d.deadline > clock_timestamp() + t.due_in * interval '1 second' then d.deadline end,
+       'ready', 0, d.generation + 1, d.required, statement_timestamp() + t.due_in * interval '1 second', d.content,
+       case when d.deadline > statement_timestamp() + t.due_in * interval '1 second' then d.deadline end,
        d.retry, d.supersedes, case when d.scope is not null then d.after_steps end, d.scope, d.copy
 from unnest($1::uuid[], $2::uuid[], $3::float8[]) as t (old, new, due_in)
 join outbox.deliveries as d on d.id = t.old
