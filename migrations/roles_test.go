@@ -338,3 +338,21 @@ func TestCheckAsksForAllGrants(t *testing.T) {
 		"insert on outbox.audit", "select on outbox.pauses", "insert on outbox.pauses", "delete on outbox.pauses",
 		"execute on outbox.gate_open(integer)")
 }
+
+func TestExcess(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	plain, builder := pgtest.Role(t, db, "plain"), pgtest.Role(t, db, "builder")
+	pgtest.Exec(t, db, `alter role `+builder+` createdb createrole`)
+	for role, want := range map[string]string{
+		"":      " has superuser, ",
+		plain:   "",
+		builder: `role "` + builder + `" has createrole, createdb, `,
+	} {
+		conn := connect(t, db, role)
+		got, err := migrations.Excess(t.Context(), conn)
+		if err != nil || (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%q: %q, %v", role, got, err)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
 	"github.com/outbox-listener/outbox-listener/internal/standin"
+	"github.com/outbox-listener/outbox-listener/sql"
 )
 
 // checkedRoutes is a good routes file on the tables of checkedDB.
@@ -46,6 +48,23 @@ func checkedDB(t *testing.T) *pgtest.DB {
 	pgtest.Exec(t, db, `create table contacts (id integer primary key, email text, phone text)`)
 	pgtest.Exec(t, db, `create table quotes (id integer primary key, contact_id integer, total numeric, stage text)`)
 	return db
+}
+
+// asDaemon is the address of db for a role that has what a daemon needs, and may read
+// and write the tables that there are.
+func asDaemon(t *testing.T, db *pgtest.DB) string {
+	t.Helper()
+	role := pgtest.Role(t, db, "daemon")
+	pgtest.Exec(t, db, sql.Grants(role))
+	pgtest.Exec(t, db, `grant select, insert, update, delete on all tables in schema public to `+role)
+	as, err := url.Parse(db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := as.Query()
+	query.Set("role", role)
+	as.RawQuery = query.Encode()
+	return as.String()
 }
 
 // checkResult is what listener check --json prints.
@@ -138,10 +157,10 @@ func TestCheck(t *testing.T) {
 			want: []string{`routes.yaml:11:14: warning: the lookup quote reads all of quotes, about 20,000 rows; an index on quotes (stage) would help`}},
 		{name: "a whole table that is not large", sql: `insert into quotes select n, n from generate_series(1, 20000) as n; analyze quotes`, file: swap("q.id = :quoteId", "q.stage = :stage"),
 			args: []string{"--large", "50000"}},
-		{name: "a whole table of another schema", sql: `create schema app; create table app.quotes (id integer, stage text); insert into app.quotes select n, 'new' from generate_series(1, 20000) as n`,
+		{name: "a whole table of another schema", sql: `create schema app; grant usage on schema app to public; alter default privileges in schema app grant select on tables to public; create table app.quotes (id integer, stage text); insert into app.quotes select n, 'new' from generate_series(1, 20000) as n`,
 			file: swap("from quotes q join", "from app.quotes a join quotes q on q.id = a.id and a.stage = :stage join"),
 			want: []string{`routes.yaml:11:14: warning: the lookup quote reads all of app.quotes, about `}},
-		{name: "a small table of another schema", sql: `create schema app; create table app.quotes (id integer primary key, stage text)`,
+		{name: "a small table of another schema", sql: `create schema app; grant usage on schema app to public; alter default privileges in schema app grant select on tables to public; create table app.quotes (id integer primary key, stage text)`,
 			file: swap("from quotes q join", "from app.quotes a join quotes q on q.id = a.id and a.stage = :stage join")},
 		{name: "a lookup that locks", file: swap("where q.id = :quoteId\n    let", "where q.id = :quoteId for update\n    let"),
 			want: []string{`routes.yaml:11:14: the lookup quote cannot be run: it locks rows, which is not allowed in a READ ONLY transaction (SQLSTATE 25006); a lookup reads only: `}},
@@ -177,12 +196,15 @@ func TestCheck(t *testing.T) {
 		{name: "a database that is not there", env: map[string]string{"DATABASE_URL": "postgres://u:canary@" + gone.Addr().String() + "/db?sslmode=disable"},
 			want: []string{"DATABASE_URL: the database cannot be worked with: "}},
 		{name: "a database that is not migrated", sql: `drop schema outbox cascade`, want: []string{"DATABASE_URL: the database is not ready: "}},
+		{name: "a superuser", env: map[string]string{"DATABASE_URL": "as it comes"},
+			want: []string{`warning: DATABASE_URL: role "postgres" has superuser`}},
 		{name: "no database", env: map[string]string{"DATABASE_URL": ""}, want: []string{"DATABASE_URL is not set; "}},
 		{name: "a routes file that is not there", env: map[string]string{"OUTBOX_ROUTES": "nowhere.yaml"}, want: []string{`OUTBOX_ROUTES="nowhere.yaml" (environment) cannot be read: `}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			db := checkedDB(t)
+			daemon := asDaemon(t, db)
 			if tt.sql != "" {
 				for _, one := range strings.Split(tt.sql, "; ") {
 					pgtest.Exec(t, db, one)
@@ -195,10 +217,13 @@ func TestCheck(t *testing.T) {
 			dir := t.TempDir()
 			put(t, dir, "routes.yaml", file)
 			env := providers.env()
-			env["DATABASE_URL"], env["OUTBOX_ROUTES"] = db.URL, filepath.Join(dir, "routes.yaml")
+			env["DATABASE_URL"], env["OUTBOX_ROUTES"] = daemon, filepath.Join(dir, "routes.yaml")
 			env["CRM_ID"], env["CRM_SECRET"] = "crm", "crm-canary"
 			for k, v := range tt.env {
 				env[k] = v
+			}
+			if env["DATABASE_URL"] == "as it comes" {
+				env["DATABASE_URL"] = db.URL
 			}
 			got, code := runChecked(t, env, tt.args...)
 			problems := 0
@@ -238,7 +263,7 @@ routes:
       - {name: note, log: {text: "{{.quote.totl}}"}}
 `)
 	file := filepath.Join(dir, "routes.yaml")
-	got := call(t, map[string]string{"DATABASE_URL": db.URL, "OUTBOX_ROUTES": file, "OUTBOX_WEBHOOK_SECRET": webhookSecret}, "check")
+	got := call(t, map[string]string{"DATABASE_URL": asDaemon(t, db), "OUTBOX_ROUTES": file, "OUTBOX_WEBHOOK_SECRET": webhookSecret}, "check")
 	want := file + `:7:37: the lookup quote has no column "totl"; did you mean "total"? it has total
 
 routes    ` + file + `: 1 route, 1 step

@@ -38,6 +38,9 @@ func (c *checkup) database(ctx context.Context) {
 		c.problem("DATABASE_URL: the database is not ready: %v", err)
 		schema = "not migrated"
 	}
+	if excess, err := migrations.Excess(ctx, pool); err == nil && excess != "" {
+		c.findings = append(c.findings, finding{Severity: warning, Message: "DATABASE_URL: " + excess})
+	}
 	if c.routes == nil {
 		c.looked("database", "%s", schema)
 		return

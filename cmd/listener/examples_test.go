@@ -41,7 +41,7 @@ func TestCheckExamples(t *testing.T) {
 			pgtest.Exec(t, w.db, string(schema))
 			pgtest.Exec(t, w.db, large[example])
 			pgtest.Exec(t, w.db, `analyze`)
-			w.env["OUTBOX_ROUTES"] = file
+			w.env["OUTBOX_ROUTES"], w.env["DATABASE_URL"] = file, asDaemon(t, w.db)
 			for _, v := range []string{"APP_URL", "NEXT_PUBLIC_SITE_URL", "SITE_URL", "GA4_URL"} {
 				w.env[v] = "https://example.com"
 			}
