@@ -198,16 +198,20 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 }
 
 // nextDue brings the floor, what is paused, and how long it is until a delivery
-// is due; false when none waits. It sends a heartbeat to the wake name beatTo, unless that is
+// is due; false when none waits. It sets the clock. It sends a heartbeat to the wake name beatTo, unless that is
 // "".
 func (s *store) nextDue(ctx context.Context, beatTo string) (floor int64, paused pauses, due time.Duration, waits bool, err error) {
 	var secs *float64
+	var now time.Time
 	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
-		b.Queue(sqlNextDue, beatTo).QueryRow(func(row pgx.Row) error { return row.Scan(&floor, &secs, nil) })
+		b.Queue(sqlNextDue, beatTo).QueryRow(func(row pgx.Row) error { return row.Scan(&floor, &secs, &now, nil) })
 		s.readPauses(b, &paused)
 	})
 	if err != nil {
 		return 0, nil, 0, false, fmt.Errorf("next due: %w", err)
+	}
+	if s.clock != nil {
+		s.clock.Set(now)
 	}
 	if secs == nil || *secs > longestWait.Seconds() {
 		return floor, paused, 0, false, nil

@@ -55,6 +55,10 @@ type Config struct {
 	// changes nothing.
 	Redirect dispatch.Redirect
 
+	// Clock, where there is one, is set to the database's time by each sweep, the
+	// first of which comes before anything is claimed.
+	Clock *dispatch.Clock
+
 	Log *slog.Logger // default slog.Default()
 }
 
@@ -171,7 +175,7 @@ func New(cfg Config) (*Listener, error) {
 		cfg:    cfg,
 		log:    cfg.Log,
 		sparse: newSparse(cfg.Log),
-		store:  &store{pool: cfg.Pool, lease: cfg.Lease, maxPayload: cfg.MaxPayload},
+		store:  &store{pool: cfg.Pool, lease: cfg.Lease, maxPayload: cfg.MaxPayload, clock: cfg.Clock},
 		queue:  newQueue(cfg.Workers, cfg.BatchSize),
 		dueC:   make(chan struct{}, 1),
 		ended:  make(chan struct{}),

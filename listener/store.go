@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/sql"
 )
 
@@ -22,9 +23,10 @@ const inlinePayload = 64 << 10
 // or one transaction. The files in sql/queries say what each promises.
 type store struct {
 	pool       *pgxpool.Pool
-	lease      time.Duration // how long a claim lasts without renewal
-	maxPayload int           // bytes of text; larger payloads are refused
-	due        func()        // called when a transaction of ours made something due
+	lease      time.Duration   // how long a claim lasts without renewal
+	maxPayload int             // bytes of text; larger payloads are refused
+	clock      *dispatch.Clock // set by each sweep; may be nil
+	due        func()          // called when a transaction of ours made something due
 }
 
 // settings makes a transaction independent of what the role or the database

@@ -58,6 +58,7 @@ type channels struct {
 	*dispatch.Dispatcher
 	names  []string
 	close  []io.Closer
+	clock  *dispatch.Clock  // the database's time, once there is a listener
 	openai *openai.Client   // writes the copy of routes; nil where none is configured
 	http   *httpcall.Sender // has no credentials before the routes give it some
 	made   map[dispatch.Channel]dispatch.Sender
@@ -66,7 +67,7 @@ type channels struct {
 // newChannels makes the senders. What it finds wrong with the configuration
 // is what shows only when the variables of one channel are seen together.
 func newChannels(c *config, log *slog.Logger) (*channels, configError) {
-	out := &channels{Dispatcher: dispatch.New(), made: map[dispatch.Channel]dispatch.Sender{}}
+	out := &channels{Dispatcher: dispatch.New(), clock: &dispatch.Clock{}, made: map[dispatch.Channel]dispatch.Sender{}}
 	var problems configError
 	add := func(ch dispatch.Channel, s dispatch.Sender, p dispatch.Policy, err error) {
 		if err != nil {
@@ -105,7 +106,8 @@ func newChannels(c *config, log *slog.Logger) (*channels, configError) {
 	out.http, err = httpcall.New(httpcall.Config{Reach: reach, UserAgent: "outbox-listener/" + version()})
 	add(dispatch.ChannelHTTP, out.http, httpcall.Policy, err)
 	if len(c.missing(dispatch.ChannelWebhook)) == 0 {
-		s, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{c.Webhook.Secret}, Reach: reach, UserAgent: "outbox-listener/" + version()})
+		s, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{c.Webhook.Secret}, Reach: reach, UserAgent: "outbox-listener/" + version(),
+			Now: out.clock.Now})
 		add(dispatch.ChannelWebhook, s, webhook.Policy, err)
 	}
 	if len(c.missing(dispatch.ChannelOpenAI)) == 0 {

@@ -34,7 +34,9 @@ type Config struct {
 	// "outbox-listener".
 	UserAgent string
 
-	// Now gives the time of the signature. nil means time.Now.
+	// Now gives the time of the signature, which receivers hold against their own.
+	// nil means time.Now; where there is a listener its Clock is better, since
+	// that does not depend on the host.
 	Now func() time.Time
 }
 

@@ -1,5 +1,5 @@
--- What a sweep needs to know: the floor, and the seconds until the next
--- delivery is due (not above zero when it is late, null when none waits).
+-- What a sweep needs to know: the floor, the seconds until the next delivery is
+-- due (not above zero when it is late, null when none waits), and the time.
 -- Where $1 is a wake name it sends the heartbeat there too, so that an idle
 -- listener need not come a second time for it.
 select s.floor, (
@@ -9,5 +9,6 @@ select s.floor, (
     where d.due_at is not null
     order by d.due_at
     limit 1),
+    clock_timestamp(),
     case when $1::text <> '' then pg_catalog.pg_notify($1, 'beat')::text end
 from outbox.state as s
