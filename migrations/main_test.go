@@ -132,5 +132,11 @@ var latest, all = func() (int, int) {
 	return len(numbered), len(numbered) + len(triggers)
 }()
 
+// from names the files from version on, in order.
+func from(version int) string {
+	numbered, _ := filepath.Glob("0*.sql")
+	return strings.Join(numbered[version-1:], " ")
+}
+
 // quick is for tests that wait for locks on purpose.
 var quick = migrations.Options{LockTimeout: 50 * time.Millisecond, Wait: 400 * time.Millisecond}
