@@ -72,6 +72,9 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		return nothing
 	}
 	j.redirected = send != &j.Delivery
+	if !l.withinLimits(ctx, j, send) {
+		return nothing
+	}
 	if policy.Announce {
 		if alike, ok := l.cfg.Dispatcher.Likeness(send); ok {
 			j.likeness = &alike

@@ -55,6 +55,9 @@ type Config struct {
 	// changes nothing.
 	Redirect dispatch.Redirect
 
+	// SMS bounds how many go, and to which countries.
+	SMS SMSLimits
+
 	// Clock, where there is one, is set to the database's time by each sweep, the
 	// first of which comes before anything is claimed.
 	Clock *dispatch.Clock

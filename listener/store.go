@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,6 +27,7 @@ type store struct {
 	lease      time.Duration   // how long a claim lasts without renewal
 	maxPayload int             // bytes of text; larger payloads are refused
 	clock      *dispatch.Clock // set by each sweep; may be nil
+	smsForgot  atomic.Int64    // when old counts of SMS were last deleted, in ns since 1970, by this host's clock
 	due        func()          // called when a transaction of ours made something due
 }
 
@@ -136,6 +138,8 @@ var (
 	sqlNoteCrashes      = sql.Query("note_crashes")
 	sqlForgetCrashes    = sql.Query("forget_crashes")
 	sqlTryAlone         = sql.Query("try_alone")
+	sqlCountSMS         = sql.Query("count_sms")
+	sqlForgetSMSCounts  = sql.Query("forget_sms_counts")
 	sqlListPauses       = sql.Query("list_pauses")
 	sqlResumeDeliveries = sql.Query("resume_deliveries")
 )

@@ -109,6 +109,9 @@ func TestDaemonRole(t *testing.T) {
 		`insert into outbox.crashes (id, count) values (gen_random_uuid(), 1)`,
 		`update outbox.crashes set count = 2`,
 		`delete from outbox.crashes`,
+		`insert into outbox.sms_counts (key, count, times) values ('day', 1, '{}')`,
+		`update outbox.sms_counts set count = 2`,
+		`delete from outbox.sms_counts`,
 		`select outbox.gate_open(10)`,
 		`listen outbox_events`,
 		`select pg_notify('outbox_events', '')`,
@@ -335,6 +338,7 @@ func TestCheckAsksForAllGrants(t *testing.T) {
 		"select on public.outbox_events_seq_seq", "select on outbox.deliveries", "insert on outbox.deliveries", "update on outbox.deliveries",
 		"select on outbox.attempts", "insert on outbox.attempts", "select on outbox.state", "update (floor) on outbox.state",
 		"select on outbox.crashes", "insert on outbox.crashes", "update on outbox.crashes", "delete on outbox.crashes",
+		"select on outbox.sms_counts", "insert on outbox.sms_counts", "update on outbox.sms_counts", "delete on outbox.sms_counts",
 		"insert on outbox.audit", "select on outbox.pauses", "insert on outbox.pauses", "delete on outbox.pauses",
 		"execute on outbox.gate_open(integer)")
 }

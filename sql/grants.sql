@@ -10,6 +10,7 @@ grant select, insert, delete on outbox.attempts to {{role}};
 grant select, update (floor) on outbox.state to {{role}};
 grant select on outbox.schema_history to {{role}};
 grant select, insert, update, delete on outbox.crashes to {{role}};
+grant select, insert, update, delete on outbox.sms_counts to {{role}};
 grant select, insert on outbox.audit to {{role}};
 grant select, insert, delete on outbox.pauses to {{role}};
 grant execute on function outbox.gate_open(integer) to {{role}};

@@ -258,6 +258,14 @@ func recipients(field func(*config) *dispatch.Recipients) kind {
 	}}
 }
 
+// countries takes names of two letters.
+func countries(field func(*config) *dispatch.Countries) kind {
+	return kind{"two letters each, separated by commas or blanks: `US, CA`", func(c *config, v string) (err error) {
+		*field(c), err = dispatch.ParseCountries(v)
+		return err
+	}}
+}
+
 // networks takes CIDRs, and single addresses for networks of one.
 func networks(field func(*config) *[]netip.Prefix) kind {
 	return kind{"networks separated by commas or blanks: `10.0.0.0/8, 127.0.0.1/32`", func(c *config, v string) error {

@@ -137,6 +137,7 @@ func (p *program) open(ctx context.Context, senders *channels, rules *ruleset) e
 		RetainLedger:    p.cfg.RetainLedger,
 
 		Redirect: p.cfg.Redirect,
+		SMS:      p.cfg.SMS,
 		Clock:    senders.clock,
 		Log:      p.log,
 	}

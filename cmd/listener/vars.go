@@ -11,6 +11,7 @@ import (
 	"github.com/outbox-listener/outbox-listener/dispatch/openai"
 	"github.com/outbox-listener/outbox-listener/dispatch/smtp"
 	"github.com/outbox-listener/outbox-listener/dispatch/webhook"
+	"github.com/outbox-listener/outbox-listener/listener"
 	"github.com/outbox-listener/outbox-listener/listener/admin"
 )
 
@@ -41,6 +42,7 @@ type config struct {
 	Routes string // path; "": defaultRoutes, where there is one
 
 	Redirect dispatch.Redirect
+	SMS      listener.SMSLimits
 
 	Twilio struct {
 		AccountSID string
@@ -190,6 +192,16 @@ var variables = []variable{
 	{name: "TWILIO_API_BASE_URL", def: "https://api.twilio.com",
 		meaning: "Where Twilio's API is; for tests and proxies.",
 		kind:    httpURL(func(c *config) *string { return &c.Twilio.BaseURL }, "https://api.twilio.com")},
+
+	{name: "OUTBOX_SMS_COUNTRIES", unset: "all",
+		meaning: "The countries that SMS may go to, against those who have your application send to numbers that are paid for each. An SMS to another one is dead.",
+		kind:    countries(func(c *config) *dispatch.Countries { return &c.SMS.Countries })},
+	{name: "OUTBOX_SMS_PER_NUMBER", unset: "no limit",
+		meaning: "SMS to one number within an hour. What is more is `held`.",
+		kind:    number(func(c *config) *int { return &c.SMS.PerNumber }, 1, 1000)},
+	{name: "OUTBOX_SMS_PER_DAY", unset: "no limit",
+		meaning: "SMS in all, of a day in UTC, by all listeners together. What is more is `held`, with a warning.",
+		kind:    number(func(c *config) *int { return &c.SMS.PerDay }, 1, 10000000)},
 
 	{group: "E-mail (SMTP)",
 		name:    "SMTP_HOST",

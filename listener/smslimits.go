@@ -1,0 +1,84 @@
+package listener
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// SMSLimits bound what somebody can do who makes the application send SMS, such as to
+// numbers that are paid for each. The zero value bounds nothing.
+type SMSLimits struct {
+	Countries dispatch.Countries // others are refused: dead; none means all
+	PerNumber int                // to one number within an hour; 0 means any number
+	PerDay    int                // in all, of a day in UTC; 0 means any number
+}
+
+// withinLimits reports whether j, which goes as send, may begin. Where it may not, it has
+// ended it. What was tried before is counted already, and what is redirected goes
+// to people of ours.
+func (l *Listener) withinLimits(ctx context.Context, j *job, send *dispatch.Delivery) bool {
+	limits := l.cfg.SMS
+	if j.Channel != dispatch.ChannelSMS || j.attempts > 0 || j.redirected {
+		return true
+	}
+	m, err := dispatch.ReadContent[dispatch.SMS](&send.Message)
+	if err != nil {
+		return true // its sender says why
+	}
+	if !limits.Countries.Has(m.To) {
+		l.finish(j, dispatch.Outcome{State: dispatch.Dead, Reason: "not sent: the number is of none of the countries that SMS may go to"})
+		return false
+	}
+	if limits.PerNumber <= 0 && limits.PerDay <= 0 {
+		return true
+	}
+	over, err := l.store.countSMS(ctx, m.To, limits)
+	if err != nil {
+		l.sparse.warn("SMS not counted; trying again", err)
+		l.handBack(j)
+		return false
+	}
+	var why string
+	switch over {
+	case "":
+		return true
+	case "number":
+		why = fmt.Sprintf("not sent: %d SMS went to this number within an hour", limits.PerNumber)
+	default:
+		why = fmt.Sprintf("not sent: %d SMS went today", limits.PerDay)
+	}
+	l.sparse.warn("SMS held, since there are too many", errors.New(why))
+	j.withheld = true
+	l.finish(j, dispatch.Outcome{State: dispatch.Held, Reason: why})
+	return false
+}
+
+// countSMS counts one more to the number to, unless that is over a limit. It says
+// which.
+func (s *store) countSMS(ctx context.Context, to string, limits SMSLimits) (over string, err error) {
+	orNone := func(n int) *int {
+		if n <= 0 {
+			return nil
+		}
+		return &n
+	}
+	// Few numbers share a key, and each key is that of several.
+	sum := sha256.Sum256([]byte(to))
+	key := fmt.Sprintf("to %x", sum[:4])
+	last, now := s.smsForgot.Load(), time.Now().UnixNano()
+	forget := now-last > int64(time.Hour) && s.smsForgot.CompareAndSwap(last, now)
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		if forget {
+			b.Queue(sqlForgetSMSCounts)
+		}
+		b.Queue(sqlCountSMS, key, orNone(limits.PerNumber), orNone(limits.PerDay)).QueryRow(func(row pgx.Row) error { return row.Scan(&over) })
+	})
+	return over, err
+}
