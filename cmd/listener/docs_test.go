@@ -311,3 +311,30 @@ func TestLedgerPage(t *testing.T) {
 		}
 	}
 }
+
+// TestPagesNameTests: every test that a page names is there.
+func TestPagesNameTests(t *testing.T) {
+	defined := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+	known := map[string]bool{}
+	err := fs.WalkDir(os.DirFS(root), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(root, path))
+		for _, m := range defined.FindAllStringSubmatch(string(text), -1) {
+			known[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z]\\w*)[`/]")
+	for _, p := range pages(t, true) {
+		for _, m := range named.FindAllStringSubmatch(p.text, -1) {
+			if !known[m[1]] {
+				t.Errorf("%s names %s, which is no test", p.path, m[1])
+			}
+		}
+	}
+}
