@@ -16,7 +16,7 @@ import (
 // announcer commits "sending" before the first byte of a delivery leaves,
 // for channels where a second send would be seen, many at a time.
 type announcer struct {
-	store *store
+	store storage
 	log   *slog.Logger
 	stop  context.Context
 	*batcher[announcement]
@@ -36,7 +36,7 @@ const (
 	committed                  // it may leave
 )
 
-func newAnnouncer(stop context.Context, s *store, log *slog.Logger) *announcer {
+func newAnnouncer(stop context.Context, s storage, log *slog.Logger) *announcer {
 	a := &announcer{store: s, log: log, stop: stop}
 	a.batcher = newBatcher(500, 8<<20, announcement.bytes, a.write)
 	return a
@@ -94,7 +94,7 @@ func (a *announcer) write(batch []announcement) {
 		wait(a.stop, pause(try))
 		var still []announcement
 		for _, an := range batch {
-			if a.stop.Err() != nil || an.job.lease.left() < margin(a.store.lease) {
+			if a.stop.Err() != nil || an.job.lease.left() < margin(a.store.ttl()) {
 				an.ok <- unclear
 			} else {
 				still = append(still, an)

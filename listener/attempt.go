@@ -186,7 +186,7 @@ func panicOf(err *dispatch.Error) *dispatch.PanicError {
 
 // lost reports whether j must not be begun any more.
 func (l *Listener) lost(j *job) bool {
-	return j.lost.Load() || j.event != nil && j.event.lost.Load() || j.lease.left() < margin(l.store.lease)
+	return j.lost.Load() || j.event != nil && j.event.lost.Load() || j.lease.left() < margin(l.store.ttl())
 }
 
 // set changes one of the marks of j, which parking reads.
@@ -277,7 +277,7 @@ func (l *Listener) handOver(e *event) {
 		l.giveBack(context.Background(), e, "")
 		return
 	}
-	en := entry{event: e, rows: e.rows(l.store.lease)}
+	en := entry{event: e, rows: e.rows(l.store.ttl())}
 	e.mu.Lock()
 	e.handed = true
 	e.mu.Unlock()

@@ -94,15 +94,7 @@ func (l *Listener) crashes(ids uuids) map[uuid.UUID]int {
 	if len(ids) == 0 || l.cfg.MaxCrashes < 0 {
 		return nil
 	}
-	counts := map[uuid.UUID]int{}
-	err := l.store.tx(context.Background(), durable, func(b *pgx.Batch) {
-		b.Queue(sqlNoteCrashes, ids, l.cfg.MaxCrashes).Query(func(rows pgx.Rows) error {
-			var id [16]byte
-			var n int
-			_, err := pgx.ForEachRow(rows, []any{&id, &n}, func() error { counts[id] = n; return nil })
-			return err
-		})
-	})
+	counts, err := l.store.noteCrashes(context.Background(), ids, l.cfg.MaxCrashes)
 	if err != nil {
 		l.sparse.warn("that a listener ended is not noted", err)
 	}
@@ -135,7 +127,7 @@ func (l *Listener) keepAlive(ctx context.Context) {
 		ids := l.lane.alive
 		l.lane.alive = nil
 		l.lane.mu.Unlock()
-		err := l.store.tx(ctx, forgetable, func(b *pgx.Batch) { b.Queue(sqlForgetCrashes, ids) })
+		err := l.store.forgetCrashes(ctx, ids)
 		if err != nil && ctx.Err() == nil {
 			l.sparse.warn("leases that ran out count as ends of listeners", err)
 		}
@@ -148,4 +140,25 @@ func (en entry) suspect() uuid.UUID {
 		return en.job.ID
 	}
 	return en.eventID()
+}
+
+func (s *store) noteCrashes(ctx context.Context, ids uuids, most int) (map[uuid.UUID]int, error) {
+	counts := map[uuid.UUID]int{}
+	err := s.tx(ctx, durable, func(b *pgx.Batch) {
+		b.Queue(sqlNoteCrashes, ids, most).Query(func(rows pgx.Rows) error {
+			var id [16]byte
+			var n int
+			_, err := pgx.ForEachRow(rows, []any{&id, &n}, func() error { counts[id] = n; return nil })
+			return err
+		})
+	})
+	return counts, err
+}
+
+func (s *store) forgetCrashes(ctx context.Context, ids uuids) error {
+	return s.tx(ctx, forgetable, func(b *pgx.Batch) { b.Queue(sqlForgetCrashes, ids) })
+}
+
+func (s *store) tryAlone(ctx context.Context, id uuid.UUID, alone bool) error {
+	return s.tx(ctx, durable, func(b *pgx.Batch) { b.Queue(sqlTryAlone, [16]byte(id), alone) })
 }

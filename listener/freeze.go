@@ -37,7 +37,7 @@ func (l *Listener) freeze(e *event) {
 		}
 	}
 	e.parked, e.parking, e.left = true, true, len(open)
-	en := entry{event: e, rows: e.rows(l.store.lease), open: open, frozen: true}
+	en := entry{event: e, rows: e.rows(l.store.ttl()), open: open, frozen: true}
 	e.mu.Unlock()
 	l.recorder.add(en)
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 )
 
 // lane is where those wait that are tried one after the other, since listeners ended
@@ -93,7 +92,7 @@ func (l *Listener) tryAlone(ctx context.Context, w work) {
 	} else {
 		l.queue.claimedJobs([]*job{w.job})
 	}
-	timer := time.NewTimer(l.store.lease)
+	timer := time.NewTimer(l.store.ttl())
 	defer timer.Stop()
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
@@ -111,7 +110,7 @@ func (l *Listener) tryAlone(ctx context.Context, w work) {
 }
 
 func (l *Listener) markAlone(ctx context.Context, id uuid.UUID, alone bool) {
-	err := l.store.tx(context.WithoutCancel(ctx), durable, func(b *pgx.Batch) { b.Queue(sqlTryAlone, [16]byte(id), alone) })
+	err := l.store.tryAlone(context.WithoutCancel(ctx), id, alone)
 	if err != nil {
 		l.sparse.warn("what is tried alone is not noted", err)
 	}

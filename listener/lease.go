@@ -89,7 +89,7 @@ func (l *lease) park(e *event, open []*job) (empty bool) {
 
 // leases are all that this listener holds.
 type leases struct {
-	store  *store
+	store  storage
 	log    *slog.Logger
 	sparse *sparse
 
@@ -123,7 +123,7 @@ func (ls *leases) snapshot() []*lease {
 
 // keep renews what is held, three times within each lease, until ctx ends.
 func (ls *leases) keep(ctx context.Context) {
-	tick := time.NewTicker(ls.store.lease / 6)
+	tick := time.NewTicker(ls.store.ttl() / 6)
 	defer tick.Stop()
 	for {
 		select {
@@ -143,7 +143,7 @@ func (ls *leases) renew(ctx context.Context) {
 	var events []*event
 	var jobs []*job
 	for _, l := range ls.snapshot() {
-		if l.left() > ls.store.lease*2/3 {
+		if l.left() > ls.store.ttl()*2/3 {
 			continue
 		}
 		if e, j := l.held(); len(e)+len(j) > 0 {
@@ -185,7 +185,7 @@ func (ls *leases) renew(ctx context.Context) {
 		ls.log.Warn("leases were taken over", "lost", lost)
 	}
 	for _, l := range old {
-		l.until.Store(monotonic(sent.Add(ls.store.lease)))
+		l.until.Store(monotonic(sent.Add(ls.store.ttl())))
 	}
 }
 

@@ -143,7 +143,7 @@ type Listener struct {
 	cfg    Config
 	log    *slog.Logger
 	sparse *sparse
-	store  *store
+	store  storage
 
 	queue     *queue
 	leases    *leases
@@ -174,11 +174,18 @@ func New(cfg Config) (*Listener, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
+	l := newListener(cfg, &store{pool: cfg.Pool, lease: cfg.Lease, maxPayload: cfg.MaxPayload, clock: cfg.Clock})
+	l.waker = newWaker(cfg.Listen, cfg.Pool, l.log, l.sparse)
+	return l, nil
+}
+
+// newListener is a Listener on s that hears no notification.
+func newListener(cfg Config, s storage) *Listener {
 	l := &Listener{
 		cfg:    cfg,
 		log:    cfg.Log,
 		sparse: newSparse(cfg.Log),
-		store:  &store{pool: cfg.Pool, lease: cfg.Lease, maxPayload: cfg.MaxPayload, clock: cfg.Clock},
+		store:  s,
 		queue:  newQueue(cfg.Workers, cfg.BatchSize),
 		dueC:   make(chan struct{}, 1),
 		ended:  make(chan struct{}),
@@ -187,10 +194,10 @@ func New(cfg Config) (*Listener, error) {
 	l.paused.now.Store(new(pauses))
 	l.lane.more, l.lane.lives = make(chan struct{}, 1), make(chan struct{}, 1)
 	l.batch.log = cfg.Log
-	l.waker = newWaker(cfg.Listen, cfg.Pool, l.log, l.sparse)
+	l.waker = &waker{C: make(chan struct{}, 1), beatNow: make(chan struct{}, 1)}
 	l.leases = &leases{store: l.store, log: cfg.Log, sparse: l.sparse, all: map[*lease]struct{}{}}
 	l.leases.tookOver = func(ids []uuid.UUID) { l.alive(ids...) }
-	return l, nil
+	return l
 }
 
 // Run delivers events until ctx ends, then stops claiming, finishes what is
@@ -251,10 +258,10 @@ func (l *Listener) run(ctx context.Context, drive func(context.Context) error) e
 
 	l.recorder = newRecorder(recording, l.store, l.log, l.recorded)
 	l.recorder.thaw = l.thaw
-	l.store.due = func() {
+	l.store.onDue(func() {
 		l.released.Store(true)
 		l.noteDue(0)
-	}
+	})
 	l.announcer = newAnnouncer(recording, l.store, l.log)
 
 	var keepers sync.WaitGroup
@@ -403,7 +410,7 @@ func (l *Listener) withdraw(j *job) bool {
 	case last && e.untouched():
 		return true
 	case last:
-		l.recorder.add(entry{event: e, rows: e.rows(l.store.lease)})
+		l.recorder.add(entry{event: e, rows: e.rows(l.store.ttl())})
 	}
 	return false
 }

@@ -56,10 +56,10 @@ func (l *Listener) messages(ctx context.Context, e *event) ([]dispatch.Message, 
 		}
 		e.Payload = text
 		if text == nil {
-			return refuse(fmt.Sprintf("payload of %d bytes is larger than OUTBOX_MAX_PAYLOAD_BYTES=%d", size, l.store.maxPayload)), nil
+			return refuse(fmt.Sprintf("payload of %d bytes is larger than OUTBOX_MAX_PAYLOAD_BYTES=%d", size, l.store.payloadLimit())), nil
 		}
-	} else if len(e.Payload) > l.store.maxPayload {
-		return refuse(fmt.Sprintf("payload of %d bytes is larger than OUTBOX_MAX_PAYLOAD_BYTES=%d", len(e.Payload), l.store.maxPayload)), nil
+	} else if len(e.Payload) > l.store.payloadLimit() {
+		return refuse(fmt.Sprintf("payload of %d bytes is larger than OUTBOX_MAX_PAYLOAD_BYTES=%d", len(e.Payload), l.store.payloadLimit())), nil
 	}
 	return l.cfg.Dispatcher.Plan(ctx, e.Event)
 }

@@ -105,7 +105,7 @@ func (l *Listener) try(ctx context.Context, j *job) {
 // begin plans e and attempts its first delivery where its destination is free;
 // the others go to whoever is.
 func (l *Listener) begin(ctx context.Context, e *event) {
-	if e.lost.Load() || e.lease.left() < margin(l.store.lease) {
+	if e.lost.Load() || e.lease.left() < margin(l.store.ttl()) {
 		l.giveBack(ctx, e, "lease ran out before it was begun")
 		return
 	}

@@ -19,7 +19,7 @@ func (l *Listener) postpone(e *event, err error) {
 	e.unplanned++
 	e.tally.done(failed) // who asked for it does not wait for that
 	e.tally = nil
-	wait := jittered(ceiling(e.unplanned, dispatch.Retries{First: planAgain, Longest: l.store.lease}))
+	wait := jittered(ceiling(e.unplanned, dispatch.Retries{First: planAgain, Longest: l.store.ttl()}))
 	switch l.queue.postpone(e, wait) {
 	case postponed:
 		l.sparse.warn("event not planned; trying again", err)

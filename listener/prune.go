@@ -81,7 +81,7 @@ func (s *store) prune(ctx context.Context, p *pruner, from int64) (pruned, error
 // round deletes batch after batch until it comes to what is too young, until
 // an error, or until rest says that it is enough. rest is told how long the
 // last batch took.
-func (p *pruner) round(s *store, rest func(took time.Duration) (goOn bool)) (gone int, err error) {
+func (p *pruner) round(s storage, rest func(took time.Duration) (goOn bool)) (gone int, err error) {
 	from := p.from
 	if time.Since(p.begun) >= pruneAnew {
 		p.begun, from = time.Now(), 0

@@ -34,7 +34,7 @@ func pruners(t *testing.T, db *pgtest.DB) (s *store, ledger, events *pruner) {
 	if len(all) != 2 {
 		t.Fatalf("%d pruners", len(all))
 	}
-	return l.store, all[0], all[1]
+	return l.store.(*store), all[0], all[1]
 }
 
 // round lets p delete all there is to delete at the moment.

@@ -80,7 +80,7 @@ func (en entry) fresh() bool {
 // then. All others are written one batch after the other, since a delivery goes on
 // by itself only after its event was parked.
 type recorder struct {
-	store   *store
+	store   storage
 	log     *slog.Logger
 	done    func(entry, bool) // called for each entry; false when it was fenced off
 	trouble atomic.Int32      // batches whose last write did not succeed
@@ -106,7 +106,7 @@ const (
 	recordEnough = 100
 )
 
-func newRecorder(stop context.Context, s *store, log *slog.Logger, done func(entry, bool)) *recorder {
+func newRecorder(stop context.Context, s storage, log *slog.Logger, done func(entry, bool)) *recorder {
 	r := &recorder{store: s, log: log, done: done, stop: stop}
 	r.fresh = newBatcher(recordMost, recordBytes, entry.bytes, func(entries []entry) { r.insist(entries, r.writeFresh) }, recordHelper)
 	r.fresh.apart, r.fresh.enough = recordApart, recordEnough

@@ -45,7 +45,7 @@ func (l *Listener) park(e *event) {
 // e.mu.
 func (l *Listener) parkNow(e *event) {
 	e.parked, e.parking = true, true
-	en := entry{event: e, rows: e.rows(l.store.lease)}
+	en := entry{event: e, rows: e.rows(l.store.ttl())}
 	for _, j := range e.jobs {
 		if j.outcome == nil {
 			en.open = append(en.open, j)
