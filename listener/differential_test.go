@@ -159,7 +159,7 @@ func run(t *testing.T, db *pgtest.DB, h []move, done map[string]int) (steps int,
 		})
 	}
 	s := &store{pool: db.Pool, lease: refLease, maxPayload: 1 << 20}
-	p := &play{db: db, ref: newReference(), s: s, l: &Listener{cfg: Config{Dispatcher: d}, store: s}, done: done}
+	p := &play{db: db, ref: newReference(refLease), s: s, l: &Listener{cfg: Config{Dispatcher: d}, store: s}, done: done}
 	for i, m := range h {
 		want, got, err := p.step(t, m)
 		if err != nil {
@@ -479,7 +479,7 @@ func (p *play) outside(ctx context.Context, m move) (did bool, err error) {
 	ev, hasEvent := pick(those(p.ref.ordered(), func(e *refEvent) bool {
 		switch m.what {
 		case "expire event":
-			return e.lease == soon
+			return p.ref.class(e.lease) == "soon"
 		case "reopen":
 			return e.processed
 		}
@@ -488,16 +488,16 @@ func (p *play) outside(ctx context.Context, m move) (did bool, err error) {
 	rows := slices.SortedFunc(maps.Values(p.ref.rows), func(a, b *refRow) int { return strings.Compare(a.id.String(), b.id.String()) })
 	row, hasRow := pick(those(rows, func(r *refRow) bool {
 		if m.what == "expire delivery" {
-			return r.due == soon || r.due == later
+			return p.ref.class(r.due) == "soon" || p.ref.class(r.due) == "later"
 		}
 		return r.state == dispatch.Held
 	}), m.a)
 	switch {
 	case m.what == "expire event" && hasEvent:
-		ev.lease = past
+		ev.lease = p.ref.now()
 		return true, exec(`update outbox_events set lease_until = clock_timestamp() - interval '1 second' where id = $1`, ev.id)
 	case m.what == "expire delivery" && hasRow:
-		row.due = past
+		row.due = p.ref.now()
 		return true, exec(`update outbox.deliveries set due_at = clock_timestamp() - interval '1 second' where id = $1`, row.id)
 	case m.what == "reopen" && hasEvent:
 		var place int64
@@ -510,10 +510,10 @@ func (p *play) outside(ctx context.Context, m move) (did bool, err error) {
 		p.ref.reopen(ev, place)
 		return true, nil
 	case m.what == "release held" && hasRow:
-		row.state, row.due = dispatch.Ready, past
+		row.state, row.due = dispatch.Ready, p.ref.now()
 		return true, exec(`update outbox.deliveries set state = 'ready', due_at = clock_timestamp() where id = $1 and state = 'held'`, row.id)
 	case m.what == "cancel" && hasRow:
-		row.state, row.due = dispatch.Canceled, past
+		row.state, row.due = dispatch.Canceled, p.ref.now()
 		return true, exec(`update outbox.deliveries set state = 'canceled', finished_at = clock_timestamp(), due_at = clock_timestamp() where id = $1 and state = 'held'`, row.id)
 	case m.what == "delete" && hasEvent && m.b%4 == 0:
 		delete(p.ref.events, ev.id)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -18,23 +19,36 @@ type reference struct {
 	events map[uuid.UUID]*refEvent
 	rows   map[uuid.UUID]*refRow
 	names  map[uuid.UUID]string // of the claims that were made, and of their successors
+	lease  time.Duration
+	now    func() time.Time
 }
 
-// when is a time as far as the protocol tells times apart.
-type when string
-
-const (
-	never   when = "-"
-	past    when = "past"
-	soon    when = "soon"  // before a lease that is taken now has run out
-	later   when = "later" // after that
-	forever when = "forever"
+// never is null, and forever infinity.
+var (
+	never   time.Time
+	forever = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-func (w when) over() bool { return w == past }
+// class is a time as far as the protocol tells times apart. What is soon is so before
+// a lease that is taken now has run out.
+func (m *reference) class(t time.Time) string {
+	now := m.now()
+	switch {
+	case t.IsZero():
+		return "-"
+	case t.Equal(forever):
+		return "forever"
+	case !t.After(now):
+		return "past"
+	case !t.After(now.Add(m.lease + time.Second)):
+		return "soon"
+	}
+	return "later"
+}
 
-// aheadOf reports whether it is in the future.
-func (w when) ahead() bool { return w == soon || w == later || w == forever }
+func (m *reference) over(t time.Time) bool  { return !t.IsZero() && !t.After(m.now()) }
+func (m *reference) ahead(t time.Time) bool { return t.After(m.now()) }
+func (m *reference) soon() time.Time        { return m.now().Add(m.lease) }
 
 // someone is a claim that nobody knows.
 var someone = uuid.MustParse("ffffffff-ffff-4fff-8fff-ffffffffffff")
@@ -43,7 +57,7 @@ type refEvent struct {
 	id        uuid.UUID
 	seq       int64
 	processed bool
-	lease     when
+	lease     time.Time // until when somebody has it
 	claim     uuid.UUID // zero: null
 }
 
@@ -56,13 +70,13 @@ type refRow struct {
 	generation int
 	required   bool
 	provider   string
-	due        when
+	due        time.Time
 	claim      uuid.UUID
 	looks      int
 }
 
-func newReference() *reference {
-	return &reference{events: map[uuid.UUID]*refEvent{}, rows: map[uuid.UUID]*refRow{}, names: map[uuid.UUID]string{}}
+func newReference(lease time.Duration) *reference {
+	return &reference{events: map[uuid.UUID]*refEvent{}, rows: map[uuid.UUID]*refRow{}, names: map[uuid.UUID]string{}, lease: lease, now: time.Now}
 }
 
 // name is what a claim is called in what is compared.
@@ -101,7 +115,7 @@ func (m *reference) rowsAt(seq int64) []*refRow {
 func (m *reference) claimable(limit int) []int64 {
 	var out []int64
 	for _, e := range m.ordered() {
-		if !e.processed && (e.lease == never || e.lease.over()) && len(out) < limit {
+		if !e.processed && (e.lease.IsZero() || m.over(e.lease)) && len(out) < limit {
 			out = append(out, e.seq)
 		}
 	}
@@ -111,15 +125,15 @@ func (m *reference) claimable(limit int) []int64 {
 func (m *reference) claimEvent(seq int64, claim uuid.UUID) (again bool) {
 	e := m.bySeq(seq)
 	again = e.claim != uuid.Nil
-	e.lease, e.claim = soon, claim
+	e.lease, e.claim = m.soon(), claim
 	return again
 }
 
 // claimDue is claim_due.sql, without a limit.
 func (m *reference) claimDue(claim uuid.UUID) (ids []uuid.UUID) {
 	for id, r := range m.rows {
-		if r.due.over() {
-			r.due, r.claim = soon, claim
+		if m.over(r.due) {
+			r.due, r.claim = m.soon(), claim
 			ids = append(ids, id)
 		}
 	}
@@ -161,14 +175,14 @@ func (m *reference) announce(j *job) bool {
 	claim := j.lease.claim
 	if j.known {
 		r := m.open(j.ID, claim)
-		if r == nil || r.due.over() {
+		if r == nil || m.over(r.due) {
 			return false
 		}
 		r.state, r.attempts = dispatch.Sending, j.attempts+1
 		return true
 	}
 	e := m.held(j.seq, claim)
-	if e == nil || e.processed || !e.lease.ahead() {
+	if e == nil || e.processed || !m.ahead(e.lease) {
 		return false
 	}
 	if r := m.rows[j.ID]; r != nil {
@@ -179,31 +193,26 @@ func (m *reference) announce(j *job) bool {
 }
 
 // dueIn is the time of a row that is written now.
-func dueIn(r row, lease float64) when {
-	switch {
-	case r.dueIn == nil:
+func (m *reference) dueIn(r row) time.Time {
+	if r.dueIn == nil {
 		return never
-	case *r.dueIn == 0:
-		return past
-	case *r.dueIn <= lease:
-		return soon
 	}
-	return later
+	return m.now().Add(time.Duration(*r.dueIn * float64(time.Second)))
 }
 
 func (m *reference) insert(r row, generation int) *refRow {
 	made := &refRow{id: r.job.ID, event: r.job.EventID, seq: r.job.seq, step: r.job.Step, generation: generation, required: true}
 	m.rows[made.id] = made
-	made.put(r)
+	m.put(made, r)
 	return made
 }
 
 // put writes r. What has its outcome is nobody's.
-func (to *refRow) put(r row) {
+func (m *reference) put(to *refRow, r row) {
 	if to.claim = uuid.Nil; r.outcome == nil {
 		to.claim = r.job.lease.claim
 	}
-	to.state, to.attempts, to.provider, to.due = r.state, r.attempts, "", dueIn(r, refLease.Seconds())
+	to.state, to.attempts, to.provider, to.due = r.state, r.attempts, "", m.dueIn(r)
 	if r.providerID != nil {
 		to.provider = *r.providerID
 	}
@@ -239,7 +248,7 @@ func (m *reference) recordEvent(en entry) bool {
 
 func (m *reference) upsert(r row) (written bool) {
 	if known := m.open(r.job.ID, r.job.lease.claim); known != nil {
-		known.put(r)
+		m.put(known, r)
 		return true
 	}
 	if m.rows[r.job.ID] == nil {
@@ -278,7 +287,7 @@ func (m *reference) recordDelivery(j *job, r row) bool {
 	known := m.rows[j.ID]
 	kept := known != nil && (known.claim == j.lease.claim || known.claim == j.lease.successor())
 	if kept {
-		known.put(r)
+		m.put(known, r)
 		known.claim = j.lease.successor()
 	}
 	m.settle(j.seq)
@@ -287,7 +296,7 @@ func (m *reference) recordDelivery(j *job, r row) bool {
 
 func (m *reference) settle(seq int64) {
 	e := m.bySeq(seq)
-	if e == nil || e.processed || e.lease != forever {
+	if e == nil || e.processed || !e.lease.Equal(forever) {
 		return
 	}
 	for _, r := range m.rowsAt(seq) {
@@ -312,9 +321,9 @@ func (m *reference) freeze(en entry) bool {
 	e.end(parked)
 	for _, r := range en.rows {
 		f := r.frozen()
-		due := dueIn(r, refLease.Seconds())
+		due := m.dueIn(r)
 		if f.At != nil {
-			due = later
+			due = *f.At
 		}
 		known := m.rows[f.ID]
 		if known == nil {
@@ -332,31 +341,31 @@ func (m *reference) freeze(en entry) bool {
 
 func (m *reference) renewEvent(seq int64, claim uuid.UUID) bool {
 	e := m.held(seq, claim)
-	if e == nil || e.processed || e.lease == forever {
+	if e == nil || e.processed || e.lease.Equal(forever) {
 		return false
 	}
-	e.lease = soon
+	e.lease = m.soon()
 	return true
 }
 
 func (m *reference) renewDelivery(id, claim uuid.UUID) bool {
 	r := m.open(id, claim)
-	if r == nil || r.due != past && r.due != soon {
+	if r == nil || r.due.IsZero() || r.due.After(m.soon()) {
 		return false
 	}
-	r.due = soon
+	r.due = m.soon()
 	return true
 }
 
 func (m *reference) releaseEvent(seq int64, claim uuid.UUID) {
-	if e := m.held(seq, claim); e != nil && !e.processed && e.lease != forever {
+	if e := m.held(seq, claim); e != nil && !e.processed && !e.lease.Equal(forever) {
 		e.lease, e.claim = never, someone
 	}
 }
 
 func (m *reference) releaseDelivery(id, claim uuid.UUID) {
 	if r := m.open(id, claim); r != nil {
-		r.due, r.claim = past, uuid.Nil
+		r.due, r.claim = m.now(), uuid.Nil
 	}
 }
 
@@ -382,11 +391,11 @@ func (m *reference) reopen(e *refEvent, place int64) {
 func (m *reference) String() string {
 	var lines []string
 	for _, e := range m.events {
-		lines = append(lines, fmt.Sprintf("event %d processed %t lease %s claim %s", e.seq, e.processed, e.lease, m.name(e.claim)))
+		lines = append(lines, fmt.Sprintf("event %d processed %t lease %s claim %s", e.seq, e.processed, m.class(e.lease), m.name(e.claim)))
 	}
 	for _, r := range m.rows {
 		lines = append(lines, fmt.Sprintf("row %s of %d %s %s/%d generation %d required %t provider %q due %s claim %s finished %t looks %d",
-			r.id.String()[:18], r.seq, r.step, r.state, r.attempts, r.generation, r.required, r.provider, r.due, m.name(r.claim), r.state.Terminal(), r.looks))
+			r.id.String()[:18], r.seq, r.step, r.state, r.attempts, r.generation, r.required, r.provider, m.class(r.due), m.name(r.claim), r.state.Terminal(), r.looks))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
