@@ -67,7 +67,8 @@ func (j *job) condemn(why string) {
 }
 
 // planPoison plans an event that brings listeners down: what is open of it ends, and
-// where there is nothing, one delivery says why.
+// one delivery more says why. What else the event was to become nobody can tell without
+// planning it, and that may be what brings them down.
 func (l *Listener) planPoison(ctx context.Context, e *event) (jobs []*job, err error) {
 	have, err := l.store.adopt(ctx, e)
 	if err != nil {
@@ -82,10 +83,11 @@ func (l *Listener) planPoison(ctx context.Context, e *event) (jobs []*job, err e
 			jobs = append(jobs, j)
 		}
 	}
-	if len(jobs) == 0 {
-		jobs = []*job{e.newJob(dispatch.Message{Refused: e.poison}, newest+1)}
+	why := e.poison
+	if len(have) > 0 {
+		why += "; what is not on record of it was not sent"
 	}
-	return jobs, nil
+	return append(jobs, e.newJob(dispatch.Message{Refused: why}, newest+1)), nil
 }
 
 // crashes notes that a listener ended while it had each of ids, and returns how often
