@@ -77,6 +77,10 @@ faults *args:
 model *args:
     go test ./internal/model -run TestModel -count=1 -timeout 1h -v -all -summary=../../docs/evidence/model.md {{args}}
 
+# an hour of whole listeners in simulated worlds; counts go to docs/evidence/simulation.md
+simulate *args:
+    go test ./listener -run TestSimulation -count=1 -timeout 2h -v -simulations-for 1h -simulations-page ../docs/evidence/simulation.md {{args}}
+
 # 10,000 random histories on the statements and on their reference in memory: takes ten minutes; counts go to docs/evidence/histories.md
 differential *args:
     go test ./listener -run TestDifferential -count=1 -timeout 2h -v -histories 10000 -histories-for 2h -histories-page ../docs/evidence/histories.md {{args}}

@@ -59,6 +59,10 @@ type refEvent struct {
 	processed bool
 	lease     time.Time // until when somebody has it
 	claim     uuid.UUID // zero: null
+
+	typ    string // for the simulation
+	at     time.Time
+	hidden bool // its transaction is still open
 }
 
 type refRow struct {
@@ -73,6 +77,12 @@ type refRow struct {
 	due        time.Time
 	claim      uuid.UUID
 	looks      int
+
+	of        dispatch.Delivery // for the simulation: what else the row says
+	lastError string
+	announced time.Time
+	likeness  *int32
+	looked    []looked
 }
 
 func newReference(lease time.Duration) *reference {
@@ -201,7 +211,7 @@ func (m *reference) dueIn(r row) time.Time {
 }
 
 func (m *reference) insert(r row, generation int) *refRow {
-	made := &refRow{id: r.job.ID, event: r.job.EventID, seq: r.job.seq, step: r.job.Step, generation: generation, required: true}
+	made := &refRow{id: r.job.ID, event: r.job.EventID, seq: r.job.seq, step: r.job.Step, generation: generation, required: true, of: r.job.Delivery}
 	m.rows[made.id] = made
 	m.put(made, r)
 	return made
@@ -215,6 +225,10 @@ func (m *reference) put(to *refRow, r row) {
 	to.state, to.attempts, to.provider, to.due = r.state, r.attempts, "", m.dueIn(r)
 	if r.providerID != nil {
 		to.provider = *r.providerID
+	}
+	to.lastError = ""
+	if r.lastError != nil {
+		to.lastError = *r.lastError
 	}
 }
 

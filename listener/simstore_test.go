@@ -1,0 +1,547 @@
+package listener
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// simDB is the tables of a simulation: the reference, which TestDifferential holds
+// against Postgres, and all that may go wrong around a transaction.
+type simDB struct {
+	mu      sync.Mutex
+	r       *rand.Rand
+	ref     *reference
+	lease   time.Duration
+	flushed *reference             // what a crash of the server leaves; nil where that is ref
+	writers map[int64]bool         // numbers that were handed out in transactions which are open
+	highest int64                  // the highest number that was handed out
+	floor   int64                  // of outbox.state
+	owners  map[uuid.UUID]*simProc // of claims
+	crashed map[uuid.UUID]*simCrash
+	away    time.Time // until then nobody answers
+	forgot  time.Time // when claims were last forgotten
+	trouble float64   // how likely each thing is to go wrong, from 0 to 1
+	ops     int
+}
+
+// simCrash is a row of outbox.crashes.
+type simCrash struct {
+	count int
+	alone bool
+}
+
+func newSimDB(r *rand.Rand, lease time.Duration) *simDB {
+	return &simDB{r: r, ref: newReference(lease), lease: lease, writers: map[int64]bool{}, owners: map[uuid.UUID]*simProc{}, crashed: map[uuid.UUID]*simCrash{}}
+}
+
+// chance reports whether something goes wrong that does so with probability p where
+// there is all trouble. The caller holds db.mu.
+func (db *simDB) chance(p float64) bool { return db.r.Float64() < p*db.trouble }
+
+// clone is for a server that may crash: what is committed and not on disk is gone then.
+func (m *reference) clone() *reference {
+	c := *m
+	c.events, c.rows, c.names = map[uuid.UUID]*refEvent{}, map[uuid.UUID]*refRow{}, maps.Clone(m.names)
+	for id, e := range m.events {
+		kept := *e
+		c.events[id] = &kept
+	}
+	for id, r := range m.rows {
+		kept := *r
+		kept.looked = slices.Clone(r.looked)
+		c.rows[id] = &kept
+	}
+	return &c
+}
+
+// crash ends the server: it is away for a while, and has forgotten what was not on
+// disk, if so the disk will have it.
+func (db *simDB) crash(lasts time.Duration) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.flushed != nil && db.r.IntN(2) == 0 {
+		db.ref, db.forgot = db.flushed, time.Now()
+	}
+	db.flushed = nil
+	for id, e := range db.ref.events {
+		if e.hidden { // its transaction ended with the server
+			delete(db.ref.events, id)
+		}
+	}
+	clear(db.writers)
+	db.highest += db.r.Int64N(32) // a sequence is logged ahead
+	db.away = time.Now().Add(lasts)
+}
+
+var (
+	errSimAway = errors.New("simulated: the server is away")
+	errSimLost = errors.New("simulated: the connection broke; nobody knows whether it was committed")
+	errSimDead = errors.New("simulated: this process is no more")
+)
+
+// simStore is the storage of one simulated process.
+type simStore struct {
+	db   *simDB
+	proc *simProc
+	due  func()
+}
+
+var _ storage = (*simStore)(nil)
+
+func (s *simStore) ttl() time.Duration { return s.db.lease }
+func (s *simStore) payloadLimit() int  { return 1 << 20 }
+func (s *simStore) onDue(f func())     { s.due = f }
+
+// do runs f as one transaction. Around it the network takes its time, the process may
+// stand still or be gone, the server be away, the transaction not come about, or its
+// answer be lost.
+func (s *simStore) do(ctx context.Context, commit string, f func(m *reference) error) error {
+	db := s.db
+	db.mu.Lock()
+	before, after := db.latency(), db.latency()
+	db.mu.Unlock()
+	time.Sleep(before)
+	s.proc.stand()
+	if err := s.proc.err(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	db.mu.Lock()
+	db.ops++
+	var err error
+	lost := db.chance(0.02)
+	switch {
+	case time.Now().Before(db.away), db.chance(0.02):
+		err = errSimAway
+	default:
+		if commit == forgetable && db.flushed == nil {
+			db.flushed = db.ref.clone()
+		}
+		if err = f(db.ref); err == nil && commit == durable {
+			db.flushed = nil
+		}
+	}
+	db.mu.Unlock()
+	time.Sleep(after)
+	s.proc.stand()
+	if dead := s.proc.err(); dead != nil {
+		return dead
+	}
+	if err == nil && lost {
+		return errSimLost
+	}
+	return err
+}
+
+// latency is mostly a millisecond, and now and then seconds.
+func (db *simDB) latency() time.Duration {
+	if db.chance(0.01) {
+		return time.Duration(db.r.Int64N(int64(4 * time.Second)))
+	}
+	return 50*time.Microsecond + time.Duration(db.r.Int64N(int64(2*time.Millisecond)))
+}
+
+func (s *simStore) claimEvents(ctx context.Context, lower int64, limit, times int) (claims []claimed, full bool, err error) {
+	sent := time.Now()
+	all := make([]claimed, times)
+	for i := range all {
+		all[i].lease = newLease(sent, s.ttl())
+	}
+	err = s.do(ctx, forgetable, func(m *reference) error {
+		n := 0
+		for _, e := range m.ordered() {
+			if e.hidden || e.seq <= lower || e.processed || !e.lease.IsZero() && !m.over(e.lease) {
+				continue
+			}
+			if n == limit*times {
+				break
+			}
+			c := &all[n/limit]
+			n++
+			ranOut := !e.lease.IsZero()
+			again := m.claimEvent(e.seq, c.lease.claim)
+			s.db.owners[c.lease.claim] = s.proc
+			c.events = append(c.events, &event{
+				Event: dispatch.Event{ID: e.id, Type: e.typ, Payload: []byte(`{}`), CreatedAt: e.at},
+				seq:   e.seq, lease: c.lease, again: again, ranOut: ranOut,
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	for _, c := range all {
+		if len(c.events) == 0 {
+			break
+		}
+		for _, e := range c.events {
+			c.lease.events[e.seq] = e
+		}
+		claims = append(claims, c)
+	}
+	return claims, len(all[times-1].events) == limit, nil
+}
+
+func (s *simStore) claimDue(ctx context.Context, limit int) (*lease, []*job, error) {
+	l := newLease(time.Now(), s.ttl())
+	var jobs []*job
+	err := s.do(ctx, forgetable, func(m *reference) error {
+		due := slices.SortedFunc(maps.Values(m.rows), func(a, b *refRow) int {
+			return cmp.Or(a.due.Compare(b.due), bytes.Compare(a.id[:], b.id[:]))
+		})
+		for _, r := range due {
+			if !m.over(r.due) || len(jobs) == limit {
+				continue
+			}
+			j := &job{
+				Delivery: r.of, seq: r.seq, generation: r.generation, attempts: r.attempts, state: r.state, known: true,
+				lastError: r.lastError, lease: l, ranOut: r.claim != uuid.Nil && r.claim.Version() != 5,
+			}
+			j.Recipient = ""
+			if j.Terms != nil {
+				j.Terms = &dispatch.Terms{Retry: r.of.Terms.Retry}
+			}
+			r.due, r.claim = m.soon(), l.claim
+			jobs = append(jobs, j)
+		}
+		s.db.owners[l.claim] = s.proc
+		return nil
+	})
+	if err != nil || len(jobs) == 0 {
+		return nil, nil, err
+	}
+	for _, j := range jobs {
+		l.jobs[j.ID] = j
+	}
+	return l, jobs, nil
+}
+
+func (s *simStore) adopt(ctx context.Context, e *event) (out []known, err error) {
+	err = s.do(ctx, durable, func(m *reference) error {
+		for _, r := range m.adopt(e.seq, e.lease.claim) {
+			k := known{
+				id: r.id, route: r.of.Route, step: r.step, recipient: dispatch.Mask(r.of.Channel, r.of.Recipient), channel: r.of.Channel,
+				state: r.state, attempts: r.attempts, generation: r.generation, content: r.of.Content,
+			}
+			if r.of.Terms != nil {
+				k.terms = &dispatch.Terms{Retry: r.of.Terms.Retry}
+			}
+			if r.state == dispatch.Scheduled {
+				k.at = &r.due
+			}
+			out = append(out, k)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (s *simStore) loadPayload(context.Context, int64) ([]byte, int, error) {
+	return nil, 0, errors.New("simulated: no payload is large")
+}
+
+func (s *simStore) nextDue(ctx context.Context, _ string) (floor int64, paused pauses, due time.Duration, waits bool, err error) {
+	err = s.do(ctx, forgetable, func(m *reference) error {
+		floor = s.db.floor
+		for _, r := range m.rows {
+			if d := time.Until(r.due); !r.due.IsZero() && (!waits || d < due) {
+				due, waits = d, true
+			}
+		}
+		return nil
+	})
+	return floor, nil, due, waits, err
+}
+
+func (s *simStore) renew(ctx context.Context, events []*event, jobs []*job) (keptLeases, error) {
+	kept := keptLeases{map[heldEvent]bool{}, map[heldJob]bool{}}
+	err := s.do(ctx, forgetable, func(m *reference) error {
+		for _, e := range events {
+			if m.renewEvent(e.seq, e.lease.claim) {
+				kept.events[heldEvent{e.seq, e.lease.claim}] = true
+			}
+		}
+		for _, j := range jobs {
+			if m.renewDelivery(j.ID, j.lease.claim) {
+				kept.jobs[heldJob{j.ID, j.lease.claim}] = true
+			}
+		}
+		return nil
+	})
+	return kept, err
+}
+
+func (s *simStore) release(ctx context.Context, events []*event, jobs []*job) (locked int, err error) {
+	err = s.do(ctx, durable, func(m *reference) error {
+		for _, e := range events {
+			m.releaseEvent(e.seq, e.lease.claim)
+		}
+		for _, j := range jobs {
+			m.releaseDelivery(j.ID, j.lease.claim)
+		}
+		return nil
+	})
+	return 0, err
+}
+
+func (s *simStore) readFlight(ctx context.Context) (highest int64, inFlight map[string]struct{}, err error) {
+	inFlight = map[string]struct{}{}
+	err = s.do(ctx, forgetable, func(*reference) error {
+		highest = s.db.highest
+		for seq := range s.db.writers {
+			inFlight[fmt.Sprint("3/", seq)] = struct{}{}
+		}
+		return nil
+	})
+	return highest, inFlight, err
+}
+
+func (s *simStore) raiseFloor(ctx context.Context, upTo int64) (floor int64, err error) {
+	err = s.do(ctx, forgetable, func(m *reference) error {
+		top := min(upTo, s.db.highest)
+		for _, e := range m.ordered() {
+			if !e.hidden && e.seq > s.db.floor && e.seq <= upTo && !e.processed && !e.lease.Equal(forever) {
+				top = min(top, e.seq-1)
+				break
+			}
+		}
+		if top > s.db.floor {
+			s.db.floor, floor = top, top
+		}
+		return nil
+	})
+	return floor, err
+}
+
+func (s *simStore) announce(ctx context.Context, batch []announcement) (map[uuid.UUID]bool, error) {
+	kept := map[uuid.UUID]bool{}
+	err := s.do(ctx, durable, func(m *reference) error {
+		for _, an := range batch {
+			j := an.job
+			before := m.rows[j.ID]
+			attempted := before != nil && before.attempts > 0
+			if !m.announce(j) {
+				continue
+			}
+			r := m.rows[j.ID]
+			if !attempted {
+				r.announced = m.now()
+			}
+			r.likeness, kept[j.ID] = j.likeness, true
+		}
+		return nil
+	})
+	return kept, err
+}
+
+func (s *simStore) freeze(ctx context.Context, entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]bool, err error) {
+	kept = map[int64]bool{}
+	err = s.do(ctx, durable, func(m *reference) error {
+		for _, en := range entries {
+			if m.freeze(en) {
+				kept[en.event.seq] = true
+			}
+		}
+		return nil
+	})
+	return kept, nil, err
+}
+
+// recordFails is what a record may meet before it writes anything.
+func (s *simStore) recordFails() error {
+	if s.db.chance(0.01) {
+		return &pgconn.PgError{Code: "55P03", Message: "simulated: somebody has locked a row"}
+	}
+	return nil
+}
+
+func (s *simStore) recordEvents(ctx context.Context, entries []entry) (map[int64]bool, error) {
+	kept := map[int64]bool{}
+	err := s.do(ctx, durable, func(m *reference) error {
+		if err := s.recordFails(); err != nil {
+			return err
+		}
+		for _, en := range entries {
+			if m.recordEvent(en) {
+				kept[en.event.seq] = true
+			}
+		}
+		return nil
+	})
+	return kept, err
+}
+
+func (s *simStore) recordFresh(ctx context.Context, entries []entry) (map[int64]bool, error) {
+	kept := map[int64]bool{}
+	err := s.do(ctx, durable, func(m *reference) error {
+		if err := s.recordFails(); err != nil {
+			return err
+		}
+		for _, en := range entries {
+			if m.held(en.event.seq, en.event.lease.claim) != nil && m.rows[en.rows[0].job.ID] != nil {
+				return &pgconn.PgError{Code: "23505", Message: "simulated: the row is there"}
+			}
+		}
+		for _, en := range entries {
+			if ok, _ := m.recordFresh(en); ok {
+				kept[en.event.seq] = true
+			}
+		}
+		return nil
+	})
+	return kept, err
+}
+
+func (s *simStore) recordOrphans(ctx context.Context, entries []entry) (map[uuid.UUID]bool, error) {
+	written := map[uuid.UUID]bool{}
+	err := s.do(ctx, durable, func(m *reference) error {
+		for _, en := range entries {
+			for _, id := range m.recordOrphans(en) {
+				written[id] = true
+			}
+		}
+		return nil
+	})
+	return written, err
+}
+
+func (s *simStore) recordDeliveries(ctx context.Context, entries []entry) (map[uuid.UUID]bool, error) {
+	kept := map[uuid.UUID]bool{}
+	err := s.do(ctx, durable, func(m *reference) error {
+		if err := s.recordFails(); err != nil {
+			return err
+		}
+		for _, en := range entries {
+			if m.recordDelivery(en.job, en.job.ledgerRow(s.ttl())) {
+				kept[en.job.ID] = true
+			}
+		}
+		return nil
+	})
+	return kept, err
+}
+
+func (s *simStore) busyEvents(ctx context.Context, entries []entry) (map[int64]bool, error) {
+	busy := map[int64]bool{}
+	err := s.do(ctx, forgetable, func(*reference) error {
+		for _, en := range entries {
+			if s.db.r.IntN(3) == 0 {
+				busy[en.seq()] = true
+			}
+		}
+		return nil
+	})
+	return busy, err
+}
+
+func (s *simStore) traces(ctx context.Context, j *job) (t traces, err error) {
+	err = s.do(ctx, forgetable, func(m *reference) error {
+		r := m.open(j.ID, j.lease.claim)
+		if r == nil {
+			return nil
+		}
+		t = traces{held: true, providerID: r.provider, likeness: r.likeness, since: m.now().Sub(r.announced), looks: slices.Clone(r.looked), now: m.now()}
+		return nil
+	})
+	return t, err
+}
+
+func (s *simStore) alike(ctx context.Context, j *job, likeness int32, since time.Duration) (others []dispatch.Claimant, err error) {
+	err = s.do(ctx, forgetable, func(m *reference) error {
+		for _, r := range m.rows {
+			if r.id != j.ID && r.likeness != nil && *r.likeness == likeness {
+				others = append(others, dispatch.Claimant{State: r.state, Attempts: r.attempts, ProviderID: r.provider})
+			}
+		}
+		return nil
+	})
+	return others, err
+}
+
+func (s *simStore) noteLook(ctx context.Context, j *job, likeness int32, v dispatch.Verdict, found dispatch.Receipt, _ string) (kept bool, err error) {
+	err = s.do(ctx, durable, func(m *reference) error {
+		for _, r := range m.rows {
+			if r.id != j.ID && r.likeness != nil && *r.likeness == likeness && found.ProviderID != "" && r.provider == found.ProviderID {
+				return nil
+			}
+		}
+		if kept = m.noteLook(j.ID, j.lease.claim, found.ProviderID); kept {
+			r := m.rows[j.ID]
+			r.looked = append(r.looked, looked{Attempt: r.attempts, At: m.now(), Verdict: v})
+		}
+		return nil
+	})
+	return kept, err
+}
+
+func (s *simStore) noteCrashes(ctx context.Context, ids uuids, most int) (map[uuid.UUID]int, error) {
+	counts := map[uuid.UUID]int{}
+	err := s.do(ctx, durable, func(*reference) error {
+		for _, u := range ids {
+			id := uuid.UUID(u.Bytes)
+			c := s.db.crashed[id]
+			switch {
+			case c == nil:
+				c = &simCrash{count: 1}
+				s.db.crashed[id] = c
+			case c.count+1 < most || c.alone:
+				c.count++
+			}
+			c.alone = false
+			counts[id] = c.count
+		}
+		return nil
+	})
+	return counts, err
+}
+
+func (s *simStore) forgetCrashes(ctx context.Context, ids uuids) error {
+	return s.do(ctx, forgetable, func(*reference) error {
+		for _, u := range ids {
+			delete(s.db.crashed, uuid.UUID(u.Bytes))
+		}
+		return nil
+	})
+}
+
+func (s *simStore) tryAlone(ctx context.Context, id uuid.UUID, alone bool) error {
+	return s.do(ctx, durable, func(*reference) error {
+		if c := s.db.crashed[id]; c != nil {
+			c.alone = alone
+		}
+		return nil
+	})
+}
+
+// What no simulated event needs.
+
+var errNotSimulated = errors.New("simulated: nothing of the kind is there")
+
+func (s *simStore) freezeDelivery(context.Context, *job) (bool, error) { return false, errNotSimulated }
+func (s *simStore) stepResults(context.Context, *job) (map[string]dispatch.StepResult, error) {
+	return nil, errNotSimulated
+}
+func (s *simStore) recordSQL(context.Context, *job, dispatch.SQL, SQLConfig) (bool, error) {
+	return false, errNotSimulated
+}
+func (s *simStore) prune(context.Context, *pruner, int64) (pruned, error) { return pruned{}, nil }
+func (s *simStore) resume(context.Context, []string) (int64, error)       { return 0, nil }
+func (s *simStore) countSMS(context.Context, string, SMSLimits) (string, error) {
+	return "", errNotSimulated
+}
