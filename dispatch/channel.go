@@ -78,6 +78,11 @@ type Policy struct {
 	// does not have it: Resend or Hold. "" means Hold.
 	IfNotFound OnUnknown
 
+	// Provider says that behind each destination is one service whose troubles
+	// are those of all deliveries to it, and not of the one that meets them. After
+	// failures there, all listeners wait, and try with one delivery a second.
+	Provider bool
+
 	// Timeout bounds one attempt, except of a sender that is Instant. 0 means
 	// DefaultTimeout.
 	Timeout time.Duration

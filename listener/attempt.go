@@ -32,7 +32,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		// A person gave it this state and made it due, so that it is settled.
 		l.finish(j, dispatch.Outcome{State: j.state, Reason: j.lastError, Attempts: j.attempts})
 		return nothing
-	case l.holdsBack(j):
+	case l.holdsBack(j), j.provider != "" && l.braked(ctx, j):
 		return nothing
 	case !l.cfg.Dispatcher.Configured(j.Channel) && j.attempts == 0:
 		l.finish(j, dispatch.Outcome{State: dispatch.Skipped, Reason: fmt.Sprintf("%s not configured", j.Channel)})
@@ -60,6 +60,12 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	}
 	if j.waiting() && !l.render(ctx, j) {
 		return nothing
+	}
+	if j.provider == "" && policy.Provider { // its content was not known before
+		j.provider = l.cfg.Dispatcher.Destination(&j.Delivery)
+		if l.braked(ctx, j) {
+			return nothing
+		}
 	}
 	j.Attempt = j.attempts + 1
 	if j.Channel == dispatch.ChannelSQL {
@@ -114,11 +120,9 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	if p := panicOf(err); p != nil {
 		l.log.Error("sender panicked", "channel", j.Channel, "delivery", j.ID, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
 	}
+	v := l.heed(j, begun, err)
 	l.finish(j, dispatch.Decide(policy, j.Attempt, limit, r, err))
-	if err == nil || err.Kind == dispatch.Rejected {
-		return answered
-	}
-	return unanswered
+	return v
 }
 
 // mayBegin reports whether something may be begun for j. While outcomes cannot be

@@ -36,7 +36,9 @@ func (s *store) claimEvents(ctx context.Context, lower int64, limit, times int) 
 		all[i].lease = newLease(sent, s.lease)
 		fences.add(all[i].lease.claim)
 	}
+	var read func()
 	err = s.txWith(ctx, forgetable, noJoins, func(b *pgx.Batch) {
+		read = s.readAlong(b)
 		b.Queue(sqlClaimEvents, lower, int64(top), limit, s.lease.Seconds(), fences, inlinePayload).Query(func(rows pgx.Rows) error {
 			failpoint.Hit("K2")
 			for rows.Next() {
@@ -55,6 +57,7 @@ func (s *store) claimEvents(ctx context.Context, lower int64, limit, times int) 
 	if err != nil {
 		return nil, false, fmt.Errorf("claim events: %w", err)
 	}
+	read()
 	for _, c := range all {
 		if len(c.events) == 0 {
 			break
@@ -166,7 +169,9 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 	sent := time.Now()
 	l := newLease(sent, s.lease)
 	var jobs []*job
+	var read func()
 	err := s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		read = s.readAlong(b)
 		b.Queue(sqlClaimDue, limit, s.lease.Seconds(), [16]byte(l.claim)).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				j := &job{lease: l, known: true}
@@ -188,6 +193,7 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 	if err != nil {
 		return nil, nil, fmt.Errorf("claim due deliveries: %w", err)
 	}
+	read()
 	if len(jobs) == 0 {
 		return nil, nil, nil
 	}
@@ -198,20 +204,25 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 }
 
 // nextDue brings the floor, what is paused, and how long it is until a delivery
-// is due; false when none waits. It sets the clock. It sends a heartbeat to the wake name beatTo, unless that is
-// "".
+// is due; false when none waits. It sets the clock, and takes in what is braked. It
+// sends a heartbeat to the wake name beatTo, unless that is "".
 func (s *store) nextDue(ctx context.Context, beatTo string) (floor int64, paused pauses, due time.Duration, waits bool, err error) {
 	var secs *float64
 	var now time.Time
+	var braked []onBrake
+	sent := time.Now()
 	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
 		b.Queue(sqlNextDue, beatTo).QueryRow(func(row pgx.Row) error { return row.Scan(&floor, &secs, &now, nil) })
-		s.readPauses(b, &paused)
+		s.readHolds(b, &paused, &braked)
 	})
 	if err != nil {
 		return 0, nil, 0, false, fmt.Errorf("next due: %w", err)
 	}
 	if s.clock != nil {
 		s.clock.Set(now)
+	}
+	if s.brakes != nil {
+		s.brakes.read(sent, braked)
 	}
 	if secs == nil || *secs > longestWait.Seconds() {
 		return floor, paused, 0, false, nil

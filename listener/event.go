@@ -59,6 +59,9 @@ type job struct {
 
 	destination string // where it goes; "" where there is nothing to send
 	concurrency int    // most attempts at once there; 0: as many as there are workers for
+	provider    string // what brakes know it by; "" where nothing brakes it, or it is not known yet
+	aside       bool   // it was braked when its turn came: it is put off
+	probe       bool   // it tries whether its destination takes something again
 
 	load load // where it is on its own
 
@@ -81,6 +84,8 @@ type job struct {
 	redirected bool // it went to somebody else; see Config.Redirect
 	withheld   bool // it may not be sent to whom it is for
 	paused     bool // it is not sent for the time being
+	hushed     bool // others that failed there within a second were logged
+	repeated   int  // failures before it that were not
 
 	likeness *int32           // what it is alike by; nil where its provider cannot be asked
 	idle     bool             // it ended without anything having been begun

@@ -155,6 +155,9 @@ type Listener struct {
 
 	sql       atomic.Pointer[SQLConfig]
 	paused    hearsay
+	brakes    *brakes
+	ends      endings   // of brakes
+	resumed   time.Time // when ends was last asked
 	lane      lane
 	fenced    atomic.Int64 // outcomes that came after a take-over
 	lastSweep atomic.Int64 // Unix nanoseconds
@@ -187,9 +190,11 @@ func newListener(cfg Config, s storage) *Listener {
 		sparse: newSparse(cfg.Log),
 		store:  s,
 		queue:  newQueue(cfg.Workers, cfg.BatchSize),
+		brakes: newBrakes(),
 		dueC:   make(chan struct{}, 1),
 		ended:  make(chan struct{}),
 	}
+	l.store.onRead(l.brakes)
 	l.SetSQL(cfg.SQL)
 	l.paused.now.Store(new(pauses))
 	l.lane.more, l.lane.lives = make(chan struct{}, 1), make(chan struct{}, 1)
@@ -270,6 +275,7 @@ func (l *Listener) run(ctx context.Context, drive func(context.Context) error) e
 	keepers.Go(func() { l.leases.keep(recording) })
 	keepers.Go(func() { l.parkSlow(recording) })
 	keepers.Go(func() { l.keepAlive(recording) })
+	keepers.Go(func() { l.keepBrakes(recording) })
 	keepers.Go(func() { l.keepMarks(recording) })
 
 	var workers errgroup.Group

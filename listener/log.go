@@ -94,7 +94,7 @@ func logAttempt(log *slog.Logger, j *job) {
 	switch {
 	case o.State == dispatch.Held && j.withheld: // as it was asked for
 		level = slog.LevelWarn
-	case j.idle:
+	case j.idle, j.hushed && (o.State == dispatch.Retry || o.State == dispatch.Uncertain):
 		level = slog.LevelDebug
 	case o.State == dispatch.Dead || o.State == dispatch.Held:
 		level = slog.LevelError
@@ -132,6 +132,9 @@ func logAttempt(log *slog.Logger, j *job) {
 	}
 	if msg := outcomeText(o); msg != "" {
 		attrs = append(attrs, slog.String("reason", msg))
+	}
+	if j.repeated > 0 {
+		attrs = append(attrs, slog.Int("repeated", j.repeated))
 	}
 	what := "attempt"
 	if j.looked != "" {

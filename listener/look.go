@@ -74,6 +74,7 @@ func (l *Listener) look(ctx context.Context, j *job) verdict {
 		l.handBack(j)
 		return nothing
 	}
+	asked := l.heed(j, begun, failed)
 	failpoint.Hit("K14a")
 	v, r, why := dispatch.VerdictFailed, dispatch.Receipt{}, ""
 	if failed == nil {
@@ -96,10 +97,7 @@ func (l *Listener) look(ctx context.Context, j *job) verdict {
 	}
 	failpoint.Hit("K14b")
 	l.concludeLook(j, before, v, r, why, failed)
-	if failed != nil {
-		return unanswered
-	}
-	return answered
+	return asked
 }
 
 // crashed is the failure of an attempt that has no record yet, or nil where it has

@@ -61,33 +61,51 @@ func (p pauses) without(now pauses) (reasons []string) {
 
 // hearsay is what a listener has been told about pauses.
 type hearsay struct {
-	mu    sync.Mutex
-	now   atomic.Pointer[pauses]
-	ended []string // with the sweep before
+	mu   sync.Mutex
+	now  atomic.Pointer[pauses]
+	ends endings
 }
 
-// heard notes what a sweep saw. Between the end of a pause and the sweep that
-// tells of it, we may have put off what was due for that very reason; so what we
-// hear of as ended we make due ourselves, and once more with the next sweep, for
-// records that were under way.
-func (l *Listener) heard(ctx context.Context, now pauses) {
-	h := &l.paused
-	h.mu.Lock()
-	before := h.now.Swap(&now)
-	ended := before.without(now)
-	reasons := append(slices.Clone(ended), h.ended...)
-	h.ended = ended
-	h.mu.Unlock()
+// endings are the reasons of deliveries to wait that are none any more. Between
+// the end of a reason and when we hear of it, we may have put off what was due for that
+// very reason; so what we hear of as ended we make due ourselves, and once more the next
+// time, for records that were under way.
+type endings struct {
+	mu     sync.Mutex
+	before []string // of the last time
+}
+
+// note returns what is to be made due, now that these ended.
+func (e *endings) note(ended []string) (due []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	due = append(slices.Clone(ended), e.before...)
+	e.before = ended
+	return due
+}
+
+// makeDue makes due what was put off for one of reasons. failing says what is wrong
+// where that fails.
+func (l *Listener) makeDue(ctx context.Context, reasons []string, failing string) {
 	if len(reasons) == 0 {
 		return
 	}
 	n, err := l.store.resume(ctx, reasons)
 	if err != nil {
-		l.sparse.warn("what a pause kept back is not due before its time", err)
+		l.sparse.warn(failing, err)
 	}
 	if n > 0 {
 		l.noteDue(0)
 	}
+}
+
+// heard notes which pauses a sweep saw.
+func (l *Listener) heard(ctx context.Context, now pauses) {
+	h := &l.paused
+	h.mu.Lock()
+	reasons := h.ends.note(h.now.Swap(&now).without(now))
+	h.mu.Unlock()
+	l.makeDue(ctx, reasons, "what a pause kept back is not due before its time")
 }
 
 // ResumeBatch is how many deliveries are made due in one transaction when a pause
@@ -108,12 +126,17 @@ func (s *store) resume(ctx context.Context, reasons []string) (total int64, err 
 	return total, err
 }
 
-// readPauses asks for them in the transaction of b.
-func (s *store) readPauses(b *pgx.Batch, into *pauses) {
-	b.Queue(sqlListPauses).Query(func(rows pgx.Rows) error {
+// readHolds asks for what is paused or braked in the transaction of b.
+func (s *store) readHolds(b *pgx.Batch, paused *pauses, braked *[]onBrake) {
+	b.Queue(sqlListHolds).Query(func(rows pgx.Rows) error {
 		var one onPause
-		_, err := pgx.ForEachRow(rows, []any{&one.kind, &one.pattern, nil, nil, nil}, func() error {
-			*into = append(*into, one)
+		var until, probe float64
+		_, err := pgx.ForEachRow(rows, []any{&one.kind, &one.pattern, &until, &probe}, func() error {
+			if one.kind == "brake" {
+				*braked = append(*braked, onBrake{one.pattern, fromSeconds(until), fromSeconds(probe)})
+			} else {
+				*paused = append(*paused, one)
+			}
 			return nil
 		})
 		return err

@@ -97,8 +97,18 @@ const (
 
 // try attempts j, for which there is a place in its destination's window.
 func (l *Listener) try(ctx context.Context, j *job) {
+	if j.aside && !l.brakes.has(j.provider) {
+		l.address(j)
+		l.queue.rejoin(j)
+		return
+	}
 	v := nothing
-	defer func() { l.queue.left(j, v) }()
+	defer func() {
+		l.queue.left(j, v)
+		if j.probe {
+			l.brakes.probed(j.provider)
+		}
+	}()
 	v = l.attempt(ctx, j)
 }
 
@@ -137,9 +147,10 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 }
 
 // address notes where j goes, and how many may go there at once. What is
-// settled without an attempt goes nowhere.
+// settled without an attempt, or put off since it is braked, goes nowhere.
 func (l *Listener) address(j *job) {
 	policy := l.policy(j)
+	j.destination, j.aside = "", false
 	switch {
 	case j.Channel == dispatch.ChannelSQL || j.waiting() || j.expired, // to the database, or not known yet, or nowhere
 		j.Skip != "" || j.Refused != "" || !l.cfg.Dispatcher.Configured(j.Channel),
@@ -147,8 +158,13 @@ func (l *Listener) address(j *job) {
 		j.unclear(policy) && policy.OnUnknown != dispatch.Reconcile && policy.OnUnknown != dispatch.Resend:
 		return
 	}
-	j.destination = l.cfg.Dispatcher.Destination(&j.Delivery)
-	j.concurrency = policy.Concurrency
+	name := l.cfg.Dispatcher.Destination(&j.Delivery)
+	if policy.Provider && !j.empty() {
+		j.provider, j.aside = name, l.brakes.shut(name)
+	}
+	if !j.aside {
+		j.destination, j.concurrency = name, policy.Concurrency
+	}
 }
 
 // relieve puts off what waits for destinations that do not answer, so that

@@ -49,9 +49,14 @@ type storage interface {
 
 	prune(ctx context.Context, p *pruner, from int64) (pruned, error)
 	resume(ctx context.Context, reasons []string) (total int64, err error)
+	onRead(*brakes) // is told what claims and sweeps bring of brakes
+	readBrakes(ctx context.Context) (rows []onBrake, err error)
+	changeBrakes(ctx context.Context, puts map[string]put, ends []string, stale bool) (fresh []string, over map[string]time.Duration, now []onBrake, err error)
+	askProbe(ctx context.Context, destination string) (a asked, err error)
 	countSMS(ctx context.Context, to string, limits SMSLimits) (over string, err error)
 }
 
 func (s *store) ttl() time.Duration { return s.lease }
 func (s *store) payloadLimit() int  { return s.maxPayload }
 func (s *store) onDue(f func())     { s.due = f }
+func (s *store) onRead(b *brakes)   { s.brakes = b }

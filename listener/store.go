@@ -29,6 +29,7 @@ type store struct {
 	clock      *dispatch.Clock // set by each sweep; may be nil
 	smsForgot  atomic.Int64    // when old counts of SMS were last deleted, in ns since 1970, by this host's clock
 	due        func()          // called when a transaction of ours made something due
+	brakes     *brakes         // are told what claims and sweeps bring of them; nil: nobody is
 }
 
 // settings makes a transaction independent of what the role or the database
@@ -140,6 +141,11 @@ var (
 	sqlTryAlone         = sql.Query("try_alone")
 	sqlCountSMS         = sql.Query("count_sms")
 	sqlForgetSMSCounts  = sql.Query("forget_sms_counts")
-	sqlListPauses       = sql.Query("list_pauses")
+	sqlListHolds        = sql.Query("list_holds")
+	sqlListBrakes       = sql.Query("list_brakes")
+	sqlPutBrakes        = sql.Query("put_brakes")
+	sqlAskProbe         = sql.Query("ask_probe")
+	sqlEndBrakes        = sql.Query("end_brakes")
+	sqlForgetBrakes     = sql.Query("forget_brakes")
 	sqlResumeDeliveries = sql.Query("resume_deliveries")
 )

@@ -48,6 +48,10 @@ var rights = []right{
 	{"table", "outbox.pauses", "", "select"},
 	{"table", "outbox.pauses", "", "insert"},
 	{"table", "outbox.pauses", "", "delete"},
+	{"table", "outbox.brakes", "", "select"},
+	{"table", "outbox.brakes", "", "insert"},
+	{"table", "outbox.brakes", "", "update"},
+	{"table", "outbox.brakes", "", "delete"},
 	{"function", "outbox.gate_open(integer)", "", "execute"},
 }
 

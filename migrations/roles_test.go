@@ -106,6 +106,9 @@ func TestDaemonRole(t *testing.T) {
 		`insert into outbox.audit (run, who, via, origin, action, filter, count, reason) values (gen_random_uuid(), 'key', 'api', '', 'cancel', '{}', 1, '')`,
 		`insert into outbox.pauses (kind, pattern, who, reason) values ('type', 'a', 'kim', '')`,
 		`delete from outbox.pauses`,
+		`insert into outbox.brakes (destination, reason, failures, until, probe_at) values ('sms', '', 1, now(), now())`,
+		`update outbox.brakes set failures = 2`,
+		`delete from outbox.brakes`,
 		`insert into outbox.crashes (id, count) values (gen_random_uuid(), 1)`,
 		`update outbox.crashes set count = 2`,
 		`delete from outbox.crashes`,
@@ -340,6 +343,7 @@ func TestCheckAsksForAllGrants(t *testing.T) {
 		"select on outbox.crashes", "insert on outbox.crashes", "update on outbox.crashes", "delete on outbox.crashes",
 		"select on outbox.sms_counts", "insert on outbox.sms_counts", "update on outbox.sms_counts", "delete on outbox.sms_counts",
 		"insert on outbox.audit", "select on outbox.pauses", "insert on outbox.pauses", "delete on outbox.pauses",
+		"select on outbox.brakes", "insert on outbox.brakes", "update on outbox.brakes", "delete on outbox.brakes",
 		"execute on outbox.gate_open(integer)")
 }
 

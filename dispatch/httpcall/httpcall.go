@@ -22,7 +22,7 @@ import (
 // Policy suits an API that cannot tell a repeated request apart: it is announced
 // before it leaves, and where no clear answer came a person decides. What is
 // dispatch.HTTP.Repeatable has dispatch.Resend in its terms.
-var Policy = dispatch.Policy{Announce: true, OnUnknown: dispatch.Hold, Timeout: 15 * time.Second}
+var Policy = dispatch.Policy{Announce: true, OnUnknown: dispatch.Hold, Provider: true, Timeout: 15 * time.Second}
 
 // Config says where requests may go and what they may carry.
 type Config struct {

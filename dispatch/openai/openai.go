@@ -20,7 +20,7 @@ import (
 
 // Policy is how prompts are handled around the moment of sending. Asking twice
 // costs money and nothing else, so that it needs no announcement.
-var Policy = dispatch.Policy{OnUnknown: dispatch.Resend, Timeout: time.Minute}
+var Policy = dispatch.Policy{OnUnknown: dispatch.Resend, Provider: true, Timeout: time.Minute}
 
 // What holds where the configuration says nothing.
 const (

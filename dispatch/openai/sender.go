@@ -7,7 +7,16 @@ import (
 	"fmt"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/httpsend"
 )
+
+// Destination implements dispatch.Addressed: where the API is.
+func (c *Client) Destination(*dispatch.Delivery) string {
+	if c == nil {
+		return ""
+	}
+	return httpsend.Destination(c.base)
+}
 
 // Send asks the prompt and returns the answer: an object with a text for each
 // of its fields. An error is a *dispatch.Error; see refused for what statuses

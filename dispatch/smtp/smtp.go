@@ -30,7 +30,7 @@ import (
 // RFC 5321 asks for ten minutes of patience after the final dot. A minute
 // covers servers that scan mail before they answer; waiting longer would keep
 // a shutdown and a lease waiting too.
-var Policy = dispatch.Policy{Announce: true, OnUnknown: dispatch.Resend, Timeout: time.Minute}
+var Policy = dispatch.Policy{Announce: true, OnUnknown: dispatch.Resend, Provider: true, Timeout: time.Minute}
 
 // Defaults of the Config fields that are zero.
 const (
@@ -156,6 +156,10 @@ func New(c Config) (*Sender, error) {
 		slots:          make(chan struct{}, orDefault(max(c.MaxConns, 0), DefaultMaxConns)),
 	}, nil
 }
+
+// Destination implements dispatch.Addressed: the server. The user is left out: some
+// services take their key for one.
+func (s *Sender) Destination(*dispatch.Delivery) string { return strings.ToLower(s.addr) }
 
 // Send hands d to the server and waits for its answer to the whole message.
 // The receipt's ProviderID is that answer's text, since servers put their

@@ -23,7 +23,7 @@ import (
 // back: where no clear answer came, Twilio is asked whether it has the message, and
 // where it does not, a person decides.
 var Policy = dispatch.Policy{
-	Announce: true, OnUnknown: dispatch.Reconcile, IfNotFound: dispatch.Hold, Timeout: 15 * time.Second,
+	Announce: true, OnUnknown: dispatch.Reconcile, IfNotFound: dispatch.Hold, Provider: true, Timeout: 15 * time.Second,
 }
 
 // DefaultBaseURL is where Twilio's API is.
@@ -76,6 +76,11 @@ func New(c Config) (*Sender, error) {
 		c.HTTPClient = &http.Client{Transport: httpsend.NewTransport(nil)}
 	}
 	return &Sender{account: c.AccountSID, token: c.AuthToken, from: c.From, base: base, client: c.HTTPClient}, nil
+}
+
+// Destination implements dispatch.Addressed: the account, and where its API is.
+func (s *Sender) Destination(*dispatch.Delivery) string {
+	return strings.ToLower(s.base.Host) + " " + s.account
 }
 
 // Send creates the message and returns its SID, and as Answer its encoding and

@@ -1,0 +1,320 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// brakesEvery is how often a listener that holds something asks which
+// destinations are braked. So whatever one of them finds out, all know within twice
+// that.
+const brakesEvery = 500 * time.Millisecond
+
+// onBrake is a row of outbox.brakes, as the database's clock has it.
+type onBrake struct {
+	destination  string
+	until, probe time.Duration // from now; below 0 where it is past
+}
+
+// stale reports whether nobody wanted to pass it for long.
+func (b onBrake) stale() bool { return max(b.until, b.probe) < -brakeStale }
+
+// read takes in what a reading brought that was sent off at that moment. What we
+// found out meanwhile is newer.
+func (bs *brakes) read(sent time.Time, rows []onBrake) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	if sent.Before(bs.asked) {
+		return
+	}
+	bs.asked = sent
+	now := time.Now()
+	there := map[string]bool{}
+	for _, row := range rows {
+		there[row.destination] = true
+		if at, ok := bs.gone[row.destination]; ok && sent.Before(at) {
+			continue
+		}
+		b := bs.on[row.destination]
+		if b == nil {
+			b = &brake{}
+			bs.on[row.destination] = b
+		}
+		b.noted = latest(b.noted, sent)
+		b.until, b.probeAt = latest(sent.Add(row.until), bs.puts[row.destination].until), sent.Add(row.probe)
+	}
+	for name, b := range bs.on {
+		if _, pending := bs.puts[name]; !there[name] && !pending && b.noted.Before(sent) {
+			bs.drop(name, now)
+		}
+	}
+	bs.stale = bs.stale || slices.ContainsFunc(rows, onBrake.stale)
+	for name, at := range bs.gone {
+		if at.Before(sent) {
+			delete(bs.gone, name)
+		}
+	}
+	bs.some.Store(len(bs.on) > 0)
+}
+
+// released notes that destination is not braked any more.
+func (bs *brakes) released(destination string, now time.Time) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	if _, pending := bs.puts[destination]; !pending && bs.on[destination] != nil {
+		bs.drop(destination, now)
+		bs.some.Store(len(bs.on) > 0)
+	}
+}
+
+// drop forgets a brake, and has what waited for it made due.
+func (bs *brakes) drop(destination string, now time.Time) {
+	delete(bs.on, destination)
+	delete(bs.ends, destination)
+	bs.gone[destination] = now
+	bs.over = append(bs.over, destination)
+	signal(bs.wake)
+}
+
+// old reports whether the last reading is so old that another is due.
+func (bs *brakes) old() bool {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	return time.Since(bs.asked) >= brakesEvery
+}
+
+// news takes what the database is to be told.
+func (bs *brakes) news() (puts map[string]put, ends []string, stale bool) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	puts = make(map[string]put, len(bs.puts))
+	for name, p := range bs.puts {
+		puts[name] = p
+	}
+	for name := range bs.ends {
+		ends = append(ends, name)
+	}
+	return puts, ends, bs.stale
+}
+
+// told notes that the database has what news returned.
+func (bs *brakes) told(puts map[string]put, ends []string) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	bs.stale = false
+	now := time.Now() // a reading that was sent off before may not have seen it
+	for name, p := range puts {
+		left := bs.puts[name]
+		if left.failures -= p.failures; left.failures <= 0 {
+			delete(bs.puts, name)
+		} else {
+			bs.puts[name] = left
+		}
+		if b := bs.on[name]; b != nil {
+			b.noted = now
+		}
+	}
+	for _, name := range ends {
+		delete(bs.ends, name)
+	}
+}
+
+// ended takes what was released.
+func (bs *brakes) ended() (reasons []string) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	for _, name := range bs.over {
+		reasons = append(reasons, HeldBy(name))
+	}
+	bs.over = nil
+	return reasons
+}
+
+// keepBrakes tells the database what attempts say about destinations, and asks
+// what those of others did, until ctx ends. A listener that holds nothing leaves that
+// to its sweeps.
+func (l *Listener) keepBrakes(ctx context.Context) {
+	tick := time.NewTicker(brakesEvery)
+	defer tick.Stop()
+	for {
+		ended := false
+		select {
+		case <-ctx.Done():
+			ended = true
+		case <-l.brakes.wake:
+		case <-tick.C:
+		}
+		last := context.WithoutCancel(ctx) // what is under way is seen through
+		l.tellBrakes(last)
+		if !ended && l.queue.holds() > 0 && l.brakes.old() {
+			l.readBrakes(last)
+		}
+		l.resumeBraked(last)
+		if ended {
+			return
+		}
+	}
+}
+
+// tellBrakes has put and released what is to be.
+func (l *Listener) tellBrakes(ctx context.Context) {
+	puts, ends, stale := l.brakes.news()
+	if len(puts)+len(ends) == 0 && !stale {
+		return
+	}
+	sent := time.Now()
+	fresh, over, rows, err := l.store.changeBrakes(ctx, puts, ends, stale)
+	if err != nil {
+		l.sparse.warn("brakes not on record; trying again", err)
+		return
+	}
+	l.brakes.told(puts, ends)
+	l.brakes.read(sent, rows)
+	for name, on := range over {
+		l.log.Info("brake off: the destination answers", "destination", name, "after", on.Round(time.Millisecond))
+	}
+	for _, name := range fresh {
+		p := puts[name]
+		l.log.Warn("brake on: nothing is sent there until one that tries is answered", "destination", name,
+			"reason", p.reason, "for", max(time.Until(p.until), 0).Round(time.Millisecond))
+	}
+}
+
+func (l *Listener) readBrakes(ctx context.Context) {
+	sent := time.Now()
+	rows, err := l.store.readBrakes(ctx)
+	if err != nil {
+		l.sparse.warn("brakes not read", err)
+		return
+	}
+	l.brakes.read(sent, rows)
+}
+
+// resumeBraked makes due what waited for destinations that are braked no more, and
+// once more a while later, for records that were under way.
+func (l *Listener) resumeBraked(ctx context.Context) {
+	ended := l.brakes.ended()
+	if time.Since(l.resumed) >= time.Second || len(ended) > 0 {
+		l.makeDue(ctx, l.ends.note(ended), "what waited for a destination is not due before its time")
+		l.resumed = time.Now()
+	}
+	if len(ended) > 0 {
+		l.noteDue(0) // whoever else heard of it may have made all of it due
+	}
+}
+
+// asked is the answer to one that would try a braked destination.
+type asked struct {
+	gone         bool // it is not braked
+	granted      bool
+	until, probe time.Duration // where it is not: until something may be sent, and until the next may ask
+}
+
+// askProbe asks whether one may be sent to destination.
+func (s *store) askProbe(ctx context.Context, destination string) (a asked, err error) {
+	var until, probe float64
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		b.Queue(sqlAskProbe, destination).QueryRow(func(row pgx.Row) error {
+			err := row.Scan(&a.granted, &until, &probe)
+			if errors.Is(err, pgx.ErrNoRows) {
+				a.gone, err = true, nil
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return a, fmt.Errorf("ask for a probe: %w", err)
+	}
+	a.until, a.probe = fromSeconds(until), fromSeconds(probe)
+	return a, nil
+}
+
+// changeBrakes puts and releases, and returns which are new, which are over, with how
+// long they were on, and those that there are then.
+func (s *store) changeBrakes(ctx context.Context, puts map[string]put, ends []string, stale bool) (fresh []string, over map[string]time.Duration, now []onBrake, err error) {
+	over = map[string]time.Duration{}
+	var names, reasons []string
+	var failures []int64
+	var waits []float64
+	for name, p := range puts {
+		names, reasons, failures = append(names, name), append(reasons, p.reason), append(failures, int64(p.failures))
+		waits = append(waits, max(time.Until(p.until).Seconds(), 0))
+	}
+	slices.Sort(ends)
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		if len(names) > 0 {
+			b.Queue(sqlPutBrakes, names, reasons, failures, waits).Query(func(rows pgx.Rows) error {
+				var name string
+				var isNew bool
+				_, err := pgx.ForEachRow(rows, []any{&name, &isNew}, func() error {
+					if isNew {
+						fresh = append(fresh, name)
+					}
+					return nil
+				})
+				return err
+			})
+		}
+		if len(ends) > 0 {
+			b.Queue(sqlEndBrakes, ends).Query(func(rows pgx.Rows) error {
+				var name string
+				var secs float64
+				_, err := pgx.ForEachRow(rows, []any{&name, &secs}, func() error { over[name] = fromSeconds(secs); return nil })
+				return err
+			})
+		}
+		if stale {
+			b.Queue(sqlForgetBrakes)
+		}
+		queueBrakes(b, &now)
+	})
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("change brakes: %w", err)
+	}
+	return fresh, over, now, nil
+}
+
+// readBrakes asks which destinations are braked.
+func (s *store) readBrakes(ctx context.Context) (rows []onBrake, err error) {
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) { queueBrakes(b, &rows) })
+	if err != nil {
+		return nil, fmt.Errorf("read brakes: %w", err)
+	}
+	return rows, nil
+}
+
+// queueBrakes asks which destinations are braked in the transaction of b.
+func queueBrakes(b *pgx.Batch, into *[]onBrake) {
+	b.Queue(sqlListBrakes).Query(func(rows pgx.Rows) error {
+		var name string
+		var until, probe float64
+		_, err := pgx.ForEachRow(rows, []any{&name, &until, &probe}, func() error {
+			*into = append(*into, onBrake{name, fromSeconds(until), fromSeconds(probe)})
+			return nil
+		})
+		return err
+	})
+}
+
+// readAlong asks for the brakes in the transaction of b, where what is known of
+// them is old. What it returns is to be called when that has succeeded.
+func (s *store) readAlong(b *pgx.Batch) (done func()) {
+	if s.brakes == nil || !s.brakes.old() {
+		return func() {}
+	}
+	sent := time.Now()
+	var rows []onBrake
+	queueBrakes(b, &rows)
+	return func() { s.brakes.read(sent, rows) }
+}
+
+// fromSeconds is a Duration of so many seconds, which never overflows.
+func fromSeconds(s float64) time.Duration {
+	most := longestWait.Seconds()
+	return time.Duration(min(max(s, -most), most) * float64(time.Second))
+}

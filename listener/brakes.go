@@ -1,0 +1,359 @@
+package listener
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+const (
+	failedInRow = 5           // attempts without an answer, one after the other, that brake a destination
+	probeEvery  = time.Second // how often one may try while it is braked, of all listeners; as ask_probe.sql has it
+	firstSlot   = time.Second // when the first of what is put off comes back
+	brakeStale  = time.Hour   // after which a brake that nobody wanted to pass is forgotten; as forget_brakes.sql has it
+)
+
+// HeldBy is what the ledger has as the reason of a delivery that waits for a
+// braked destination. What is wrong there stands in outbox.brakes: this must be the
+// same whoever puts the delivery off, so that all of them are found when it is over.
+func HeldBy(destination string) string {
+	return "waits for " + destination + ", where nothing is sent at the moment"
+}
+
+// brake keeps deliveries from one destination for the time being. The database
+// has it, for all listeners; this is what one of them knows.
+type brake struct {
+	until   time.Time // nothing is sent before
+	probeAt time.Time // when one may try, as far as is known
+	probing bool      // one of ours tries, or asks whether it may
+	slot    time.Time // when the last one that we put off comes back
+	noted   time.Time // when the database was last known to have it; zero: never yet
+}
+
+// shut reports whether nothing of ours may try now.
+func (b *brake) shut(now time.Time) bool {
+	return b.probing || now.Before(b.until) || now.Before(b.probeAt)
+}
+
+// wait says how long the next one is put off that comes upon b: each a second
+// longer than the one before, so that about one a second is there to try, up to
+// pausedFor. Then it does not matter any more.
+func (b *brake) wait(now time.Time) time.Duration {
+	slot := latest(b.slot.Add(probeEvery), b.until, now.Add(firstSlot))
+	if slot.Sub(latest(now, b.until)) > pausedFor {
+		return jittered(pausedFor) + max(b.until.Sub(now), 0)
+	}
+	b.slot = slot
+	return slot.Sub(now)
+}
+
+func latest(first time.Time, others ...time.Time) time.Time {
+	for _, t := range others {
+		if t.After(first) {
+			first = t
+		}
+	}
+	return first
+}
+
+// record is how attempts at one destination went of late.
+type record struct {
+	failed int       // without an answer, since the last one
+	heard  time.Time // when one was last answered
+	line   time.Time // when a failure was last logged
+	silent int       // failures since then that were not
+}
+
+// put is a brake that the database is yet to be told of.
+type put struct {
+	reason   string
+	failures int
+	until    time.Time
+}
+
+// brakes are the destinations where nothing is sent for the time being.
+type brakes struct {
+	some atomic.Bool   // one is on: what is asked for each delivery
+	wake chan struct{} // readable when there is something to tell the database
+
+	mu      sync.Mutex
+	on      map[string]*brake
+	records map[string]*record
+	puts    map[string]put
+	ends    map[string]bool      // to be released
+	gone    map[string]time.Time // released of late: what was read before is older
+	stale   bool                 // some of them are
+	asked   time.Time            // when the last reading was sent off that came back
+	over    []string             // released, and what waited is to be made due
+}
+
+func newBrakes() *brakes {
+	return &brakes{
+		wake: make(chan struct{}, 1), on: map[string]*brake{}, records: map[string]*record{}, puts: map[string]put{},
+		ends: map[string]bool{}, gone: map[string]time.Time{},
+	}
+}
+
+// has reports whether destination is braked, as far as is known.
+func (bs *brakes) has(destination string) bool {
+	if !bs.some.Load() {
+		return false
+	}
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	return bs.on[destination] != nil
+}
+
+// shut reports whether it is, and none of ours may try now.
+func (bs *brakes) shut(destination string) bool {
+	if !bs.some.Load() {
+		return false
+	}
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	b := bs.on[destination]
+	return b != nil && b.shut(time.Now())
+}
+
+// pass is what becomes of a delivery that would be sent to a destination.
+type pass int
+
+const (
+	free   pass = iota // it is sent
+	asks               // the database is to be asked whether it may try
+	putsBy             // it is put off
+)
+
+// pass says what becomes of a delivery to destination, and for how long it is put
+// off. Where it asks, probed must be called in the end.
+func (bs *brakes) pass(destination string, aside bool) (pass, time.Duration) {
+	if !bs.some.Load() && !aside {
+		return free, 0
+	}
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	b, now := bs.on[destination], time.Now()
+	switch {
+	case b == nil && aside:
+		return putsBy, 0 // it must not pass others by
+	case b == nil:
+		return free, 0
+	case aside || b.shut(now):
+		return putsBy, b.wait(now)
+	}
+	b.probing = true
+	return asks, 0
+}
+
+// refused notes what the database said to one that asked, and says how long that
+// is put off.
+func (bs *brakes) refused(destination string, until, probe time.Duration) time.Duration {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	b, now := bs.on[destination], time.Now()
+	if b == nil {
+		return firstSlot
+	}
+	b.probing = false
+	b.until, b.probeAt = latest(b.until, now.Add(until)), latest(b.probeAt, now.Add(probe))
+	return b.wait(now)
+}
+
+// granted notes that one of ours tries.
+func (bs *brakes) granted(destination string) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	if b := bs.on[destination]; b != nil {
+		b.probeAt = time.Now().Add(probeEvery)
+	}
+}
+
+// probed notes that the one which tried is over.
+func (bs *brakes) probed(destination string) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	if b := bs.on[destination]; b != nil {
+		b.probing = false
+	}
+}
+
+// mostRecords is how many destinations are remembered that are not braked.
+const mostRecords = 1000
+
+func (bs *brakes) record(destination string) *record {
+	r := bs.records[destination]
+	if r == nil {
+		if len(bs.records) >= mostRecords {
+			clear(bs.records) // what they know is a second's worth
+		}
+		r = &record{}
+		bs.records[destination] = r
+	}
+	return r
+}
+
+// answered notes that an attempt was, with yes or no, and reports whether that ends
+// a brake: where it was one that tried.
+func (bs *brakes) answered(destination string, probe bool) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	r := bs.record(destination)
+	r.failed, r.heard = 0, time.Now()
+	if probe && bs.on[destination] != nil {
+		bs.ends[destination] = true
+		signal(bs.wake)
+	}
+}
+
+// failed notes that an attempt that was begun at that moment had no answer, or the
+// wish to be left alone for a while. It reports whether that brakes its destination, where
+// it was not braked before, and how many failures were not logged before this one;
+// below 0 this one is not either.
+func (bs *brakes) failed(destination string, probe bool, begun time.Time, err *dispatch.Error) (braked bool, silent int) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	now := time.Now()
+	r := bs.record(destination)
+	if now.Sub(r.line) < time.Second {
+		r.silent++
+		silent = -1
+	} else {
+		silent, r.silent, r.line = r.silent, 0, now
+	}
+	if begun.After(r.heard) { // what an answer came after says nothing of now
+		r.failed++
+	}
+	var wait time.Duration
+	if err.Kind == dispatch.Throttled || err.Kind == dispatch.Down {
+		wait = min(err.RetryAfter, dispatch.MaxRetryAfter)
+	}
+	if wait <= 0 && r.failed < failedInRow && !probe {
+		return false, silent
+	}
+	b := bs.on[destination]
+	if braked = b == nil; braked {
+		b = &brake{probeAt: now.Add(probeEvery)}
+		bs.on[destination] = b
+		bs.some.Store(true)
+	}
+	p := bs.puts[destination]
+	p.reason, p.failures, p.until = reasonOf(err), p.failures+1, latest(p.until, now.Add(wait))
+	b.until = latest(b.until, p.until)
+	bs.puts[destination] = p
+	delete(bs.ends, destination)
+	signal(bs.wake)
+	return braked, silent
+}
+
+// reasonOf is what people are told of err.
+func reasonOf(err *dispatch.Error) string {
+	s := clean(dispatch.MaskText(err.Error()))
+	if len(s) > 300 {
+		s = strings.ToValidUTF8(s[:300], "") + "…"
+	}
+	return s
+}
+
+// spoke reports whether err, the end of an attempt, is a word of a service that works:
+// it may be about the one delivery only, also where that is to be tried again.
+func spoke(err *dispatch.Error) bool {
+	switch {
+	case err == nil || err.Kind == dispatch.Rejected:
+		return true
+	case err.Channel == dispatch.ChannelEmail: // replies about a mailbox or a message: RFC 5321, section 4.2.3
+		return err.Status == 450 || err.Status == 451 || err.Status == 452
+	}
+	return err.Status/100 == 2 // an answer that is of no use
+}
+
+// verdictOf says what came of an attempt that ended with err.
+func verdictOf(err *dispatch.Error) verdict {
+	if err == nil || err.Kind == dispatch.Rejected {
+		return answered
+	}
+	return unanswered
+}
+
+// heed takes in what an attempt at j, or a look for it, says about where it goes.
+func (l *Listener) heed(j *job, begun time.Time, err *dispatch.Error) verdict {
+	switch {
+	case j.provider == "":
+	case spoke(err):
+		l.brakes.answered(j.provider, j.probe)
+	default:
+		braked, silent := l.brakes.failed(j.provider, j.probe, begun, err)
+		j.hushed, j.repeated = silent < 0, max(silent, 0)
+		if braked {
+			l.queue.divert(j.provider)
+		}
+	}
+	return verdictOf(err)
+}
+
+// braked reports whether j must not be sent where it goes, and has put it off then: it
+// stays as it is, uncounted.
+func (l *Listener) braked(ctx context.Context, j *job) bool {
+	what, wait := l.brakes.pass(j.provider, j.aside)
+	switch what {
+	case free:
+		return false
+	case asks:
+		j.probe = true
+		a, err := l.store.askProbe(ctx, j.provider)
+		switch {
+		case err != nil:
+			l.sparse.warn("whether one may try a destination that is braked is not known", err)
+			wait = l.brakes.refused(j.provider, 0, probeEvery)
+		case a.gone:
+			l.brakes.released(j.provider, time.Now())
+			l.brakes.probed(j.provider)
+			j.probe = false
+			return false
+		case a.granted:
+			l.brakes.granted(j.provider)
+			l.queue.divert(j.provider)
+			return false
+		default:
+			wait = l.brakes.refused(j.provider, a.until, a.probe)
+		}
+		j.probe = false
+	}
+	j.paused = true
+	o := j.notBegun(wait)
+	o.Reason = HeldBy(j.provider)
+	l.finish(j, o)
+	return true
+}
+
+// divert takes what waits for a braked destination out of its turn: it is put off by
+// the next hand that is free. Once the destination is free again, its window is
+// found anew.
+func (q *queue) divert(provider string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for name, d := range q.places {
+		if name != provider && !strings.HasPrefix(name, provider+" ") {
+			continue
+		}
+		for _, j := range d.waiting {
+			j.aside = true
+			q.plain.push(j)
+		}
+		d.waiting = nil
+		d.window = min(firstWindow, d.limit)
+		q.rank(d)
+	}
+	signal(q.ready)
+}
+
+// rejoin has j, which was to be put off, wait for its turn all the same.
+func (q *queue) rejoin(j *job) {
+	q.mu.Lock()
+	q.await(j)
+	q.mu.Unlock()
+	signal(q.ready)
+}

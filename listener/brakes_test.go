@@ -1,0 +1,192 @@
+package listener
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// TestWhatBrakes: what attempts at one destination come to, one after the other,
+// and whether that brakes it.
+func TestWhatBrakes(t *testing.T) {
+	t.Parallel()
+	fail := func(kind dispatch.Kind, after time.Duration) *dispatch.Error {
+		return &dispatch.Error{Channel: "webhook", Kind: kind, RetryAfter: after, Err: errors.New("no")}
+	}
+	mail := func(status int) *dispatch.Error {
+		return &dispatch.Error{Channel: dispatch.ChannelEmail, Kind: dispatch.Down, Status: status, Err: errors.New("no")}
+	}
+	times := func(n int, err *dispatch.Error) (all []*dispatch.Error) {
+		for range n {
+			all = append(all, err)
+		}
+		return all
+	}
+	for _, tt := range []struct {
+		name     string
+		attempts []*dispatch.Error
+		want     bool
+		wait     time.Duration // at least, and not a second more
+	}{
+		{"an answer", times(9, nil), false, 0},
+		{"refused for good", times(9, fail(dispatch.Rejected, time.Minute)), false, 0},
+		{"throttled, with a wish", times(1, fail(dispatch.Throttled, 30*time.Second)), true, 30 * time.Second},
+		{"down, with a wish", times(1, fail(dispatch.Down, 30*time.Second)), true, 30 * time.Second},
+		{"a wish beyond all measure", times(1, fail(dispatch.Down, 999*time.Hour)), true, dispatch.MaxRetryAfter},
+		{"unknown, with a wish", times(1, fail(dispatch.Unknown, 30*time.Second)), false, 0},
+		{"four without an answer", times(4, fail(dispatch.Unknown, 0)), false, 0},
+		{"five without an answer", times(5, fail(dispatch.Unknown, 0)), true, 0},
+		{"five, one answered", append(append(times(4, fail(dispatch.Down, 0)), nil), times(4, fail(dispatch.Down, 0))...), false, 0},
+		{"mailboxes that are busy", times(9, mail(450)), false, 0},
+		{"a mail server that closes", times(5, mail(421)), true, 0},
+		{"answers of no use", times(9, &dispatch.Error{Channel: "openai", Kind: dispatch.Down, Status: 200}), false, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := &Listener{brakes: newBrakes(), queue: newQueue(4, 10)}
+			for _, err := range tt.attempts {
+				l.heed(&job{provider: "there"}, time.Now(), err)
+			}
+			if got := l.brakes.has("there"); got != tt.want {
+				t.Fatalf("braked: %t, want %t", got, tt.want)
+			}
+			if tt.want {
+				if left := time.Until(l.brakes.on["there"].until); left > tt.wait || left < tt.wait-time.Second {
+					t.Errorf("for %s, want %s", left, tt.wait)
+				}
+				puts, _, _ := l.brakes.news()
+				if n := puts["there"].failures; n < 1 {
+					t.Errorf("the database is told of %d failures", n)
+				}
+			}
+			if l.brakes.has("elsewhere") {
+				t.Error("another destination is braked")
+			}
+		})
+	}
+}
+
+// TestOldFailures: an attempt that was begun before another was answered says
+// nothing, however many of them end without an answer later.
+func TestOldFailures(t *testing.T) {
+	t.Parallel()
+	bs := newBrakes()
+	begun := time.Now()
+	bs.answered("there", false)
+	for range 9 {
+		bs.failed("there", false, begun, &dispatch.Error{Kind: dispatch.Unknown})
+	}
+	if bs.has("there") {
+		t.Error("braked by attempts from before the last answer")
+	}
+}
+
+// TestSlots: what is put off comes back one a second, none before the provider
+// wants it, and past five minutes at any time.
+func TestSlots(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	b := &brake{until: now.Add(20 * time.Second)}
+	for i := range 300 {
+		want := 20*time.Second + time.Duration(i)*time.Second
+		if got := b.wait(now); got != want {
+			t.Fatalf("number %d waits %s, want %s", i, got, want)
+		}
+	}
+	late := 0
+	for range 1000 {
+		switch got := b.wait(now); {
+		case got < pausedFor/2:
+			t.Fatalf("one more waits only %s", got)
+		case got > 20*time.Second+pausedFor+time.Second:
+			t.Fatalf("one more waits %s", got)
+		default:
+			late++
+		}
+	}
+	if late < 990 {
+		t.Errorf("%d of 1000 come back late", late)
+	}
+}
+
+// TestReadings: what a reading says that is older than what we know does not count.
+func TestReadings(t *testing.T) {
+	t.Parallel()
+	before := time.Now()
+	there := []onBrake{{"there", time.Minute, time.Minute}}
+	for _, tt := range []struct {
+		name string
+		do   func(bs *brakes)
+		on   bool
+		over int
+	}{
+		{"one that another put on", func(bs *brakes) { bs.read(time.Now(), there) }, true, 0},
+		{"it is gone", func(bs *brakes) { bs.read(before, there); bs.read(time.Now(), nil) }, false, 1},
+		{"ours is not on record yet", func(bs *brakes) {
+			bs.failed("there", false, time.Now(), &dispatch.Error{Kind: dispatch.Down, RetryAfter: time.Minute})
+			bs.read(time.Now(), nil)
+		}, true, 0},
+		{"ours was put on after the reading", func(bs *brakes) {
+			bs.failed("there", false, time.Now(), &dispatch.Error{Kind: dispatch.Down, RetryAfter: time.Minute})
+			puts, ends, _ := bs.news()
+			bs.told(puts, ends)
+			bs.read(time.Now(), there)
+			bs.read(before, nil)
+		}, true, 0},
+		{"it was released after the reading", func(bs *brakes) {
+			bs.read(before, there)
+			bs.released("there", time.Now())
+			bs.asked = time.Time{} // so that the older one counts at all
+			bs.read(before, there)
+		}, false, 1},
+		{"it was put on again", func(bs *brakes) {
+			bs.read(before, there)
+			bs.released("there", before.Add(time.Nanosecond))
+			bs.read(time.Now(), there)
+		}, true, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			bs := newBrakes()
+			tt.do(bs)
+			if got := bs.has("there"); got != tt.on {
+				t.Errorf("braked: %t, want %t", got, tt.on)
+			}
+			if n := len(bs.ended()); n != tt.over {
+				t.Errorf("%d released, want %d", n, tt.over)
+			}
+		})
+	}
+}
+
+// TestDivert: what waits for a destination that is braked leaves its turn, and
+// comes back to it when the brake is gone; others are left alone.
+func TestDivert(t *testing.T) {
+	t.Parallel()
+	q := newQueue(16, 10)
+	add := func(destination string, n int) {
+		for range n {
+			q.await(&job{destination: destination, provider: destination})
+		}
+	}
+	add("webhook a", 5)
+	add("webhook ab", 5)
+	q.places["webhook a"].window = 9
+	q.divert("webhook a")
+	if n, others := len(q.places["webhook a"].waiting), len(q.places["webhook ab"].waiting); n != 0 || others != 5 || q.plain.len() != 5 {
+		t.Errorf("%d wait, %d elsewhere, and %d are put off", n, others, q.plain.len())
+	}
+	if w := q.places["webhook a"].window; w != firstWindow {
+		t.Errorf("its window is %d", w)
+	}
+	w, _ := q.next()
+	if !w.job.aside || w.job.flying {
+		t.Errorf("the next one is %+v", w.job)
+	}
+	q.rejoin(w.job)
+	if n := len(q.places["webhook a"].waiting); n != 1 {
+		t.Errorf("%d wait after one came back", n)
+	}
+}
