@@ -61,6 +61,10 @@ ci:
 arrivals:
     OUTBOX_TEST_EVENTS=11112 go test ./cmd/listener -run 'TestEveryEventArrivesOnce|TestKilledAgainAndAgain' -v -count=1 -timeout 10m
 
+# a receiver of webhooks that is down for a minute, beside others that are not: takes three; counts go to docs/evidence/outage.md
+outage *args:
+    go test ./cmd/listener -run TestOutage -count=1 -v -timeout 30m -outage 60s -backlog 20000 -outage-page ../../docs/evidence/outage.md {{args}}
+
 # 200 runs of one or two listeners that are killed while sql steps run: takes two minutes
 sql-kills:
     OUTBOX_TEST_SQL_RUNS=200 go test ./listener -run TestSQLStepsUnderKill -v -count=1 -timeout 20m
