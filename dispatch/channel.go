@@ -60,6 +60,13 @@ type Addressed interface {
 	Destination(d *Delivery) string
 }
 
+// Metered is a Sender for which a rate counts by something finer than its
+// destinations, such as the sender of an SMS. RateKey names it; it is as Destination
+// in all else.
+type Metered interface {
+	RateKey(d *Delivery) string
+}
+
 // Policy says how the deliveries of one channel are to be handled around the
 // moment of sending. The zero value suits a receiver that tells repeated
 // deliveries apart by their id.

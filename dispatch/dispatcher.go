@@ -81,6 +81,20 @@ func (d *Dispatcher) Destination(del *Delivery) (name string) {
 	return string(del.Channel)
 }
 
+// RateKey names what a rate of del's channel is counted by, beside its
+// destination: "" where that is all, or else " from " and a name.
+func (d *Dispatcher) RateKey(del *Delivery) (name string) {
+	defer func() {
+		if recover() != nil {
+			name = ""
+		}
+	}()
+	if m, ok := d.senders[del.Channel].sender.(Metered); ok {
+		return " from " + m.RateKey(del)
+	}
+	return ""
+}
+
 // Plan says what ev becomes: at least one message, sendable or with the
 // reason why not. An error means that it cannot be said now. A panic in a plan
 // refuses the event, nothing more.

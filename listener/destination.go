@@ -15,7 +15,9 @@ import (
 //
 // Guarded by the mutex of its queue.
 type destination struct {
-	limit   int // most attempts at once, whatever is free
+	name    string
+	meter   *meter // nil where no rate is set
+	limit   int    // most attempts at once, whatever is free
 	window  int
 	flying  int  // attempts under way
 	oldest  *job // the first of them; the others follow by job.later
@@ -59,7 +61,7 @@ func newDestination(limit int) *destination {
 }
 
 // free reports whether one more attempt may begin.
-func (d *destination) free() bool { return d.flying < d.window }
+func (d *destination) free() bool { return d.flying < d.window && d.meter.open(time.Now()) }
 
 // slow reports whether an attempt there has been under way for too long.
 func (d *destination) slow(now time.Time) bool {
@@ -68,14 +70,16 @@ func (d *destination) slow(now time.Time) bool {
 
 // promising reports whether idle hands are well spent there: what was begun
 // there comes back, as far as is known. A place that hangs would take every hand
-// that is idle at the moment, and keep it long after others need it.
+// that is idle at the moment, and keep it long after others need it. Where it is a
+// rate that holds work back, more hands are of no use.
 func (d *destination) promising(now time.Time) bool {
-	return d.returns && !(d.slow(now) && d.heard.Before(d.oldest.flyingSince))
+	return d.returns && d.flying >= d.window && !(d.slow(now) && d.heard.Before(d.oldest.flyingSince))
 }
 
 // begin notes that the attempt at j is under way.
 func (d *destination) begin(j *job, now time.Time) {
 	d.used = now
+	d.meter.take()
 	d.flying++
 	j.flying, j.flyingSince = true, now
 	if j.earlier = d.newest; j.earlier != nil {

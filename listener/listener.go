@@ -51,6 +51,11 @@ type Config struct {
 	RetainProcessed time.Duration // processed events; default Forever
 	RetainLedger    time.Duration // finished deliveries and their attempts; default 30 days
 
+	// Rates are how fast attempts may begin on a channel, for each of its
+	// destinations or senders (dispatch.Metered), of all listeners on the database that
+	// are told the same. Channels without one are not held back.
+	Rates map[dispatch.Channel]Rate
+
 	// Redirect keeps what is sent away from those it is for. The zero value
 	// changes nothing.
 	Redirect dispatch.Redirect
@@ -276,6 +281,7 @@ func (l *Listener) run(ctx context.Context, drive func(context.Context) error) e
 	keepers.Go(func() { l.parkSlow(recording) })
 	keepers.Go(func() { l.keepAlive(recording) })
 	keepers.Go(func() { l.keepBrakes(recording) })
+	keepers.Go(func() { l.keepRates(recording) })
 	keepers.Go(func() { l.keepMarks(recording) })
 
 	var workers errgroup.Group

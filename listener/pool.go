@@ -165,6 +165,9 @@ func (l *Listener) address(j *job) {
 	if !j.aside {
 		j.destination, j.concurrency = name, policy.Concurrency
 	}
+	if j.rate = l.cfg.Rates[j.Channel]; j.rate.Count > 0 && !j.aside {
+		j.destination += l.cfg.Dispatcher.RateKey(&j.Delivery)
+	}
 }
 
 // relieve puts off what waits for destinations that do not answer, so that
@@ -174,6 +177,7 @@ func (l *Listener) relieve() {
 		l.sparse.warn("destination does not answer; putting off what waits for it", errors.New(p.job.destination))
 		l.finish(p.job, p.job.notBegun(p.wait))
 	}
+	l.putOffSurplus()
 }
 
 // giveBack lets go of an event that was not begun.

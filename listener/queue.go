@@ -46,6 +46,7 @@ type queue struct {
 	stopped    bool                   // it was emptied
 
 	ready chan struct{}
+	short chan struct{} // readable when something waits for slots of a rate
 	freed chan struct{} // readable when held went down
 }
 
@@ -53,7 +54,7 @@ func newQueue(workers, batch int) *queue {
 	q := &queue{
 		workers: workers, batch: batch,
 		places: map[string]*destination{}, blocked: map[*destination]struct{}{},
-		ready: make(chan struct{}, 1), freed: make(chan struct{}, 1), later: map[*event]*time.Timer{},
+		ready: make(chan struct{}, 1), short: make(chan struct{}, 1), freed: make(chan struct{}, 1), later: map[*event]*time.Timer{},
 	}
 	q.relaxer = time.AfterFunc(time.Hour, q.relax)
 	q.relaxer.Stop()
@@ -233,6 +234,10 @@ func (q *queue) at(j *job) *destination {
 			limit = min(limit, j.concurrency)
 		}
 		d = newDestination(limit)
+		d.name = j.destination
+		if j.rate.Count > 0 {
+			d.meter = &meter{rate: j.rate}
+		}
 		q.places[j.destination] = d
 	}
 	return d
@@ -266,6 +271,9 @@ func (q *queue) rank(d *destination) {
 			q.relaxer.Reset(relaxEvery)
 		}
 		q.blocked[d] = struct{}{}
+		if d.meter != nil {
+			signal(q.short)
+		}
 	default:
 		delete(q.blocked, d)
 	}
@@ -472,6 +480,9 @@ func (q *queue) next() (work, bool) {
 			e.load.giant = true
 			return work{event: e}, true
 		}
+	}
+	for len(q.open) > 0 && !q.open[0].free() {
+		q.rank(q.open[0]) // its slots ran out
 	}
 	if len(q.open) == 0 {
 		return work{}, false

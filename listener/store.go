@@ -147,5 +147,7 @@ var (
 	sqlAskProbe         = sql.Query("ask_probe")
 	sqlEndBrakes        = sql.Query("end_brakes")
 	sqlForgetBrakes     = sql.Query("forget_brakes")
+	sqlReserveSlots     = sql.Query("reserve_slots")
+	sqlForgetRates      = sql.Query("forget_rates")
 	sqlResumeDeliveries = sql.Query("resume_deliveries")
 )

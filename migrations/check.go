@@ -52,6 +52,10 @@ var rights = []right{
 	{"table", "outbox.brakes", "", "insert"},
 	{"table", "outbox.brakes", "", "update"},
 	{"table", "outbox.brakes", "", "delete"},
+	{"table", "outbox.rates", "", "select"},
+	{"table", "outbox.rates", "", "insert"},
+	{"table", "outbox.rates", "", "update"},
+	{"table", "outbox.rates", "", "delete"},
 	{"function", "outbox.gate_open(integer)", "", "execute"},
 }
 

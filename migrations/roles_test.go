@@ -109,6 +109,9 @@ func TestDaemonRole(t *testing.T) {
 		`insert into outbox.brakes (destination, reason, failures, until, probe_at) values ('sms', '', 1, now(), now())`,
 		`update outbox.brakes set failures = 2`,
 		`delete from outbox.brakes`,
+		`insert into outbox.rates (key, asked_at, granted, tat) values ('sms', now(), 1, now())`,
+		`update outbox.rates set granted = 2`,
+		`delete from outbox.rates`,
 		`insert into outbox.crashes (id, count) values (gen_random_uuid(), 1)`,
 		`update outbox.crashes set count = 2`,
 		`delete from outbox.crashes`,
@@ -344,6 +347,7 @@ func TestCheckAsksForAllGrants(t *testing.T) {
 		"select on outbox.sms_counts", "insert on outbox.sms_counts", "update on outbox.sms_counts", "delete on outbox.sms_counts",
 		"insert on outbox.audit", "select on outbox.pauses", "insert on outbox.pauses", "delete on outbox.pauses",
 		"select on outbox.brakes", "insert on outbox.brakes", "update on outbox.brakes", "delete on outbox.brakes",
+		"select on outbox.rates", "insert on outbox.rates", "update on outbox.rates", "delete on outbox.rates",
 		"execute on outbox.gate_open(integer)")
 }
 

@@ -14,4 +14,5 @@ grant select, insert, update, delete on outbox.sms_counts to {{role}};
 grant select, insert on outbox.audit to {{role}};
 grant select, insert, delete on outbox.pauses to {{role}};
 grant select, insert, update, delete on outbox.brakes to {{role}};
+grant select, insert, update, delete on outbox.rates to {{role}};
 grant execute on function outbox.gate_open(integer) to {{role}};

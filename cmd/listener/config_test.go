@@ -84,6 +84,7 @@ func TestValues(t *testing.T) {
 	poll := func(c *config) any { return c.PollInterval }
 	batch := func(c *config) any { return c.BatchSize }
 	lease := func(c *config) any { return c.Lease }
+	smsRate := func(c *config) any { return c.Rates[dispatch.ChannelSMS] }
 	events := func(c *config) any { return c.RetainProcessed }
 	ledger := func(c *config) any { return c.RetainLedger }
 	ssl := func(c *config) any { return c.DatabaseSSL }
@@ -107,6 +108,10 @@ func TestValues(t *testing.T) {
 		{"OUTBOX_LEASE", "1m30s", lease, 90 * time.Second},
 		{"OUTBOX_LEASE", "30", lease, 30 * time.Second},
 		{"OUTBOX_LEASE", "500ms", lease, nil},
+		{"OUTBOX_RATE_SMS", "10/s", smsRate, listener.Rate{Count: 10, Per: time.Second}},
+		{"OUTBOX_RATE_SMS", "1000/h", smsRate, listener.Rate{Count: 1000, Per: time.Hour}},
+		{"OUTBOX_RATE_SMS", "10", smsRate, nil},
+		{"OUTBOX_RATE_SMS", "0/s", smsRate, nil},
 		{"OUTBOX_LEASE", "2 s", lease, nil},
 		{"OUTBOX_RETAIN_PROCESSED", "30d", events, 720 * time.Hour},
 		{"OUTBOX_RETAIN_PROCESSED", "720h", events, 720 * time.Hour},

@@ -124,6 +124,21 @@ func duration(field func(*config) *time.Duration, least, most time.Duration) kin
 	}}
 }
 
+// rate takes how much may be sent in a time.
+func rate(ch dispatch.Channel) kind {
+	return kind{"a whole number and `/s`, `/m` or `/h`, such as `10/s`, `600/m` or `1000/h`", func(c *config, v string) error {
+		r, err := listener.ParseRate(v)
+		if err != nil {
+			return errUnfit
+		}
+		if c.Rates == nil {
+			c.Rates = map[dispatch.Channel]listener.Rate{}
+		}
+		c.Rates[ch] = r
+		return nil
+	}}
+}
+
 // retention takes days, or Go's notation. What keeps for ever is negative.
 func retention(field func(*config) *time.Duration) kind {
 	const (

@@ -71,7 +71,7 @@ func TestNoOperator(t *testing.T) {
 	db := held(t)
 	role := pgtest.Role(t, db, "reader")
 	pgtest.Exec(t, db, `grant usage on schema outbox to `+role)
-	pgtest.Exec(t, db, `grant select on public.outbox_events, outbox.deliveries, outbox.attempts, outbox.pauses to `+role)
+	pgtest.Exec(t, db, `grant select on public.outbox_events, outbox.deliveries, outbox.attempts, outbox.pauses, outbox.brakes to `+role)
 	as, err := url.Parse(db.URL)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/outbox-listener/outbox-listener/listener/operate"
 )
@@ -44,7 +45,7 @@ type pauseCmd struct{ pauseFlags }
 func (pauseCmd) Help() string {
 	return `Nothing of it is sent until it is resumed; no attempt is counted, and nothing is lost. Events are planned all the same: what
 they say is fixed then. Running listeners hear of it with their next sweep, within seconds. Without --type and --channel it
-lists what is paused.`
+lists what is paused, and where listeners send nothing by themselves, since it is down or asked for time.`
 }
 
 // Validate is called by kong.
@@ -141,6 +142,10 @@ func listPauses(ctx context.Context, o *operate.Operator, asJSON bool, stdout, s
 	if err != nil {
 		return cannot(stderr, err)
 	}
+	braked, err := o.Brakes(ctx)
+	if err != nil {
+		return cannot(stderr, err)
+	}
 	if asJSON {
 		enc := json.NewEncoder(stdout)
 		for _, p := range all {
@@ -148,17 +153,43 @@ func listPauses(ctx context.Context, o *operate.Operator, asJSON bool, stdout, s
 				return cannot(stderr, err)
 			}
 		}
+		for _, b := range braked {
+			if err := enc.Encode(b); err != nil {
+				return cannot(stderr, err)
+			}
+		}
 		return exitOK
 	}
+	printPaused(stdout, all)
+	printBraked(stdout, braked)
+	return exitOK
+}
+
+// printBraked lists where nothing is sent at the moment, and nothing where that is
+// nowhere.
+func printBraked(w io.Writer, all []operate.Brake) {
+	if len(all) == 0 {
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "BRAKED\tSINCE\tNOT BEFORE\tLAST FAILURE")
+	for _, b := range all {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", printable(b.Destination), moment(b.Since), moment(b.Until), word(oneLine(b.Reason)))
+	}
+	_ = t.Flush() // to whoever has gone meanwhile
+}
+
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+
+func printPaused(stdout io.Writer, all []operate.Paused) {
 	if len(all) == 0 {
 		fmt.Fprintln(stdout, "nothing is paused")
-		return exitOK
+		return
 	}
 	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PAUSED\tSINCE\tBY\tREASON")
 	for _, p := range all {
-		fmt.Fprintf(t, "%s %s\t%s\t%s\t%s\n", p.Kind, printable(p.Pattern), p.Since.UTC().Format("2006-01-02 15:04:05Z"), word(p.Who), word(oneLine(p.Reason)))
+		fmt.Fprintf(t, "%s %s\t%s\t%s\t%s\n", p.Kind, printable(p.Pattern), moment(*p.Since), word(p.Who), word(oneLine(p.Reason)))
 	}
 	_ = t.Flush() // to whoever has gone meanwhile
-	return exitOK
 }

@@ -139,6 +139,7 @@ func (p *program) open(ctx context.Context, senders *channels, rules *ruleset) e
 		Redirect: p.cfg.Redirect,
 		SMS:      p.cfg.SMS,
 		Clock:    senders.clock,
+		Rates:    p.cfg.Rates,
 		Log:      p.log,
 	}
 	if p.cfg.ListenURL != "" {

@@ -44,6 +44,8 @@ type config struct {
 	Redirect dispatch.Redirect
 	SMS      listener.SMSLimits
 
+	Rates map[dispatch.Channel]listener.Rate
+
 	Twilio struct {
 		AccountSID string
 		AuthToken  dispatch.Secret
@@ -156,6 +158,23 @@ var variables = []variable{
 	{name: "OUTBOX_ALLOW_RECIPIENTS", unset: "everybody, where neither of the other two is set, else nobody",
 		meaning: "Who may be sent to, where nothing is redirected. Hosts are for webhooks and requests, which cannot be redirected. `+*` is every number, `@*` every address.",
 		kind:    recipients(func(c *config) *dispatch.Recipients { return &c.Redirect.Allow })},
+
+	{group: "Rates",
+		name: "OUTBOX_RATE_SMS", unset: "no limit",
+		meaning: "How many attempts may begin for one sender of SMS, in all listeners together. What is more waits its turn, in the ledger, and no worker with it. After a while without any, half a second's worth may begin at once.",
+		kind:    rate(dispatch.ChannelSMS)},
+	{name: "OUTBOX_RATE_EMAIL", unset: "no limit",
+		meaning: "The same for the mail server.",
+		kind:    rate(dispatch.ChannelEmail)},
+	{name: "OUTBOX_RATE_WEBHOOK", unset: "no limit",
+		meaning: "The same for each host that webhooks go to.",
+		kind:    rate(dispatch.ChannelWebhook)},
+	{name: "OUTBOX_RATE_HTTP", unset: "no limit",
+		meaning: "The same for each host that the requests of routes go to.",
+		kind:    rate(dispatch.ChannelHTTP)},
+	{name: "OUTBOX_RATE_OPENAI", unset: "no limit",
+		meaning: "The same for `openai` steps. Words that a route asks for while it is planned do not count.",
+		kind:    rate(dispatch.ChannelOpenAI)},
 
 	{group: "Log",
 		name: "OUTBOX_LOG_FORMAT", def: "auto",

@@ -83,6 +83,16 @@ func (s *Sender) Destination(*dispatch.Delivery) string {
 	return strings.ToLower(s.base.Host) + " " + s.account
 }
 
+// RateKey implements dispatch.Metered: the sender's number, since that is what
+// carriers and Twilio count by.
+func (s *Sender) RateKey(d *dispatch.Delivery) string {
+	sms, _, err := s.message(d)
+	if err != nil {
+		return "" // it is refused
+	}
+	return sms.From
+}
+
 // Send creates the message and returns its SID, and as Answer its encoding and
 // number of segments: {"encoding":"GSM-7","segments":1}. An error is a
 // *dispatch.Error; see answer.kind for what Twilio's answers mean. A ctx
