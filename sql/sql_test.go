@@ -90,7 +90,7 @@ func TestQueries(t *testing.T) {
 // TestQueriesAreQualified: a search_path must not decide what is read.
 func TestQueriesAreQualified(t *testing.T) {
 	t.Parallel()
-	ours := map[string]bool{"outbox_events": true, "deliveries": true, "attempts": true, "state": true, "schema_history": true, "audit": true, "pauses": true}
+	ours := map[string]bool{"outbox_events": true, "deliveries": true, "attempts": true, "state": true, "schema_history": true, "audit": true, "pauses": true, "brakes": true, "rates": true}
 	target := regexp.MustCompile(`(?i)\b(?:from|join|into|update|table|only)\s+([\w.]+)`)
 	for _, pattern := range []string{"queries/*.sql", "triggers/*.sql", "grants*.sql"} {
 		for _, file := range names(t, pattern) {
