@@ -14,6 +14,7 @@ const (
 	failedInRow = 5           // attempts without an answer, one after the other, that brake a destination
 	probeEvery  = time.Second // how often one may try while it is braked, of all listeners; as ask_probe.sql has it
 	firstSlot   = time.Second // when the first of what is put off comes back
+	brakeTrust  = time.Hour   // the longest that something is put off for until its provider wants to be asked
 	brakeStale  = time.Hour   // after which a brake that nobody wanted to pass is forgotten; as forget_brakes.sql has it
 )
 
@@ -41,11 +42,16 @@ func (b *brake) shut(now time.Time) bool {
 
 // wait says how long the next one is put off that comes upon b: each a second
 // longer than the one before, so that about one a second is there to try, up to
-// pausedFor. Then it does not matter any more.
+// pausedFor. Then it does not matter any more. Nothing is put off for longer than
+// brakeTrust beyond that: whoever was to make it due may have ended before.
 func (b *brake) wait(now time.Time) time.Duration {
-	slot := latest(b.slot.Add(probeEvery), b.until, now.Add(firstSlot))
-	if slot.Sub(latest(now, b.until)) > pausedFor {
-		return jittered(pausedFor) + max(b.until.Sub(now), 0)
+	opens := latest(now, b.until)
+	if most := now.Add(brakeTrust); opens.After(most) {
+		opens = most
+	}
+	slot := latest(b.slot.Add(probeEvery), opens, now.Add(firstSlot))
+	if slot.Sub(opens) > pausedFor {
+		return jittered(pausedFor) + opens.Sub(now)
 	}
 	b.slot = slot
 	return slot.Sub(now)

@@ -109,6 +109,9 @@ func TestSlots(t *testing.T) {
 	if late < 990 {
 		t.Errorf("%d of 1000 come back late", late)
 	}
+	if got := (&brake{until: now.Add(dispatch.MaxRetryAfter)}).wait(now); got != time.Hour {
+		t.Errorf("what may be asked in a day comes back in %s", got)
+	}
 }
 
 // TestReadings: what a reading says that is older than what we know does not count.
