@@ -31,6 +31,7 @@ type simDB struct {
 	floor   int64                  // of outbox.state
 	owners  map[uuid.UUID]*simProc // of claims
 	crashed map[uuid.UUID]*simCrash
+	brakes  map[string]*simBrake
 	away    time.Time // until then nobody answers
 	forgot  time.Time // when claims were last forgotten
 	trouble float64   // how likely each thing is to go wrong, from 0 to 1
@@ -44,7 +45,7 @@ type simCrash struct {
 }
 
 func newSimDB(r *rand.Rand, lease time.Duration) *simDB {
-	return &simDB{r: r, ref: newReference(lease), lease: lease, writers: map[int64]bool{}, owners: map[uuid.UUID]*simProc{}, crashed: map[uuid.UUID]*simCrash{}}
+	return &simDB{r: r, ref: newReference(lease), lease: lease, writers: map[int64]bool{}, owners: map[uuid.UUID]*simProc{}, crashed: map[uuid.UUID]*simCrash{}, brakes: map[string]*simBrake{}}
 }
 
 // chance reports whether something goes wrong that does so with probability p where
@@ -97,6 +98,8 @@ type simStore struct {
 	db   *simDB
 	proc *simProc
 	due  func()
+
+	brakes *brakes
 }
 
 var _ storage = (*simStore)(nil)
@@ -162,7 +165,9 @@ func (s *simStore) claimEvents(ctx context.Context, lower int64, limit, times in
 	for i := range all {
 		all[i].lease = newLease(sent, s.ttl())
 	}
+	ask, read := s.readAlong()
 	err = s.do(ctx, forgetable, func(m *reference) error {
+		ask()
 		n := 0
 		for _, e := range m.ordered() {
 			if e.hidden || e.seq <= lower || e.processed || !e.lease.IsZero() && !m.over(e.lease) {
@@ -186,6 +191,7 @@ func (s *simStore) claimEvents(ctx context.Context, lower int64, limit, times in
 	if err != nil {
 		return nil, false, err
 	}
+	read()
 	for _, c := range all {
 		if len(c.events) == 0 {
 			break
@@ -201,7 +207,9 @@ func (s *simStore) claimEvents(ctx context.Context, lower int64, limit, times in
 func (s *simStore) claimDue(ctx context.Context, limit int) (*lease, []*job, error) {
 	l := newLease(time.Now(), s.ttl())
 	var jobs []*job
+	ask, read := s.readAlong()
 	err := s.do(ctx, forgetable, func(m *reference) error {
+		ask()
 		due := slices.SortedFunc(maps.Values(m.rows), func(a, b *refRow) int {
 			return cmp.Or(a.due.Compare(b.due), bytes.Compare(a.id[:], b.id[:]))
 		})
@@ -223,8 +231,11 @@ func (s *simStore) claimDue(ctx context.Context, limit int) (*lease, []*job, err
 		s.db.owners[l.claim] = s.proc
 		return nil
 	})
-	if err != nil || len(jobs) == 0 {
+	if err != nil {
 		return nil, nil, err
+	}
+	if read(); len(jobs) == 0 {
+		return nil, nil, nil
 	}
 	for _, j := range jobs {
 		l.jobs[j.ID] = j
@@ -257,8 +268,10 @@ func (s *simStore) loadPayload(context.Context, int64) ([]byte, int, error) {
 }
 
 func (s *simStore) nextDue(ctx context.Context, _ string) (floor int64, paused pauses, due time.Duration, waits bool, err error) {
+	sent := time.Now()
+	var braked []onBrake
 	err = s.do(ctx, forgetable, func(m *reference) error {
-		floor = s.db.floor
+		floor, braked = s.db.floor, s.db.braked()
 		for _, r := range m.rows {
 			if d := time.Until(r.due); !r.due.IsZero() && (!waits || d < due) {
 				due, waits = d, true
@@ -266,6 +279,9 @@ func (s *simStore) nextDue(ctx context.Context, _ string) (floor int64, paused p
 		}
 		return nil
 	})
+	if err == nil && s.brakes != nil {
+		s.brakes.read(sent, braked)
+	}
 	return floor, nil, due, waits, err
 }
 
@@ -541,7 +557,6 @@ func (s *simStore) recordSQL(context.Context, *job, dispatch.SQL, SQLConfig) (bo
 	return false, errNotSimulated
 }
 func (s *simStore) prune(context.Context, *pruner, int64) (pruned, error) { return pruned{}, nil }
-func (s *simStore) resume(context.Context, []string) (int64, error)       { return 0, nil }
 func (s *simStore) countSMS(context.Context, string, SMSLimits) (string, error) {
 	return "", errNotSimulated
 }

@@ -102,9 +102,9 @@ func (p *simProc) kill() {
 
 // The channels of a simulation, by what follows where no clear answer came.
 var simPolicies = map[dispatch.Channel]dispatch.Policy{
-	"hook": {OnUnknown: dispatch.Resend},
-	"mail": {Announce: true, OnUnknown: dispatch.Resend},
-	"sms":  {Announce: true, OnUnknown: dispatch.Reconcile, IfNotFound: dispatch.Hold},
+	"hook": {OnUnknown: dispatch.Resend, Provider: true},
+	"mail": {Announce: true, Provider: true, OnUnknown: dispatch.Resend},
+	"sms":  {Announce: true, Provider: true, OnUnknown: dispatch.Reconcile, IfNotFound: dispatch.Hold},
 	"held": {Announce: true, OnUnknown: dispatch.Hold},
 	"once": {Announce: true, OnUnknown: dispatch.NeverTwice},
 }
