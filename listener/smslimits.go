@@ -15,9 +15,9 @@ import (
 // SMSLimits bound what somebody can do who makes the application send SMS, such as to
 // numbers that are paid for each. The zero value bounds nothing.
 type SMSLimits struct {
-	Countries dispatch.Countries // others are refused: dead; none means all
-	PerNumber int                // to one number within an hour; 0 means any number
-	PerDay    int                // in all, of a day in UTC; 0 means any number
+	Country   func(number string) bool // whether one in E.164 form is of a country that SMS may go to; nil means all are
+	PerNumber int                      // to one number within an hour; 0 means any number
+	PerDay    int                      // in all, of a day in UTC; 0 means any number
 }
 
 // withinLimits reports whether j, which goes as send, may begin. Where it may not, it has
@@ -32,7 +32,7 @@ func (l *Listener) withinLimits(ctx context.Context, j *job, send *dispatch.Deli
 	if err != nil {
 		return true // its sender says why
 	}
-	if !limits.Countries.Has(m.To) {
+	if limits.Country != nil && !limits.Country(m.To) {
 		l.finish(j, dispatch.Outcome{State: dispatch.Dead, Reason: "not sent: the number is of none of the countries that SMS may go to"})
 		return false
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/country"
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
 	"github.com/outbox-listener/outbox-listener/listener"
 )
@@ -25,7 +26,7 @@ func TestSMSLimits(t *testing.T) {
 		want   string // states and reasons with their counts
 	}{
 		{"none", listener.SMSLimits{}, "", []sms{{"+12025550101", 20}}, "delivered  20"},
-		{"a country", listener.SMSLimits{Countries: dispatch.Countries{"US"}}, "", []sms{{"+12025550101", 1}, {"+18765550101", 2}},
+		{"a country", listener.SMSLimits{Country: country.List{"US"}.Has}, "", []sms{{"+12025550101", 1}, {"+18765550101", 2}},
 			"dead not sent: the number is of none of the countries that SMS may go to 2, delivered  1"},
 		{"a number", listener.SMSLimits{PerNumber: 3}, "", []sms{{"+12025550101", 5}, {"+12025550102", 2}},
 			"delivered  5, held not sent: 3 SMS went to this number within an hour 2"},

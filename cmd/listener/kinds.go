@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/country"
 	"github.com/outbox-listener/outbox-listener/listener"
 )
 
@@ -274,9 +275,9 @@ func recipients(field func(*config) *dispatch.Recipients) kind {
 }
 
 // countries takes names of two letters.
-func countries(field func(*config) *dispatch.Countries) kind {
+func countries(field func(*config) *country.List) kind {
 	return kind{"two letters each, separated by commas or blanks: `US, CA`", func(c *config, v string) (err error) {
-		*field(c), err = dispatch.ParseCountries(v)
+		*field(c), err = country.Parse(v)
 		return err
 	}}
 }

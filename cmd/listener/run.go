@@ -142,6 +142,9 @@ func (p *program) open(ctx context.Context, senders *channels, rules *ruleset) e
 		Rates:    p.cfg.Rates,
 		Log:      p.log,
 	}
+	if len(p.cfg.SMSCountries) > 0 {
+		lc.SMS.Country = p.cfg.SMSCountries.Has
+	}
 	if p.cfg.ListenURL != "" {
 		listen, err := parseDatabase(p.cfg.ListenURL, p.cfg.DatabaseSSL)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/country"
 	"github.com/outbox-listener/outbox-listener/dispatch/openai"
 	"github.com/outbox-listener/outbox-listener/dispatch/smtp"
 	"github.com/outbox-listener/outbox-listener/dispatch/webhook"
@@ -43,6 +44,8 @@ type config struct {
 
 	Redirect dispatch.Redirect
 	SMS      listener.SMSLimits
+
+	SMSCountries country.List
 
 	Rates map[dispatch.Channel]listener.Rate
 
@@ -214,7 +217,7 @@ var variables = []variable{
 
 	{name: "OUTBOX_SMS_COUNTRIES", unset: "all",
 		meaning: "The countries that SMS may go to, against those who have your application send to numbers that are paid for each. An SMS to another one is dead.",
-		kind:    countries(func(c *config) *dispatch.Countries { return &c.SMS.Countries })},
+		kind:    countries(func(c *config) *country.List { return &c.SMSCountries })},
 	{name: "OUTBOX_SMS_PER_NUMBER", unset: "no limit",
 		meaning: "SMS to one number within an hour. What is more is `held`.",
 		kind:    number(func(c *config) *int { return &c.SMS.PerNumber }, 1, 1000)},

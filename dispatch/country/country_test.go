@@ -1,4 +1,4 @@
-package dispatch
+package country
 
 import (
 	"fmt"
@@ -25,13 +25,13 @@ func TestCountries(t *testing.T) {
 		{"US", "+999123456789", false}, // nobody's
 		{"US", "", false},
 	} {
-		c, err := ParseCountries(tt.countries)
+		c, err := Parse(tt.countries)
 		if err != nil || c.Has(tt.to) != tt.want {
 			t.Errorf("%q has %q: %t, %v", tt.countries, tt.to, !tt.want, err)
 		}
 	}
 	for _, bad := range []string{"USA", "+1", "US;CA", "XX"} {
-		if c, err := ParseCountries(bad); err == nil {
+		if c, err := Parse(bad); err == nil {
 			t.Errorf("%q: %s", bad, fmt.Sprint(c))
 		}
 	}

@@ -1,4 +1,5 @@
-package dispatch
+// Package country says which countries a phone number may belong to.
+package country
 
 import (
 	"fmt"
@@ -9,18 +10,17 @@ import (
 	"github.com/nyaruka/phonenumbers"
 )
 
-// Countries are those that SMS may go to, by their two letters of ISO 3166-1, in
-// capitals. None means all.
-type Countries []string
+// List are countries by their two letters of ISO 3166-1, in capitals. None means all.
+type List []string
 
-var knownCountries = sync.OnceValue(phonenumbers.GetSupportedRegions)
+var known = sync.OnceValue(phonenumbers.GetSupportedRegions)
 
-// ParseCountries reads countries that are separated by commas or blanks.
-func ParseCountries(s string) (Countries, error) {
-	var all Countries
+// Parse reads countries that are separated by commas or blanks.
+func Parse(s string) (List, error) {
+	var all List
 	for _, name := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }) {
 		name = strings.ToUpper(name)
-		if !knownCountries()[name] {
+		if !known()[name] {
 			return nil, fmt.Errorf("there is no country %.8q; US and CA are two", name)
 		}
 		all = append(all, name)
@@ -31,7 +31,7 @@ func ParseCountries(s string) (Countries, error) {
 // Has reports whether the number to, in E.164 form, is one of them. Where several
 // countries have one code and nobody knows whose number it is, it counts as that of
 // the largest.
-func (c Countries) Has(to string) bool {
+func (c List) Has(to string) bool {
 	if len(c) == 0 {
 		return true
 	}
