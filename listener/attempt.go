@@ -63,7 +63,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	}
 	if j.provider == "" && policy.Provider { // its content was not known before
 		j.provider = l.cfg.Dispatcher.Destination(&j.Delivery)
-		if l.cfg.Rates[j.Channel].Count > 0 { // now it can wait its turn
+		if l.cfg.Rates[j.Channel].Count > 0 && j.Content != nil { // now it can wait its turn
 			l.handBack(j)
 			return nothing
 		}
