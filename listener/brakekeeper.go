@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// brakesEvery is how often a listener that holds something asks which
-// destinations are braked. So whatever one of them finds out, all know within twice
-// that.
+// brakesEvery is how old a reading of the brakes may be where a listener holds
+// something. It looks twice as often whether it is, so that whatever one of them finds
+// out all know within a second.
 const brakesEvery = 500 * time.Millisecond
 
 // onBrake is a row of outbox.brakes, as the database's clock has it.
@@ -139,7 +139,7 @@ func (bs *brakes) ended() (reasons []string) {
 // what those of others did, until ctx ends. A listener that holds nothing leaves that
 // to its sweeps.
 func (l *Listener) keepBrakes(ctx context.Context) {
-	tick := time.NewTicker(brakesEvery)
+	tick := time.NewTicker(brakesEvery / 2)
 	defer tick.Stop()
 	for {
 		ended := false

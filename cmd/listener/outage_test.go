@@ -366,7 +366,7 @@ answers 503 and 429 in turns, each with a Retry-After of %[12]s, while %[8]d mor
 again. The program is `+"`cmd/listener/outage_test.go`"+`; every run of the tests does the same with 5 s and 1,000 webhooks.
 
 `, "`", strings.TrimSpace(string(commit)), runtime.Version(), server, runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly),
-		o.length, o.backlog, outageDaemons, float64(o.backlog)/o.length.Seconds(), trickleEvery, outageRetry)
+		short(o.length), o.backlog, outageDaemons, float64(o.backlog)/o.length.Seconds(), trickleEvery, outageRetry)
 	row := func(what, limit, was string) { fmt.Fprintf(&b, "| %s | %s | %s |\n", what, limit, was) }
 	b.WriteString("| | at most | was |\n|---|---|---|\n")
 	row("calls to the receiver from the outage on, for each webhook delivered", "1.1", fmt.Sprintf("%.4f (%d calls, %d of them refused, for %d webhooks)", c.amplification, c.calls, c.refused, c.deliveries))
