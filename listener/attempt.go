@@ -251,7 +251,7 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 	}
 	e := j.event
 	if e == nil {
-		j.outcome = &o
+		j.ended(&o)
 		defer l.recorder.add(entry{job: j}) // whatever becomes of the log
 		logAttempt(l.log, j)
 		return
@@ -277,6 +277,13 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 		defer l.handOver(e)
 	}
 	logAttempt(l.log, j)
+}
+
+// ended notes the outcome of j, which is on its own.
+func (j *job) ended(o *dispatch.Outcome) {
+	j.lease.mu.Lock() // see leftoverJob
+	defer j.lease.mu.Unlock()
+	j.outcome = o
 }
 
 // handOver has the outcomes of e recorded, which are complete.

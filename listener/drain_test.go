@@ -31,7 +31,7 @@ func TestDrainBesideDeafHandler(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	begun, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- l.run(ctx, func(ctx context.Context) error {
+		ended <- l.run(ctx, true, func(ctx context.Context) error {
 			close(begun)
 			<-ctx.Done()
 			return nil

@@ -38,6 +38,8 @@ type event struct {
 	handed  bool      // all of it is with the recorder, or given back
 	after   []*job    // finished meanwhile; recorded once it is
 
+	asParked []row // how its parking is to be recorded while that is under way
+
 	load load
 }
 

@@ -40,6 +40,9 @@ func newLease(sent time.Time, ttl time.Duration) *lease {
 	return l
 }
 
+// newLeaseOf is a lease that an earlier listener had, as far as a record needs it.
+func newLeaseOf(claim uuid.UUID) *lease { return &lease{claim: claim} }
+
 // successor is the fence of a delivery once it is on record: the same whenever it
 // is asked for, so that the record can be repeated after a lost answer.
 func (l *lease) successor() uuid.UUID { return uuid.NewSHA1(l.claim, []byte("recorded")) }

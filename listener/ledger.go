@@ -21,9 +21,18 @@ type row struct {
 	lastError  *string
 	dueIn      *float64 // seconds
 	content    *string
+	kept       *spooledRow // what an earlier listener kept of it; nil for one of ours
 }
 
 const stripped = "left out: the database refuses it"
+
+// recipient is who it is for, as the ledger may show it.
+func (r *row) recipient() string {
+	if r.kept != nil {
+		return clean(r.kept.Recipient)
+	}
+	return clean(dispatch.Mask(r.job.Channel, r.job.Recipient))
+}
 
 func (r *row) strip() {
 	r.providerID, r.content = nil, nil
@@ -167,7 +176,7 @@ func (c *columns) add(r row) {
 	c.routes = append(c.routes, clean(j.Route))
 	c.steps = append(c.steps, clean(j.Step))
 	c.channels = append(c.channels, clean(string(j.Channel)))
-	c.recipients = append(c.recipients, clean(dispatch.Mask(j.Channel, j.Recipient)))
+	c.recipients = append(c.recipients, r.recipient())
 	c.states = append(c.states, string(r.state))
 	c.attempts = append(c.attempts, r.attempts)
 	c.providers = append(c.providers, r.providerID)
@@ -208,6 +217,10 @@ type attemptColumns struct {
 }
 
 func (a *attemptColumns) add(r row) {
+	if r.kept != nil {
+		a.addKept(r.job.ID, r.kept.Tried)
+		return
+	}
 	if r.outcome == nil || r.outcome.Err == nil {
 		return
 	}
@@ -223,6 +236,21 @@ func (a *attemptColumns) add(r row) {
 	}
 	a.statuses = append(a.statuses, status)
 	a.errors = append(a.errors, clean(dispatch.MaskText(o.Err.Error())))
+}
+
+// addKept adds what an earlier listener kept of an attempt; nil where there was
+// nothing to keep.
+func (a *attemptColumns) addKept(id uuid.UUID, t *spooledTry) {
+	if t == nil {
+		return
+	}
+	a.ids.add(id)
+	a.attempts = append(a.attempts, t.Attempt)
+	a.took = append(a.took, t.Took)
+	a.states = append(a.states, string(t.State))
+	a.kinds = append(a.kinds, clean(string(t.Kind)))
+	a.statuses = append(a.statuses, t.Status)
+	a.errors = append(a.errors, clean(t.Error))
 }
 
 func (a *attemptColumns) queue(b *pgx.Batch) {

@@ -56,6 +56,12 @@ type Config struct {
 	// are told the same. Channels without one are not held back.
 	Rates map[dispatch.Channel]Rate
 
+	// StateDir is a directory for what is sent and cannot be recorded at a stop, since
+	// the database is away: it is in a file there, readable by its owner alone, until
+	// the next start records it. Several listeners may have the same. "" keeps nothing:
+	// then leases run out, and what was sent may be sent again.
+	StateDir string
+
 	// Redirect keeps what is sent away from those it is for. The zero value
 	// changes nothing.
 	Redirect dispatch.Redirect
@@ -157,6 +163,7 @@ type Listener struct {
 	announcer *announcer
 	waker     *waker // deaf in Once
 	batch     batchLog
+	database  string // which one it is, where there is a StateDir
 
 	sql       atomic.Pointer[SQLConfig]
 	paused    hearsay
@@ -214,7 +221,7 @@ func newListener(cfg Config, s storage) *Listener {
 // being sent within the grace period, gives back the rest uncounted, and
 // returns nil. While the database is away it waits for it.
 func (l *Listener) Run(ctx context.Context) error {
-	return l.run(ctx, func(ctx context.Context) error {
+	return l.run(ctx, true, func(ctx context.Context) error {
 		var wg sync.WaitGroup
 		wg.Go(func() { l.waker.run(ctx) })
 		wg.Go(func() { l.prune(ctx) })
@@ -230,7 +237,7 @@ func (l *Listener) Run(ctx context.Context) error {
 // above 0 means that it ran and that some events were not delivered.
 func (l *Listener) Once(ctx context.Context, limit int) (Stats, error) {
 	t := newTally()
-	err := l.run(ctx, func(ctx context.Context) error {
+	err := l.run(ctx, false, func(ctx context.Context) error {
 		for left := limit; ; left = limit - t.snapshot().Total {
 			if err := l.claimFor(ctx, left, t); err != nil && ctx.Err() == nil {
 				return err
@@ -252,12 +259,15 @@ func (l *Listener) Once(ctx context.Context, limit int) (Stats, error) {
 }
 
 // run starts everything, lets drive claim until it returns, and stops in
-// order.
-func (l *Listener) run(ctx context.Context, drive func(context.Context) error) error {
+// order. patient says whether it waits for the database.
+func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Context) error) error {
 	if !l.running.CompareAndSwap(false, true) {
 		return errors.New("listener: already running, or run before")
 	}
 	defer close(l.ended)
+	if err := l.restore(ctx, patient); err != nil {
+		return err
+	}
 	// Three lifetimes: claiming ends with ctx; working ends with the grace
 	// period; recording ends a little later, so that what was sent is
 	// written down.
@@ -310,6 +320,7 @@ func (l *Listener) run(ctx context.Context, drive func(context.Context) error) e
 	l.awaitWorkers(&workers)
 	stopRecording()
 	keepers.Wait()
+	l.keepLeftover()
 	l.batch.flush(true)
 	return err
 }
@@ -330,9 +341,7 @@ func (l *Listener) drainPool(cut context.CancelFunc) {
 	if !l.awaitPool(deadline) {
 		l.log.Warn("grace period is over; cutting short what is being sent", "open", l.queue.holds())
 		cut()
-		if !l.awaitPool(time.Now().Add(recordGrace)) {
-			l.log.Error("stopped with outcomes unrecorded; their leases will run out", "open", l.queue.holds())
-		}
+		l.awaitPool(time.Now().Add(recordGrace)) // what is left then is in keepLeftover
 	}
 }
 

@@ -54,6 +54,14 @@ func (en entry) withoutTexts() entry {
 	return en
 }
 
+// own is the row of a delivery that is on its own.
+func (en entry) own(ttl time.Duration) row {
+	if len(en.rows) == 1 { // an earlier listener kept it
+		return en.rows[0]
+	}
+	return en.job.ledgerRow(ttl)
+}
+
 func (en entry) eventID() uuid.UUID {
 	if en.job != nil {
 		return en.job.EventID
@@ -246,8 +254,7 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 			}
 			return
 		case r.stop.Err() != nil:
-			trouble()
-			r.log.Error("outcomes not recorded; what was sent may be sent again", "count", len(entries), "error", err)
+			trouble() // see keepLeftover
 			return
 		case isLocked(err):
 			if entries = r.stepAround(entries, write); len(entries) == 0 {

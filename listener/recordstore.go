@@ -159,7 +159,7 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 	var tries attemptColumns
 	sortBySeq(entries)
 	for _, en := range entries {
-		r := en.job.ledgerRow(s.lease)
+		r := en.own(s.lease)
 		if en.plain {
 			r.strip()
 		}

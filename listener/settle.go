@@ -51,7 +51,7 @@ func (l *Listener) parkNow(e *event) {
 			en.open = append(en.open, j)
 		}
 	}
-	e.left = len(en.open)
+	e.left, e.asParked = len(en.open), en.rows
 	l.recorder.add(en)
 }
 
@@ -98,7 +98,7 @@ func (l *Listener) parkedNow(e *event, open []*job, kept, ours bool) {
 	e.mu.Lock()
 	open = slices.DeleteFunc(slices.Clone(open), func(j *job) bool { return j.broken })
 	finished, last := e.after, e.left == 0
-	e.parking, e.after, e.fenced = false, nil, !ours
+	e.parking, e.after, e.asParked, e.fenced = false, nil, nil, !ours
 	for _, j := range open {
 		if !ours {
 			j.lost.Store(true)

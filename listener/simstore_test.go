@@ -108,6 +108,8 @@ func (s *simStore) ttl() time.Duration { return s.db.lease }
 func (s *simStore) payloadLimit() int  { return 1 << 20 }
 func (s *simStore) onDue(f func())     { s.due = f }
 
+func (s *simStore) identify(context.Context) (string, error) { return "simulated", nil }
+
 // do runs f as one transaction. Around it the network takes its time, the process may
 // stand still or be gone, the server be away, the transaction not come about, or its
 // answer be lost.

@@ -174,7 +174,7 @@ func (w *simWorld) spawn(r *rand.Rand, crashes int) *simProc {
 	w.procs = append(w.procs, p)
 	go func() {
 		defer close(p.done)
-		if err := l.run(ctx, l.drive); err != nil {
+		if err := l.run(ctx, true, l.drive); err != nil {
 			w.mu.Lock()
 			w.fault(uuid.Nil, "listener %d ended: %v", p.n, err)
 			w.mu.Unlock()

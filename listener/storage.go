@@ -54,6 +54,7 @@ type storage interface {
 	changeBrakes(ctx context.Context, puts map[string]put, ends []string, stale bool) (fresh []string, over map[string]time.Duration, now []onBrake, err error)
 	askProbe(ctx context.Context, destination string) (a asked, err error)
 	reserve(ctx context.Context, all []wish, forget bool) (map[string]grant, error)
+	identify(ctx context.Context) (id string, err error) // which database it is
 	countSMS(ctx context.Context, to string, limits SMSLimits) (over string, err error)
 }
 

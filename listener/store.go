@@ -122,6 +122,7 @@ var (
 	sqlAdvanceFloor      = sql.Query("advance_floor")
 	sqlPruneEvents       = sql.Query("prune_events")
 	sqlPruneDeliveries   = sql.Query("prune_deliveries")
+	sqlDatabaseIdentity  = sql.Query("database_identity")
 
 	sqlFreezeEvents     = sql.Query("freeze_events")
 	sqlFreezeDelivery   = sql.Query("freeze_delivery")

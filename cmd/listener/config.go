@@ -60,6 +60,10 @@ func readConfig(s settings) (*config, configError) {
 			problems = append(problems, problem{v.name, s.show(v, f), oneLine(s.scrub(err.Error())), v.accepts})
 		}
 	}
+	if c.StateDir == "" {
+		// Several are separated by colons; the unit has one.
+		c.StateDir, _, _ = strings.Cut(s.env["STATE_DIRECTORY"], ":")
+	}
 	return c, problems
 }
 

@@ -218,6 +218,17 @@ func readable(path string) error {
 	return f.Close()
 }
 
+// directory is the check of what is to be a directory that is there.
+func directory(path string) error {
+	switch info, err := os.Stat(path); {
+	case err != nil:
+		return fmt.Errorf("cannot be read: %w", lastError(err))
+	case !info.IsDir():
+		return errUnfit
+	}
+	return nil
+}
+
 // listenAddress takes what a TCP server can be bound to.
 func listenAddress(field func(*config) *string) kind {
 	return kind{"`host:port`; an empty host means every network of this machine", func(c *config, v string) error {

@@ -132,6 +132,7 @@ func (p *program) open(ctx context.Context, senders *channels, rules *ruleset) e
 		MaxCrashes:    p.cfg.MaxCrashes,
 		MaxPayload:    p.cfg.MaxPayload,
 		ShutdownGrace: p.cfg.ShutdownGrace,
+		StateDir:      p.cfg.StateDir,
 
 		RetainProcessed: p.cfg.RetainProcessed,
 		RetainLedger:    p.cfg.RetainLedger,

@@ -30,6 +30,7 @@ type config struct {
 	MaxCrashes    int
 	MaxPayload    int // bytes
 	ShutdownGrace time.Duration
+	StateDir      string // "": nothing is kept at a stop; see readConfig
 
 	RetainProcessed time.Duration // negative: for ever
 	RetainLedger    time.Duration // negative: for ever
@@ -127,6 +128,9 @@ var variables = []variable{
 	{name: "OUTBOX_SHUTDOWN_GRACE", def: "40s",
 		meaning: "How long a stop waits for what is being sent.",
 		kind:    duration(func(c *config) *time.Duration { return &c.ShutdownGrace }, 10*time.Millisecond, time.Hour)},
+	{name: "OUTBOX_STATE_DIR", unset: "the first of `STATE_DIRECTORY`, which systemd sets where the unit has a `StateDirectory=`; else none",
+		meaning: "A directory for what was sent and cannot be recorded at a stop, since the database is away. It is recorded at the next start: see [operate.md](operate.md#stopped-while-the-database-is-away). Without one it may be sent again.",
+		kind:    checked(text(func(c *config) *string { return &c.StateDir }, "the path of a directory"), directory)},
 
 	{group: "Routes",
 		name: "OUTBOX_ROUTES", unset: "`routes.yaml` in the working directory, where there is one",

@@ -24,6 +24,8 @@
 //	K17  at a stop, nothing is claimed any more and nothing is given back
 //	K18  a retention has deleted a batch, and its commit is not heard of
 //	K19  a file of a migration is run, and that is not on record
+//	K20a at a stop, what could not be recorded is in a file
+//	K20b it is on record after the next start, and the file is still there
 //
 // Of a conversation by SMTP:
 //
