@@ -77,6 +77,10 @@ sms-kills:
 faults *args:
     go test ./internal/faultrig -run TestFaults -count=1 -timeout 12h -v -runs=1000 -lease=1s -quiet=14s -summary=../../docs/evidence/faults.md {{args}}
 
+# 40 of the runs of just faults behind a real PgBouncer in transaction mode: takes ten minutes; counts go to docs/evidence/pgbouncer.md
+pgbouncer *args:
+    go test ./internal/faultrig -run TestFaults -count=1 -timeout 2h -v -runs=40 -events=80 -pgbouncer -summary=../../docs/evidence/pgbouncer.md {{args}}
+
 # every state of the model of two listeners and one delivery: takes some minutes; counts go to docs/evidence/model.md
 model *args:
     go test ./internal/model -run TestModel -count=1 -timeout 1h -v -all -summary=../../docs/evidence/model.md {{args}}

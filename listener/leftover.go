@@ -86,7 +86,7 @@ func (l *Listener) leftoverOf(e *event) (records []spooled, outcomes int) {
 	whole := spooled{Claim: e.lease.claim, Seq: e.seq, Event: e.ID, Type: clean(e.Type), CreatedAt: *onCalendar(e.CreatedAt)}
 	for _, r := range rows {
 		whole.Deliveries = append(whole.Deliveries, r.spool())
-		if r.outcome != nil && !r.job.idle {
+		if r.outcome != nil && r.job.worthKeeping() {
 			outcomes++
 		}
 	}
@@ -118,8 +118,8 @@ func (l *Listener) leftoverJob(j *job) (spooled, bool) {
 }
 
 // worthKeeping reports whether j was attempted, looked for or settled, and not
-// merely not begun.
-func (j *job) worthKeeping() bool { return j.outcome != nil && !j.idle }
+// merely not begun; of what was announced, the ledger has to hear that too.
+func (j *job) worthKeeping() bool { return j.outcome != nil && (!j.idle || j.announced) }
 
 // spool is the record of a delivery that is on its own.
 func (j *job) spool(l *Listener) spooled {

@@ -317,9 +317,17 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 	l.claims.end()
 	l.drainPool(stopWorking)
 	stopWorking()
-	l.awaitWorkers(&workers)
-	stopRecording()
+	ended := make(chan struct{})
+	go func() {
+		_ = workers.Wait() // a worker returns no error
+		close(ended)
+	}()
+	awaitWorkers(ended)
+	stopRecording() // which those have waited for that had something to announce
 	keepers.Wait()
+	if !awaitWorkers(ended) {
+		l.log.Error("stopped beside a sender or handler that does not heed its context", "open", l.queue.holds())
+	}
 	l.keepLeftover()
 	l.batch.flush(true)
 	return err
@@ -345,20 +353,17 @@ func (l *Listener) drainPool(cut context.CancelFunc) {
 	}
 }
 
-// awaitWorkers waits for the workers, but not for ever: a handler that does not
-// look at its context cannot be stopped, only left behind.
-func (l *Listener) awaitWorkers(workers *errgroup.Group) {
-	done := make(chan struct{})
-	go func() {
-		_ = workers.Wait() // a worker returns no error
-		close(done)
-	}()
+// awaitWorkers waits for the workers to have ended, but not for ever, and reports
+// whether they have: a handler that does not look at its context cannot be stopped,
+// only left behind.
+func awaitWorkers(ended <-chan struct{}) bool {
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	select {
-	case <-done:
+	case <-ended:
+		return true
 	case <-timer.C:
-		l.log.Error("stopped beside a sender or handler that does not heed its context", "open", l.queue.holds())
+		return false
 	}
 }
 

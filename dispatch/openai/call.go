@@ -10,6 +10,7 @@ import (
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/dispatch/httpsend"
+	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
 // call is one request, as the client that the library makes it through. The
@@ -71,6 +72,7 @@ func (c *Client) ask(ctx context.Context, q question, plain bool) (*reply, *fail
 		f.status = call.res.Status
 		return nil, f
 	}
+	failpoint.Hit("K15")
 	r.status = call.res.Status
 	if plain {
 		c.plain.Store(q.model, true)

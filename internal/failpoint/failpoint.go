@@ -21,6 +21,7 @@
 //	K13  leases are about to be renewed
 //	K14a the provider was asked whether it has a delivery, and nothing is on record
 //	K14b what it has is on record, and nothing has followed
+//	K15  a model has answered, and nothing of that is stored
 //	K17  at a stop, nothing is claimed any more and nothing is given back
 //	K18  a retention has deleted a batch, and its commit is not heard of
 //	K19  a file of a migration is run, and that is not on record

@@ -302,6 +302,7 @@ func (c *check) licensed(from, to time.Time, d DeliveryRow) bool {
 	for _, f := range c.Evidence.Faults {
 		switch {
 		case f.Kind == SlowDatabase, f.Kind == Terminate, // slower is all that it is, and orderly
+			f.Kind == TerminateAway && c.Plan.Daemons == 1, // what it kept nobody took over
 			f.Daemon != Everyone && !holders[fmt.Sprintf("d%d", f.Daemon)],
 			f.Channel != "" && f.Channel != d.Channel,
 			f.From.Add(-slack).After(to), f.To.Add(slack).Before(from):
@@ -348,9 +349,10 @@ func (c *check) fences() {
 		if ch.OldClaim != nil {
 			owner = holder[*ch.OldClaim]
 		}
+		kept := c.keptBy(owner, ch.At) && (ch.Claim == nil || ch.Claim.Version() == 5 || same(ch.OldClaim, ch.Claim))
 		switch {
 		case ch.OldState == nil: // a new delivery, under the claim of its event
-			if ch.Claim != nil && holder[*ch.Claim] != ch.App {
+			if ch.Claim != nil && holder[*ch.Claim] != ch.App && !c.keptBy(holder[*ch.Claim], ch.At) {
 				c.problem("O6", ch.Event, "%s wrote a delivery under the claim %s of %q", ch.App, short(ch.Claim), holder[*ch.Claim])
 			}
 		case same(ch.OldClaim, ch.Claim):
@@ -358,17 +360,20 @@ func (c *check) fences() {
 			// it, and makes due what waited for that.
 			settled := ch.Delivery == nil && *ch.OldState == "parked" ||
 				ch.Delivery != nil && *ch.OldState == "ready" && ch.State == "ready" && ch.OldUntil == nil
-			if ch.OldClaim != nil && owner != ch.App && !settled {
+			if ch.OldClaim != nil && owner != ch.App && !settled && !kept {
 				c.problem("O6", ch.Event, "%s wrote under the claim %s of %q: %s", ch.App, short(ch.OldClaim), owner, ch)
 			}
 		case ch.OldClaim != nil && owner != ch.App:
 			c.Takeovers++
-			if ch.OldUntil != nil && ch.OldUntil.After(ch.At) {
+			if ch.OldUntil != nil && ch.OldUntil.After(ch.At) && !kept {
 				c.problem("O6", ch.Event, "%s took the claim %s from %q before its lease ran out: %s", ch.App, short(ch.OldClaim), owner, ch)
 			}
 		}
 		if ch.Claim != nil && holder[*ch.Claim] == "" {
 			holder[*ch.Claim] = ch.App
+			if kept { // the record's own claim, under which it may be repeated
+				holder[*ch.Claim] = owner
+			}
 		}
 	}
 	for _, a := range c.Attempts {
@@ -376,6 +381,15 @@ func (c *check) fences() {
 			c.problem("O6", c.eventOf(a.Delivery), "attempt %d is on record, of %d", a.Attempt, tries[a.Delivery])
 		}
 	}
+}
+
+// keptBy says whether a process had ended by SIGTERM before a moment, so that what it
+// could not record may be recorded in its name. Any listener may: all of them have
+// the same state directory.
+func (c *check) keptBy(app string, at time.Time) bool {
+	return slices.ContainsFunc(c.Evidence.Faults, func(f Fault) bool {
+		return f.Kind == Terminate && f.What == app && f.To.Before(at.Add(c.Plan.slack()))
+	})
 }
 
 func (c *check) eventOf(delivery uuid.UUID) uuid.UUID {

@@ -236,14 +236,14 @@ func (d *daemon) retire(within time.Duration) (name string, code int) {
 	return name, code
 }
 
-// next starts a process where none is.
-func (d *daemon) next() {
+// next starts a process with this OUTBOX_FAILPOINT where none is.
+func (d *daemon) next(failpoint string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.cmd != nil || d.retired {
 		return
 	}
-	if err := d.start(""); err != nil {
+	if err := d.start(failpoint); err != nil {
 		fmt.Fprintln(d.log, "cannot start a daemon:", err)
 	}
 }

@@ -31,6 +31,7 @@ type Evidence struct {
 	QuietLimit time.Duration     // that Quiet may not pass; 0 for none
 	Left       int               // events that were open when the rig had waited long enough
 	Exits      []string          // listeners that did not end as they should, or did when they should not
+	Restored   int               // files of outcomes that a stop had kept and a start put on record
 	Took       time.Duration
 }
 

@@ -47,6 +47,7 @@ var types = map[string][]string{
 	"order.placed":   {"sql", "webhook", "email"},
 	"alarm.raised":   {"sms"},
 	"visit.tomorrow": {"sms"},
+	"note.written":   {"webhook"}, // in the words of a model
 }
 
 // What follows of an SMS whose outcome nobody knows: Twilio is asked and a
@@ -75,6 +76,7 @@ const (
 	SwallowProvider Kind = "connections to a provider half-open"
 	LimitProvider   Kind = "an answer of a provider cut"
 	Terminate       Kind = "SIGTERM"
+	TerminateAway   Kind = "database away from before a SIGTERM to after it"
 	Failpoint       Kind = "failpoint"
 )
 
@@ -88,7 +90,8 @@ type Planned struct {
 	Kind   Kind
 	Target int    // daemon, or provider
 	Bytes  int    // of the answer that is cut
-	Point  string // OUTBOX_FAILPOINT of the process that follows the kill, for Failpoint, or that is told to end, for Terminate
+	Point  string // OUTBOX_FAILPOINT of the process that follows the kill, for Failpoint, or that is told to end, for Terminate and TerminateAway
+	Next   string // OUTBOX_FAILPOINT of the process after that, for TerminateAway
 }
 
 // The points that a run may die at, with how often each is reached until then at
@@ -98,7 +101,7 @@ var failpoints = []struct {
 	most int
 }{
 	{"K1", 1}, {"K2", 6}, {"K3", 20}, {"K4", 20}, {"K5", 10}, {"K6", 15}, {"K7", 15}, {"K8", 15}, {"K9", 20},
-	{"K10", 8}, {"K11", 20}, {"K12", 30}, {"K13", 1}, {"K14a", 1}, {"K14b", 1}, {"K18", 1},
+	{"K10", 8}, {"K11", 20}, {"K12", 30}, {"K13", 1}, {"K14a", 1}, {"K14b", 1}, {"K15", 3}, {"K18", 1},
 	{"K16a", 8}, {"K16b", 8}, {"K16c", 8}, {"K16d", 8}, {"K16e", 8}, {"K16f", 8},
 }
 
@@ -143,7 +146,7 @@ func NewPlan(seed uint64, events int, lease time.Duration) Plan {
 	kinds := []Kind{Kill, Stop, Terminate, CutDatabase, LimitProvider, Failpoint, Failpoint}
 	kinds = append(kinds, []Kind{RestartFast, RestartCrash}[r.IntN(2)])
 	for range 2 {
-		kinds = append(kinds, []Kind{Kill, KillAll, SwallowDatabase, LimitDatabase, SlowDatabase, CutProvider, SwallowProvider, Failpoint}[r.IntN(8)])
+		kinds = append(kinds, []Kind{Kill, KillAll, SwallowDatabase, LimitDatabase, SlowDatabase, CutProvider, SwallowProvider, Failpoint, TerminateAway}[r.IntN(9)])
 	}
 	r.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 	const first, last = 400 * time.Millisecond, producing
@@ -164,6 +167,9 @@ func NewPlan(seed uint64, events int, lease time.Duration) Plan {
 				f.Point = "K17=" + actions[r.IntN(len(actions))]
 			}
 			f.For = 200*time.Millisecond + upTo(500*time.Millisecond)
+		case TerminateAway:
+			f.Point, f.Next = spoolPoints(r)
+			f.For = 20*time.Millisecond + upTo(200*time.Millisecond)
 		case Failpoint:
 			f.Point = failpoint(r, r.IntN(n), actions[r.IntN(len(actions))])
 		}
@@ -175,7 +181,7 @@ func NewPlan(seed uint64, events int, lease time.Duration) Plan {
 // often are the types of events, as often as they come.
 var often = []string{
 	"sms.send", "sms.send", neverTwice, resendMissing,
-	"email.send", "email.send", "webhook.send", "webhook.send", "order.placed",
+	"email.send", "email.send", "webhook.send", "webhook.send", "order.placed", "note.written",
 }
 
 // channels are those with a provider.
@@ -186,6 +192,20 @@ var actions = []string{"kill", "stop", "kill", "panic"}
 
 func failpoint(r *rand.Rand, i int, action string) string {
 	return fmt.Sprintf("%s=%s@%d", failpoints[i].name, action, 1+r.IntN(failpoints[i].most))
+}
+
+// spoolPoints are where the two processes die that have to do with what a stop
+// could not record: one keeps it, the next one records it. In two of five cases
+// neither does.
+func spoolPoints(r *rand.Rand) (keeps, records string) {
+	action := actions[r.IntN(len(actions))]
+	switch r.IntN(5) {
+	case 0, 1:
+		return "", ""
+	case 2:
+		return "K20a=" + action, ""
+	}
+	return "", "K20b=" + action
 }
 
 // id is a UUID of version 4 that r makes.
@@ -219,6 +239,9 @@ func (p Plan) String() string {
 		}
 		if f.Point != "" {
 			fmt.Fprintf(&b, ", %s", f.Point)
+		}
+		if f.Next != "" {
+			fmt.Fprintf(&b, ", then %s", f.Next)
 		}
 	}
 	return b.String()

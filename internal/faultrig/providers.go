@@ -37,6 +37,7 @@ const (
 const (
 	accountSID = "ACfaultrig"
 	authToken  = "faultrig-token"
+	openAIKey  = "sk-faultrig"
 )
 
 var webhookSecret = "whsec_" + base64.StdEncoding.EncodeToString([]byte("a secret of the fault rig's own"))
@@ -152,6 +153,7 @@ type addresses struct {
 	Twilio  string `json:"twilio"`
 	SMTP    string `json:"smtp"`
 	Webhook string `json:"webhook"`
+	OpenAI  string `json:"openai"`
 }
 
 // ServeProviders plays the providers until stdin ends, where ProvidersEnv says
@@ -223,10 +225,20 @@ func ServeProviders() (code int) {
 		return standin.HTTPReply{}
 	})
 
+	model, err := standin.NewOpenAI(openAIKey)
+	if err != nil {
+		return fail(err)
+	}
+	defer model.Close()
+	model.Script(func(n int, _ standin.OpenAIRequest) standin.OpenAIReply {
+		return standin.OpenAIReply{Content: fmt.Sprintf(`{"line": "the words of answer %d"}`, n)}
+	})
+
 	err = json.NewEncoder(os.Stdout).Encode(addresses{
 		Twilio:  twilio.URL()[len("http://"):],
 		SMTP:    fmt.Sprintf("%s:%d", mail.Host(), mail.Port()),
 		Webhook: webhook.URL()[len("http://"):],
+		OpenAI:  model.URL()[len("http://"):],
 	})
 	if err != nil {
 		return fail(err)

@@ -19,6 +19,7 @@ type Proxy struct {
 	links   map[*link]bool
 	closed  bool
 	swallow bool
+	refuse  bool
 	latency time.Duration
 	cutNext int // bytes of answers that the next connection passes on; -1 for all
 }
@@ -73,6 +74,19 @@ func (p *Proxy) Swallow(on bool) {
 	}
 }
 
+// Refuse ends all connections by RST, and each new one as soon as it is there, as
+// where nobody listens. Refuse(false) ends that.
+func (p *Proxy) Refuse(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = on
+	for k := range p.links {
+		if on {
+			k.reset()
+		}
+	}
+}
+
 // Latency delays what each side writes by d; 0 ends it.
 func (p *Proxy) Latency(d time.Duration) {
 	p.mu.Lock()
@@ -94,7 +108,7 @@ func (p *Proxy) CutAnswers(n int) {
 // Heal ends everything that was told to last.
 func (p *Proxy) Heal() {
 	p.mu.Lock()
-	p.latency, p.cutNext = 0, -1
+	p.latency, p.cutNext, p.refuse = 0, -1, false
 	for k := range p.links {
 		k.left = -1
 	}
@@ -145,7 +159,7 @@ func (p *Proxy) serve(client net.Conn) {
 	p.mu.Lock()
 	k.left, p.cutNext = p.cutNext, -1
 	p.links[k] = true
-	closed := p.closed
+	closed := p.closed || p.refuse
 	p.mu.Unlock()
 	if closed {
 		k.reset()

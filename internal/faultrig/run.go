@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +52,8 @@ type World struct {
 	program   string
 	server    *devpg.Server
 	template  string
-	databases int // that tests of migrations have made
+	pooler    *pooler // nil where listeners reach the server by themselves
+	databases int     // that tests of migrations have made
 }
 
 // NewWorld starts a server for runs of a listener that was built with the tag
@@ -85,7 +85,13 @@ func NewWorld(ctx context.Context, program string) (_ *World, err error) {
 }
 
 // Close stops the server.
-func (w *World) Close() error { return w.server.Stop(context.Background()) }
+func (w *World) Close() error {
+	var err error
+	if w.pooler != nil {
+		err = w.pooler.stop()
+	}
+	return errors.Join(err, w.server.Stop(context.Background()))
+}
 
 func (w *World) exec(ctx context.Context, database, sql string) error {
 	conn, err := pgx.Connect(ctx, w.server.URL(database))
@@ -147,10 +153,15 @@ func (w *World) Run(ctx context.Context, plan Plan, dir string) (ev *Evidence, e
 	enough()
 	watch.Wait()
 	exits = append(exits, r.unexplained()...)
+	restored, refused, err := r.kept()
+	if err != nil {
+		return nil, err
+	}
+	exits = append(exits, refused...)
 	if ev, err = r.collect(ctx); err != nil {
 		return nil, err
 	}
-	ev.Quiet, ev.Left, ev.Exits = quiet, left, exits
+	ev.Quiet, ev.Left, ev.Exits, ev.Restored = quiet, left, exits, restored
 	ev.Took = time.Since(begun)
 	return ev, nil
 }
@@ -185,9 +196,13 @@ func (r *run) open(ctx context.Context) error {
 	if err := os.WriteFile(routes, routesFile, 0o600); err != nil {
 		return err
 	}
+	if err := os.Mkdir(r.state(), 0o700); err != nil {
+		return err
+	}
 	r.producers = &producers{url: url + "&application_name=producer", webhook: r.before[2].Addr()}
 	for i := range r.plan.Daemons {
-		p, err := NewProxy(net.JoinHostPort("127.0.0.1", strconv.Itoa(r.world.server.Port())))
+		at, _ := r.world.database()
+		p, err := NewProxy(at)
 		if err != nil {
 			return err
 		}
@@ -211,13 +226,17 @@ func (r *run) open(ctx context.Context) error {
 	return nil
 }
 
+// state is the state directory of all listeners.
+func (r *run) state() string { return filepath.Join(r.dir, "state") }
+
 // rigName is the application_name of the rig's own connections.
 const rigName = "faultrig"
 
 // environment is that of a listener.
 func (r *run) environment(database *Proxy, name string) []string {
+	_, parameters := r.world.database()
 	return append(surroundings(),
-		fmt.Sprintf("DATABASE_URL=postgres://postgres@%s/%s?sslmode=disable&application_name=%s", database.Addr(), r.database, name),
+		fmt.Sprintf("DATABASE_URL=postgres://postgres@%s/%s?sslmode=disable&application_name=%s%s", database.Addr(), r.database, name, parameters),
 		"OUTBOX_POLL_INTERVAL_MS=200",
 		"OUTBOX_LEASE="+r.plan.Lease.String(),
 		"OUTBOX_MAX_CRASHES=0", // they are killed by chance, and no event is the reason
@@ -226,6 +245,9 @@ func (r *run) environment(database *Proxy, name string) []string {
 		"OUTBOX_ROUTES="+filepath.Join(r.dir, "routes.yaml"),
 		"FAULTRIG_HOOK=http://"+r.before[2].Addr()+"/hook",
 		"OUTBOX_SHUTDOWN_GRACE=3s",
+		"OUTBOX_STATE_DIR="+r.state(),
+		"OPENAI_API_KEY="+openAIKey,
+		"OPENAI_BASE_URL=http://"+r.providers.at.OpenAI+"/v1",
 		"OUTBOX_LOG_FORMAT=json",
 		"OUTBOX_LOG_LEVEL=info",
 		"TWILIO_ACCOUNT_SID="+accountSID,
@@ -293,7 +315,18 @@ func (r *run) inflict(ctx context.Context, f Planned) error {
 			r.leftLeased(ctx, d.number, name, from)
 		}
 		sleep(ctx, f.For)
-		d.next()
+		d.next("")
+	case TerminateAway:
+		if f.Point != "" {
+			d.kill(ctx, 0, f.Point)
+			sleep(ctx, 500*time.Millisecond)
+		}
+		during(toDatabase, func() {
+			database.Refuse(true)
+			sleep(ctx, f.For) // so that something is sent which cannot be recorded
+			d.terminate()
+		}, func() { database.Refuse(false) })
+		d.next(f.Next)
 	case KillAll:
 		var wg sync.WaitGroup
 		for _, d := range r.daemons {
@@ -367,6 +400,20 @@ func (r *run) unexplained() (exits []string) {
 		}
 	}
 	return exits
+}
+
+// kept counts the files of outcomes that were put on record, by what the listeners
+// said, and names those that were refused.
+func (r *run) kept() (restored int, refused []string, err error) {
+	text, err := os.ReadFile(filepath.Join(r.dir, "log.txt"))
+	if err != nil {
+		return 0, nil, err
+	}
+	files, err := filepath.Glob(filepath.Join(r.state(), "*.refused"))
+	for _, f := range files {
+		refused = append(refused, fmt.Sprintf("outcomes that were kept were refused: %s", filepath.Base(f)))
+	}
+	return bytes.Count(text, []byte(`"msg":"outcomes of an earlier stop are on record"`)), refused, err
 }
 
 // settle waits until nothing is left to do but what waits for a person. It

@@ -88,6 +88,20 @@ func (s *summary) log(t *testing.T) {
 		s.runs, s.committed, s.accepted, s.again, s.found, s.held, s.givenUp, s.takeovers, s.slowest.Round(time.Millisecond), s.problems, len(s.points))
 }
 
+// poolerVersion is what PgBouncer calls itself.
+func poolerVersion() string {
+	path, err := FindPgBouncer()
+	if err != nil {
+		return "PgBouncer"
+	}
+	out, err := exec.Command(path, "--version").Output()
+	if err != nil {
+		return "PgBouncer"
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	return first
+}
+
 // markdown is the page for docs/evidence.
 func (s *summary) markdown(seeds []uint64, events int) string {
 	commit := "unknown"
@@ -96,8 +110,15 @@ func (s *summary) markdown(seeds []uint64, events int) string {
 	}
 	var b strings.Builder
 	row := func(name string, value any) { fmt.Fprintf(&b, "| %s | %v |\n", name, value) }
-	fmt.Fprintf(&b, "# Runs under faults\n\nWhat `go test ./internal/faultrig -run TestFaults -first %d -runs %d -events %d -lease %s` came to: commit %s, %s.\n",
-		seeds[0], len(seeds), events, *leaseFlag, commit, s.begun.UTC().Format(time.DateOnly))
+	title, pooled := "Runs under faults", ""
+	if *poolerFlag {
+		title, pooled = "Runs under faults behind PgBouncer", " -pgbouncer"
+	}
+	fmt.Fprintf(&b, "# %s\n\nWhat `go test ./internal/faultrig -run TestFaults -first %d -runs %d -events %d -lease %s%s` came to: commit %s, %s.\n",
+		title, seeds[0], len(seeds), events, *leaseFlag, pooled, commit, s.begun.UTC().Format(time.DateOnly))
+	if *poolerFlag {
+		fmt.Fprintf(&b, "%s, `pool_mode = transaction`, between listeners and database: they hear no notifications, and live by the sweep.\n", poolerVersion())
+	}
 	b.WriteString("Each seed can be replayed with `-seed`. What is done, and what is checked: [faults.md](../faults.md).\n\n| | |\n|---|---|\n")
 	row("seeds", fmt.Sprintf("%d to %d", seeds[0], seeds[len(seeds)-1]))
 	row("runs with 1, 2, 3 listeners", fmt.Sprintf("%d, %d, %d", s.daemons[1], s.daemons[2], s.daemons[3]))
