@@ -2,7 +2,6 @@ package listener_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -255,6 +254,6 @@ func TestStopWithoutStateDir(t *testing.T) {
 		t.Errorf("%+v, %v, sent %d times", stats, err, b.count())
 	}
 	if got := ledgerOf(t, db, id); got.State != "delivered" {
-		t.Error(fmt.Sprintf("ledger: %+v", got))
+		t.Errorf("ledger: %+v", got)
 	}
 }
