@@ -16,9 +16,9 @@ import (
 // announcer commits "sending" before the first byte of a delivery leaves,
 // for channels where a second send would be seen, many at a time.
 type announcer struct {
-	store storage
-	log   *slog.Logger
-	stop  context.Context
+	store  storage
+	sparse *sparse
+	stop   context.Context
 	*batcher[announcement]
 }
 
@@ -37,7 +37,7 @@ const (
 )
 
 func newAnnouncer(stop context.Context, s storage, log *slog.Logger) *announcer {
-	a := &announcer{store: s, log: log, stop: stop}
+	a := &announcer{store: s, sparse: newSparse(log), stop: stop}
 	a.batcher = newBatcher(500, 8<<20, announcement.bytes, a.write)
 	return a
 }
@@ -81,7 +81,7 @@ func (a *announcer) write(batch []announcement) {
 		if isLocked(err) || isRefused(err) {
 			// One of them is in the way: it is not sent, the others are.
 			if len(batch) == 1 {
-				a.log.Warn("delivery not announced, not sent", "event", batch[0].job.EventID, "error", err)
+				a.sparse.warn("delivery not announced, not sent", err, "event", batch[0].job.EventID)
 				batch[0].ok <- unclear
 				return
 			}
@@ -90,7 +90,7 @@ func (a *announcer) write(batch []announcement) {
 			}
 			return
 		}
-		a.log.Warn("deliveries not announced, not sent", "count", len(batch), "try", try, "error", err)
+		a.sparse.warn("deliveries not announced, not sent", err, "count", len(batch), "try", try)
 		wait(a.stop, pause(try))
 		var still []announcement
 		for _, an := range batch {

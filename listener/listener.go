@@ -329,7 +329,7 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 		l.log.Error("stopped beside a sender or handler that does not heed its context", "open", l.queue.holds())
 	}
 	l.keepLeftover()
-	l.batch.flush(true)
+	l.batch.end()
 	return err
 }
 

@@ -36,26 +36,40 @@ func newSparse(log *slog.Logger) *sparse {
 	return &sparse{log: log, last: map[string]time.Time{}, held: map[string]int{}}
 }
 
-// warn logs a failure. msg is the cause by which lines are counted.
-func (s *sparse) warn(msg string, err error) {
+// allow reports whether a line may be written for a cause, and how many were
+// swallowed since the last one.
+func (s *sparse) allow(cause string) (repeated int, ok bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	now := time.Now()
-	if now.Sub(s.last[msg]) < time.Second {
-		s.held[msg]++
-		s.mu.Unlock()
-		return
+	if now.Sub(s.last[cause]) < time.Second {
+		s.held[cause]++
+		return 0, false
 	}
-	n := s.held[msg]
-	s.last[msg], s.held[msg] = now, 0
-	s.mu.Unlock()
-	attrs := []any{"error", err}
-	if m := mend(err); m != "" {
-		attrs = append(attrs, "mend", m)
+	repeated = s.held[cause]
+	s.last[cause], s.held[cause] = now, 0
+	return repeated, true
+}
+
+// say writes a line. msg is the cause by which lines are counted.
+func (s *sparse) say(level slog.Level, msg string, attrs ...any) {
+	n, ok := s.allow(msg)
+	if !ok {
+		return
 	}
 	if n > 0 {
 		attrs = append(attrs, "repeated", n)
 	}
-	s.log.Warn(msg, attrs...)
+	s.log.Log(context.Background(), level, msg, attrs...)
+}
+
+// warn logs a failure, as say does.
+func (s *sparse) warn(msg string, err error, more ...any) {
+	attrs := append([]any{"error", err}, more...)
+	if m := mend(err); m != "" {
+		attrs = append(attrs, "mend", m)
+	}
+	s.say(slog.LevelWarn, msg, attrs...)
 }
 
 // mendable is an error with what to do about it.
@@ -152,6 +166,7 @@ type batchLog struct {
 	mu    sync.Mutex
 	stats Stats
 	since time.Time
+	last  time.Time // line of nothing but errors
 }
 
 // add counts an event that was begun at that moment.
@@ -164,6 +179,14 @@ func (b *batchLog) add(c class, begun time.Time) {
 	b.stats.add(c)
 }
 
+// end writes what is left to be told.
+func (b *batchLog) end() {
+	b.mu.Lock()
+	b.last = time.Time{}
+	b.mu.Unlock()
+	b.flush(true)
+}
+
 // flush writes the line if there is one to write and, unless atRest, it is
 // due.
 func (b *batchLog) flush(atRest bool) {
@@ -171,6 +194,14 @@ func (b *batchLog) flush(atRest bool) {
 	defer b.mu.Unlock()
 	if b.stats.Total == 0 || !atRest && time.Since(b.since) < time.Second {
 		return
+	}
+	// While a provider is away, each retry by itself is a batch: they are told once
+	// a second, the last of them with what comes next.
+	if b.stats.Errors == b.stats.Total {
+		if time.Since(b.last) < time.Second {
+			return
+		}
+		b.last = time.Now()
 	}
 	b.log.Info("batch", "total", b.stats.Total, "processed", b.stats.Processed,
 		"skipped", b.stats.Skipped, "errors", b.stats.Errors, "took", time.Since(b.since))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"time"
 
@@ -183,7 +184,7 @@ func (l *Listener) relieve() {
 // giveBack lets go of an event that was not begun.
 func (l *Listener) giveBack(ctx context.Context, e *event, why string) {
 	if why != "" {
-		l.log.Warn("event not begun", "event", e.ID, "reason", why)
+		l.sparse.say(slog.LevelWarn, "event not begun", "event", e.ID, "reason", why)
 	}
 	l.release(context.WithoutCancel(ctx), []*event{e}, nil)
 }

@@ -90,6 +90,7 @@ func (en entry) fresh() bool {
 type recorder struct {
 	store   storage
 	log     *slog.Logger
+	sparse  *sparse
 	done    func(entry, bool) // called for each entry; false when it was fenced off
 	trouble atomic.Int32      // batches whose last write did not succeed
 	stop    context.Context   // ends when no more patience is left
@@ -115,7 +116,7 @@ const (
 )
 
 func newRecorder(stop context.Context, s storage, log *slog.Logger, done func(entry, bool)) *recorder {
-	r := &recorder{store: s, log: log, done: done, stop: stop}
+	r := &recorder{store: s, log: log, sparse: newSparse(log), done: done, stop: stop}
 	r.fresh = newBatcher(recordMost, recordBytes, entry.bytes, func(entries []entry) { r.insist(entries, r.writeFresh) }, recordHelper)
 	r.fresh.apart, r.fresh.enough = recordApart, recordEnough
 	r.others = newBatcher(recordMost, recordBytes, entry.bytes, r.write)
@@ -250,7 +251,7 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 		switch {
 		case err == nil:
 			if troubled {
-				r.log.Info("outcomes are being recorded again", "count", len(entries), "tries", try)
+				r.sparse.say(slog.LevelInfo, "outcomes are being recorded again", "count", len(entries), "tries", try)
 			}
 			return
 		case r.stop.Err() != nil:
@@ -286,7 +287,7 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 			return
 		default:
 			trouble()
-			r.log.Warn("outcomes not recorded; trying again, nothing new is begun", "count", len(entries), "try", try, "error", err)
+			r.sparse.warn("outcomes not recorded; trying again, nothing new is begun", err, "count", len(entries), "try", try)
 			wait(r.stop, pause(try))
 		}
 	}

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -60,7 +61,7 @@ func (l *Listener) recorded(en entry, kept bool) {
 	failpoint.Hit("K11")
 	if !kept {
 		l.fenced.Add(1)
-		l.log.Warn("outcome came after the lease was taken over, or its event is gone", "event", en.eventID())
+		l.sparse.say(slog.LevelWarn, "outcome came after the lease was taken over, or its event is gone", "event", en.eventID())
 		l.alive(en.suspect())
 	}
 	if en.job != nil {
