@@ -416,6 +416,9 @@ func (c *check) whole() {
 	if c.OldHeld != oldHeld {
 		c.problem("O1", uuid.Nil, "of %d events that have waited for a person for two months %d are left", oldHeld, c.OldHeld)
 	}
+	for _, s := range c.Strange {
+		c.problem("O5", uuid.Nil, "the clock of a host is on record: %s", s)
+	}
 	for _, e := range c.Exits {
 		c.problem("O8", uuid.Nil, "%s", e)
 	}

@@ -144,6 +144,17 @@ func TestCheck(t *testing.T) {
 		{"open for ever", func(ev *Evidence) { ev.Left = 1 }, "O7", "1 events are open"},
 		{"late", func(ev *Evidence) { ev.QuietLimit = ev.Quiet - 1 }, "O7", "the limit is"},
 		{"a retention deletes what waits", func(ev *Evidence) { ev.OldHeld = 2 }, "O1", "2 are left"},
+		{"a host's own clock", func(ev *Evidence) { ev.Strange = []string{"attempts.at of x is 01:00:00 from now"} }, "O5", "the clock of a host"},
+		{"what a listener kept when it was told to end is written by the next", func(ev *Evidence) {
+			ch := changes(ev, webhook)
+			ev.Faults = append(ev.Faults, Fault{Kind: Terminate, What: ch[0].App, Daemon: 1, From: ch[0].At, To: ch[0].At})
+			ch[1].App, ch[2].App = "d0.1", "d0.1"
+		}, "", ""},
+		{"written by another, since its holder was killed", func(ev *Evidence) {
+			ch := changes(ev, webhook)
+			ev.Faults = append(ev.Faults, Fault{Kind: Kill, What: ch[0].App, Daemon: 1, From: ch[0].At, To: ch[0].At})
+			ch[1].App = "d0.1"
+		}, "O6", "d0.1 wrote under the claim"},
 		{"left leased", func(ev *Evidence) { ev.Leased = 2 }, "O8", "2 rows are leased"},
 		{"it does not end", func(ev *Evidence) { ev.Exits = []string{"d0.1 ended with code -1 after SIGTERM"} }, "O8", "code -1"},
 	} {

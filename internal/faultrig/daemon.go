@@ -27,6 +27,7 @@ type daemon struct {
 	log     io.Writer
 	faults  *faults
 	lease   time.Duration
+	skew    time.Duration // by how much its wall clock is off
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -64,7 +65,16 @@ func (d *daemon) start(failpoint string) error {
 		// started it for the end of the parent.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
+		if d.skew != 0 {
+			beforeShift(cmd)
+		}
 		err := cmd.Start()
+		if err == nil && d.skew != 0 {
+			if err = shiftClock(cmd.Process.Pid, d.skew); err != nil {
+				_ = cmd.Process.Kill() // it has the wrong clock
+				_ = cmd.Wait()
+			}
+		}
 		started <- err
 		if err != nil {
 			return

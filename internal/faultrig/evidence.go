@@ -4,6 +4,7 @@ package faultrig
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,6 +32,7 @@ type Evidence struct {
 	QuietLimit time.Duration     // that Quiet may not pass; 0 for none
 	Left       int               // events that were open when the rig had waited long enough
 	Exits      []string          // listeners that did not end as they should, or did when they should not
+	Strange    []string          // times in the database that are not the database's
 	Restored   int               // files of outcomes that a stop had kept and a start put on record
 	Took       time.Duration
 }
@@ -110,6 +112,10 @@ func (r *run) collect(ctx context.Context) (*Evidence, error) {
 		Event uuid.UUID
 		Rows  int
 	}
+	ev.Strange, err = r.strange(ctx)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := all[booked](ctx, r, `select event, count(*) from booked group by event`)
 	if err != nil {
 		return nil, err
@@ -125,6 +131,19 @@ func (r *run) collect(ctx context.Context) (*Evidence, error) {
 		(select count(*) from outbox.deliveries where finished_at is null and state in ('ready', 'sending') and due_at > clock_timestamp())`).
 		Scan(&ev.OldHeld, &ev.OldDone, &ev.Leased)
 	return ev, err
+}
+
+//go:embed times.sql
+var times string
+
+// strange names what has a time on record that is far from now: a host whose clock
+// is off has written it.
+func (r *run) strange(ctx context.Context) ([]string, error) {
+	rows, err := r.pool.Query(ctx, times)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 func all[T any](ctx context.Context, r *run, sql string) ([]T, error) {

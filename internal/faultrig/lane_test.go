@@ -43,6 +43,7 @@ type laneConfig struct {
 	lease   time.Duration
 	poll    time.Duration
 	grace   time.Duration
+	skew    time.Duration
 	more    []string // of their environment
 }
 
@@ -93,7 +94,7 @@ func newLane(t *testing.T, w *World, c laneConfig) *lane {
 func (l *lane) add(t *testing.T) *daemon {
 	t.Helper()
 	d := &daemon{number: len(l.daemons), dir: filepath.Join(l.dir, fmt.Sprintf("d%d", len(l.daemons))),
-		program: l.world.program, log: l.log, faults: &faults{}, lease: l.config.lease,
+		program: l.world.program, log: l.log, faults: &faults{}, lease: l.config.lease, skew: l.config.skew,
 		env: func(name string) []string { return l.environment(l.config, name) }}
 	if err := os.Mkdir(d.dir, 0o700); err != nil {
 		t.Fatal(err)

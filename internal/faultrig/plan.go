@@ -17,8 +17,9 @@ type Plan struct {
 	Seed         uint64
 	Lease        time.Duration // of the listeners, for what they claim; 1 s is the shortest that they take
 	Daemons      int
-	ListLies     bool     // Twilio's list of messages does not have any
-	First        []string // OUTBOX_FAILPOINT of each daemon's first process; "" for none
+	ListLies     bool            // Twilio's list of messages does not have any
+	Skews        []time.Duration // by how much the wall clock of each daemon's host is off
+	First        []string        // OUTBOX_FAILPOINT of each daemon's first process; "" for none
 	Transactions []Transaction
 	Faults       []Planned
 }
@@ -143,6 +144,14 @@ func NewPlan(seed uint64, events int, lease time.Duration) Plan {
 	p.First = make([]string, p.Daemons)
 	p.First[0] = failpoint(r, int(seed%uint64(n)), actions[seed/uint64(n)%uint64(len(actions))])
 
+	// Hosts whose clocks are right, an hour fast and an hour slow, where that can be.
+	p.Skews = make([]time.Duration, p.Daemons)
+	for i := range p.Skews {
+		if canShiftClocks {
+			p.Skews[i] = []time.Duration{0, time.Hour, -time.Hour}[(seed+uint64(i))%3]
+		}
+	}
+
 	kinds := []Kind{Kill, Stop, Terminate, CutDatabase, LimitProvider, Failpoint, Failpoint}
 	kinds = append(kinds, []Kind{RestartFast, RestartCrash}[r.IntN(2)])
 	for range 2 {
@@ -226,6 +235,11 @@ func (p Plan) String() string {
 	fmt.Fprintf(&b, "seed %d, leases of %s: %d daemons, %d events in %d transactions", p.Seed, p.Lease, p.Daemons, n, len(p.Transactions))
 	if p.ListLies {
 		b.WriteString("; Twilio's list of messages is empty")
+	}
+	for i, by := range p.Skews {
+		if by != 0 {
+			fmt.Fprintf(&b, "; the clock of daemon %d is %s off", i, by)
+		}
 	}
 	for i, f := range p.First {
 		if f != "" {

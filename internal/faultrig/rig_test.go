@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(ProvidersEnv) != "" {
 		os.Exit(ServeProviders())
 	}
+	if os.Getenv(clockEnv) != "" {
+		os.Exit(printClock())
+	}
 	flag.Parse()
 	code := m.Run()
 	if built.dir != "" {
@@ -231,7 +234,7 @@ func TestPanics(t *testing.T) {
 			t.Parallel()
 			left.spend(t)
 			plan := NewPlan(1000+uint64(i), 12, *leaseFlag)
-			plan.Daemons, plan.First, plan.Faults = 1, []string{f.name + "=panic"}, nil
+			plan.Daemons, plan.Skews, plan.First, plan.Faults = 1, plan.Skews[:1], []string{f.name + "=panic"}, nil
 			for i := range plan.Transactions {
 				plan.Transactions[i].Begin /= 10
 			}

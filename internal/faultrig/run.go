@@ -211,7 +211,7 @@ func (r *run) open(ctx context.Context) error {
 		if err := os.Mkdir(work, 0o700); err != nil {
 			return err
 		}
-		d := &daemon{number: i, dir: work, program: r.world.program, log: r.log, faults: r.faults, lease: r.plan.Lease,
+		d := &daemon{number: i, dir: work, program: r.world.program, log: r.log, faults: r.faults, lease: r.plan.Lease, skew: r.plan.Skews[i],
 			env: func(name string) []string { return r.environment(p, name) }}
 		r.daemons = append(r.daemons, d)
 	}

@@ -31,6 +31,7 @@ var allowed = []struct {
 	{"dispatch/routes", []string{"dispatch", "dispatch/calendar", "dispatch/httpcall", "dispatch/openai", "dispatch/plaintext", "dispatch/query", "dispatch/render"}},
 	{"dispatch/preview", []string{"dispatch", "dispatch/calendar", "dispatch/openai", "dispatch/plaintext", "dispatch/routes"}},
 	{"dispatch/golden", []string{"dispatch", "dispatch/openai", "dispatch/preview", "dispatch/routes", "dispatch/sink"}},
+	{"dispatch/openai", []string{"dispatch", "dispatch/httpsend", "internal/failpoint"}},
 	{"dispatch/", []string{"dispatch", "dispatch/httpsend"}},
 	{"migrations", []string{"sql", "internal/failpoint"}},
 	{"listener/admin", []string{"listener", "listener/operate", "dispatch"}},
