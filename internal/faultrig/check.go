@@ -432,6 +432,9 @@ func (c *check) whole() {
 func (r *Report) Explain(ev *Evidence) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d problems\n%s", len(r.Problems), ev.Plan)
+	if n, longest := ev.slow(); n > 0 {
+		fmt.Fprintf(&b, "\nthe machine was too slow %d times, for up to %s: what has to do with time may be its fault", n, longest.Round(time.Millisecond))
+	}
 	told := map[uuid.UUID]bool{}
 	for i, p := range r.Problems {
 		if i == 20 {

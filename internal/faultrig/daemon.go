@@ -100,6 +100,16 @@ func (d *daemon) start(failpoint string) error {
 	return nil
 }
 
+// pid is that of the process; 0 where there is none.
+func (d *daemon) pid() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cmd == nil || d.cmd.Process == nil {
+		return 0
+	}
+	return d.cmd.Process.Pid
+}
+
 // fault is one that comes upon this daemon alone, now.
 func (d *daemon) fault(k Kind, what string) Fault {
 	now := time.Now()

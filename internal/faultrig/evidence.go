@@ -37,6 +37,18 @@ type Evidence struct {
 	Took       time.Duration
 }
 
+// slow counts how often the machine stood still for too long, and says for how long at
+// most.
+func (ev *Evidence) slow() (n int, longest time.Duration) {
+	for _, f := range ev.Faults {
+		if f.Kind == Slow {
+			n++
+			longest = max(longest, f.To.Sub(f.From))
+		}
+	}
+	return n, longest
+}
+
 // oldHeld is how many events of old.sql wait for a person.
 const oldHeld = 3
 

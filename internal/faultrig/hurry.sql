@@ -1,4 +1,4 @@
--- Deliveries that wait are due at once. Of those that are looked for, the minute
+-- Deliveries that wait, and that nobody works on, are due at once. Of those that are looked for, the minute
 -- from the first look that was answered to the last takes $1 seconds, after which it
 -- is over.
 update outbox.deliveries as d
@@ -6,7 +6,11 @@ set due_at = clock_timestamp(),
     looks = case when d.state = 'retry' then d.looks else (
         select jsonb_agg(l || jsonb_build_object('at', (l->>'at')::timestamptz - interval '1 minute') order by n)
         from jsonb_array_elements(d.looks) with ordinality as e (l, n)) end
-where d.state in ('retry', 'uncertain') and d.due_at > clock_timestamp() + interval '2 seconds'
+where d.state in ('retry', 'uncertain')
+  -- What a listener works on is under its claim, a UUID of version 4, and due_at is the
+  -- end of its lease, which is not the rig's to end.
+  and (d.claim is null or substr(d.claim::text, 15, 1) = '5')
+  and d.due_at > clock_timestamp() + interval '2 seconds'
   and (d.state = 'retry' or coalesce(
         (select min((l->>'at')::timestamptz) from jsonb_array_elements(d.looks) as e (l)
          where (l->>'attempt')::integer = d.attempts and l->>'verdict' <> 'failed'),

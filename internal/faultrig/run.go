@@ -134,6 +134,7 @@ func (w *World) Run(ctx context.Context, plan Plan, dir string) (ev *Evidence, e
 	watching, enough := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { r.watch(watching) })
+	watch.Go(func() { r.watchDelays(watching) })
 	defer watch.Wait()
 	defer enough()
 	if err := r.play(ctx, begun); err != nil {

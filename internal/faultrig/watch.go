@@ -3,7 +3,12 @@
 package faultrig
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -30,4 +35,54 @@ func (r *run) watch(ctx context.Context) {
 		}
 		last = now // an error is that of a fault, which is noted by who made it
 	}
+}
+
+// watchDelays notes as a fault of one listener where a thread of its process was ready
+// to run and did not for a quarter of the lease: then its machine stood still for it
+// alone, which no commit of ours shows. Only Linux says so.
+func (r *run) watchDelays(ctx context.Context) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	before := map[string]time.Duration{} // by thread
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		for _, d := range r.daemons {
+			threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", d.pid()))
+			if err != nil {
+				return // a pattern that is wrong is wrong each time
+			}
+			for _, t := range threads {
+				waited, ok := runDelay(t)
+				if !ok {
+					continue // it has ended
+				}
+				if from, known := before[t]; known && waited-from > r.plan.Lease/4 {
+					r.faults.note(Fault{Kind: Slow, What: "for one listener", Daemon: d.number, From: last.Add(from - waited), To: now})
+				}
+				before[t] = waited
+			}
+		}
+		last = now
+	}
+}
+
+// runDelay is for how long a thread was ready to run and did not, by a file schedstat
+// (the second of its numbers, in nanoseconds).
+func runDelay(path string) (time.Duration, bool) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	fields := bytes.Fields(text)
+	if len(fields) < 2 {
+		return 0, false
+	}
+	ns, err := strconv.ParseInt(string(fields[1]), 10, 64)
+	return time.Duration(ns), err == nil
 }
