@@ -83,7 +83,7 @@ pgbouncer *args:
 
 # how soon listeners go on after 50 kills, 50 restarts of the server, 20 half-open connections and 500 SIGTERMs: takes ten minutes; figures go to docs/evidence/recovery.md
 recovery *args:
-    go test ./internal/faultrig -run TestRecovery -count=1 -timeout 2h -v -kills=50 -restarts=50 -halfopens=20 -sigterms=500 -figures=../../docs/evidence/recovery.md {{args}}
+    go test ./internal/faultrig -run TestRecovery -count=1 -timeout 2h -v -kills=50 -restarts=50 -halfopens=20 -sigterms=500 -parallel=4 -figures=../../docs/evidence/recovery.md {{args}}
 
 # every state of the model of two listeners and one delivery: takes some minutes; counts go to docs/evidence/model.md
 model *args:

@@ -33,9 +33,8 @@ func (l *Listener) restore(ctx context.Context, patient bool) error {
 	}
 	dir := spoolDir(l.cfg.StateDir)
 	paths, err := dir.list()
-	if err != nil {
-		l.log.Error("the state directory cannot be read; outcomes that cannot be recorded at a stop will be lost", "dir", l.cfg.StateDir, "error", err)
-		return nil
+	if err = errors.Join(err, dir.probe()); err != nil {
+		l.log.Error("the state directory cannot be used; outcomes that cannot be recorded at a stop will be lost", "dir", l.cfg.StateDir, "error", err)
 	}
 	for _, path := range paths {
 		if ctx.Err() != nil {

@@ -126,8 +126,11 @@ func TestSpoolDir(t *testing.T) {
 		}
 		paths = append(paths, p)
 	}
-	if listed, err := dir.list(); err != nil || len(listed) != 2 {
-		t.Fatalf("listed %v, %v", listed, err)
+	if listed, err := dir.list(); err != nil || dir.probe() != nil || len(listed) != 2 {
+		t.Fatalf("listed %v, %v, %v", listed, err, dir.probe())
+	}
+	if err := spoolDir(filepath.Join(string(dir), "not there")).probe(); err == nil {
+		t.Error("a directory that is not there can be written to")
 	}
 	if left, _ := filepath.Glob(filepath.Join(quoteGlob(string(dir)), "*.tmp")); len(left) > 0 {
 		t.Errorf("left: %v", left)

@@ -69,6 +69,15 @@ func (d spoolDir) sync() error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// probe says whether a file can be written.
+func (d spoolDir) probe() error {
+	f, err := os.CreateTemp(string(d), "probe-*.tmp")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
 // list returns the paths of what is to be replayed.
 func (d spoolDir) list() ([]string, error) {
 	if _, err := os.Stat(string(d)); err != nil {

@@ -85,6 +85,7 @@ routes:
 // database says that it is time, and what failed again, and nothing of its own clock
 // is on record. TestFaults has hosts with three clocks in one run.
 func TestClockOfHost(t *testing.T) {
+	t.Parallel()
 	if !canShiftClocks {
 		t.Skip("no process can be given another clock on this platform")
 	}

@@ -13,6 +13,7 @@ import (
 // told to stop, since the database was away, is on record after the next start,
 // whichever of the two dies on the way. It is not sent again.
 func TestKept(t *testing.T) {
+	t.Parallel()
 	all := newWorlds(t)
 	w := all.get(t)
 	t.Cleanup(func() { all.put(w) })

@@ -16,6 +16,7 @@ import (
 // TestLogVolume: while the database is away, or a provider, a listener with much to
 // do writes no more than a line a second for each thing that it has to say.
 func TestLogVolume(t *testing.T) {
+	t.Parallel()
 	all := newWorlds(t)
 	w := all.get(t)
 	t.Cleanup(func() { all.put(w) })

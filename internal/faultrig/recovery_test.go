@@ -121,6 +121,7 @@ func orElse(n, less int) int {
 // TestRecovery: how soon listeners go on after the faults that operators ask about.
 // Without flags it is a few of each.
 func TestRecovery(t *testing.T) {
+	t.Parallel()
 	all := newWorlds(t)
 	shared := all.get(t)
 	t.Cleanup(func() { all.put(shared) })
