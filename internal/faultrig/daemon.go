@@ -169,7 +169,7 @@ func (d *daemon) kill(ctx context.Context, down time.Duration, failpoint string)
 	sleep(ctx, down)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.retired {
+	if !d.retired && d.cmd == nil { // or somebody else has started one
 		if err := d.start(failpoint); err != nil {
 			fmt.Fprintln(d.log, "cannot start a daemon:", err)
 		}

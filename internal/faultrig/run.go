@@ -322,12 +322,15 @@ func (r *run) inflict(ctx context.Context, f Planned) error {
 			d.kill(ctx, 0, f.Point)
 			sleep(ctx, 500*time.Millisecond)
 		}
-		during(toDatabase, func() {
-			database.Refuse(true)
-			sleep(ctx, f.For) // so that something is sent which cannot be recorded
-			d.terminate()
-		}, func() { database.Refuse(false) })
-		d.next(f.Next)
+		done := r.faults.begin(toDatabase)
+		database.Refuse(true)
+		sleep(ctx, f.For) // so that something is sent which cannot be recorded
+		name, _, _ := d.terminate()
+		database.Refuse(false)
+		done()
+		if name != "" { // otherwise somebody else is at it
+			d.next(f.Next)
+		}
 	case KillAll:
 		var wg sync.WaitGroup
 		for _, d := range r.daemons {
