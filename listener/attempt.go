@@ -22,6 +22,10 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	limit, policy := l.limit(j), l.policy(j)
 	o, settled := j.settled()
 	switch {
+	case j.proven():
+		l.finish(j, dispatch.Outcome{State: dispatch.Delivered, Reason: "no clear answer came, and the provider has it",
+			Receipt: dispatch.Receipt{ProviderID: j.found}, Attempts: j.attempts})
+		return nothing
 	case j.expired && !j.unclear(policy) && !j.state.Terminal() && j.state != dispatch.Held:
 		l.finish(j, dispatch.Outcome{State: dispatch.Expired, Reason: "its deadline passed first", Attempts: j.attempts})
 		return nothing
@@ -143,6 +147,12 @@ func (l *Listener) mayBegin(ctx context.Context, j *job) bool {
 // id needs no settling.
 func (j *job) unclear(p dispatch.Policy) bool {
 	return j.state == dispatch.Sending || j.state == dispatch.Uncertain && p.OnUnknown != dispatch.Resend
+}
+
+// proven reports whether the provider is known to have j, though no attempt at it is on
+// record as taken: it reported it, or was found to have it before a crash.
+func (j *job) proven() bool {
+	return j.found != "" && j.attempts > 0 && !j.state.Terminal() && j.state != dispatch.Held
 }
 
 // unknown is the failure of the last attempt at j, as far as it is known.

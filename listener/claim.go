@@ -84,6 +84,7 @@ type known struct {
 	content    json.RawMessage
 	terms      *dispatch.Terms
 	at         *time.Time // when it is due, where it is scheduled
+	found      string     // what its provider calls it, where it is known to have it
 }
 
 // termColumns are what the ledger has of a delivery's terms, as claim_due.sql
@@ -128,7 +129,7 @@ func (s *store) adopt(ctx context.Context, e *event) ([]known, error) {
 				var seq int64
 				var c termColumns
 				err := rows.Scan(append([]any{&seq, (*[16]byte)(&k.id), &k.route, &k.step, &k.recipient, &k.channel,
-					&k.state, &k.attempts, &k.generation, (*[]byte)(&k.content), &k.at}, c.targets()...)...)
+					&k.state, &k.attempts, &k.generation, (*[]byte)(&k.content), &k.at}, append(c.targets(), &k.found)...)...)
 				if err == nil {
 					k.terms, err = c.terms()
 				}
@@ -177,7 +178,7 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 				j := &job{lease: l, known: true}
 				var c termColumns
 				err := rows.Scan(append([]any{(*[16]byte)(&j.ID), (*[16]byte)(&j.EventID), &j.seq, &j.Type, &j.Date, &j.Route, &j.Step, &j.Channel,
-					&j.state, &j.attempts, &j.generation, &j.lastError, (*[]byte)(&j.Content)}, append(c.targets(), &j.ranOut)...)...)
+					&j.state, &j.attempts, &j.generation, &j.lastError, (*[]byte)(&j.Content)}, append(c.targets(), &j.ranOut, &j.found)...)...)
 				if err == nil {
 					j.Terms, err = c.terms()
 				}

@@ -82,7 +82,7 @@ type job struct {
 	announced  bool   // the ledger was asked to have it as "sending"
 	begun      bool   // an attempt was started
 	broken     bool   // a panic left it without an outcome: it is left to its lease
-	found      string // what it is known to be at the provider, by a look; "" before
+	found      string // what it is known to be at the provider, by a look or a report; "" before
 
 	redirected bool // it went to somebody else; see Config.Redirect
 	withheld   bool // it may not be sent to whom it is for

@@ -101,7 +101,7 @@ func (e *event) newJob(m dispatch.Message, generation int) *job {
 func (e *event) resume(k *known, m dispatch.Message) *job {
 	j := e.newJob(m, k.generation)
 	j.ID = k.id
-	j.known, j.state, j.attempts = true, k.state, k.attempts
+	j.known, j.state, j.attempts, j.found = true, k.state, k.attempts, k.found
 	if k.content != nil {
 		j.Content = k.content
 		j.Skip, j.Refused = "", ""

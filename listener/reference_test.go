@@ -185,7 +185,7 @@ func (m *reference) announce(j *job) bool {
 	claim := j.lease.claim
 	if j.known {
 		r := m.open(j.ID, claim)
-		if r == nil || m.over(r.due) {
+		if r == nil || m.over(r.due) || r.provider != "" {
 			return false
 		}
 		r.state, r.attempts = dispatch.Sending, j.attempts+1
@@ -222,7 +222,7 @@ func (m *reference) put(to *refRow, r row) {
 	if to.claim = uuid.Nil; r.outcome == nil {
 		to.claim = r.job.lease.claim
 	}
-	to.state, to.attempts, to.provider, to.due = r.state, r.attempts, "", m.dueIn(r)
+	to.state, to.attempts, to.due = r.state, r.attempts, m.dueIn(r)
 	if r.providerID != nil {
 		to.provider = *r.providerID
 	}
@@ -249,13 +249,7 @@ func (m *reference) recordEvent(en entry) bool {
 	}
 	e.end(anyOpen(en.rows))
 	for _, r := range en.rows {
-		var found string
-		if known := m.rows[r.job.ID]; known != nil {
-			found = known.provider
-		}
 		m.upsert(r)
-		known := m.rows[r.job.ID]
-		known.provider = cmp.Or(known.provider, found)
 	}
 	return true
 }

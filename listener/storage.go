@@ -42,6 +42,7 @@ type storage interface {
 	traces(ctx context.Context, j *job) (traces, error)
 	alike(ctx context.Context, j *job, likeness int32, since time.Duration) ([]dispatch.Claimant, error)
 	noteLook(ctx context.Context, j *job, likeness int32, v dispatch.Verdict, r dispatch.Receipt, why string) (kept bool, err error)
+	noteReport(ctx context.Context, r dispatch.Report) (noted, error)
 
 	noteCrashes(ctx context.Context, ids uuids, most int) (map[uuid.UUID]int, error)
 	forgetCrashes(ctx context.Context, ids uuids) error

@@ -137,6 +137,8 @@ var (
 	sqlLookAlike        = sql.Query("look_alike")
 	sqlLockLikeness     = sql.Query("lock_likeness")
 	sqlNoteLook         = sql.Query("note_look")
+	sqlLockReport       = sql.Query("lock_report")
+	sqlNoteReport       = sql.Query("note_report")
 	sqlNoteCrashes      = sql.Query("note_crashes")
 	sqlForgetCrashes    = sql.Query("forget_crashes")
 	sqlTryAlone         = sql.Query("try_alone")

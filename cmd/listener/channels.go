@@ -60,6 +60,7 @@ type channels struct {
 	close  []io.Closer
 	clock  *dispatch.Clock  // the database's time, once there is a listener
 	openai *openai.Client   // writes the copy of routes; nil where none is configured
+	twilio *twilio.Sender   // nil where SMS are not configured
 	http   *httpcall.Sender // has no credentials before the routes give it some
 	made   map[dispatch.Channel]dispatch.Sender
 }
@@ -89,7 +90,9 @@ func newChannels(c *config, log *slog.Logger) (*channels, configError) {
 	add(dispatch.ChannelLog, sink.NewLog(log), dispatch.Policy{}, nil)
 	add(dispatch.ChannelDiscard, sink.NewDiscard(), dispatch.Policy{}, nil)
 	if len(c.missing(dispatch.ChannelSMS)) == 0 {
-		s, err := twilio.New(twilio.Config{AccountSID: c.Twilio.AccountSID, AuthToken: c.Twilio.AuthToken, From: c.Twilio.From, BaseURL: c.Twilio.BaseURL})
+		s, err := twilio.New(twilio.Config{AccountSID: c.Twilio.AccountSID, AuthToken: c.Twilio.AuthToken, From: c.Twilio.From,
+			BaseURL: c.Twilio.BaseURL, Callback: c.Twilio.Callback})
+		out.twilio = s
 		add(dispatch.ChannelSMS, s, twilio.Policy, err)
 	}
 	if len(c.missing(dispatch.ChannelEmail)) == 0 {

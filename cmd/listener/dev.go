@@ -51,6 +51,8 @@ yours to create, best with --data-dir. Variables that it names come from the
 environment. Requests and webhooks to any other address than those of the stand-ins
 are held; OUTBOX_DEV_API_URL is, for expose_env, where requests can go.
 
+An SMS to a number that ends in 0003 is reported as undelivered, any other as delivered.
+
 Postgres is found along PATH or where packages put it, or else is downloaded
 once. OUTBOX_DEV_PG_BIN names the folder of initdb and postgres to use instead.`
 }
@@ -282,6 +284,9 @@ func (d *dev) startListener(ctx context.Context) error {
 	env["OUTBOX_SHUTDOWN_GRACE"] = "5s" // Ctrl-C is not to be a trial of patience
 	env["OUTBOX_ADMIN_ADDR"] = d.admin
 	env["ADMIN_API_KEY"] = d.key
+	if callbacks := "http://" + d.admin + devCallbacks; checkCallback(callbacks) == nil { // it is on this machine
+		env["OUTBOX_TWILIO_CALLBACK_URL"] = callbacks
+	}
 	s := settings{env: env}
 	cfg, problems := readConfig(s)
 
@@ -407,9 +412,22 @@ func startStandins() (_ *devStandins, err error) {
 		return nil, err
 	}
 	s.twilio.OnReceive(s.add)
+	s.twilio.ScriptCallbacks(devFates)
 	s.smtp.OnReceive(s.add)
 	s.webhook.OnReceive(s.add)
 	return s, nil
+}
+
+// devCallbacks is the path at which the stand-in for Twilio reports.
+const devCallbacks = "/twilio/status"
+
+// devFates is what it reports: an SMS arrives, unless its number ends in 0003.
+func devFates(_ int, m standin.Received) []standin.TwilioCallback {
+	end := standin.TwilioCallback{Status: "delivered", After: 200 * time.Millisecond}
+	if strings.HasSuffix(m.Recipient, "0003") {
+		end.Status, end.Code = "undelivered", 30003
+	}
+	return []standin.TwilioCallback{{Status: "sent"}, end}
 }
 
 // env is what makes a listener send to them.

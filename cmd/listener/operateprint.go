@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/listener/operate"
 )
 
@@ -22,10 +23,18 @@ func printDeliveries(w io.Writer, list []operate.Delivery) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "DELIVERY\tEVENT TYPE\tCHANNEL\tTO\tSTATE\tSINCE\tATTEMPTS\tLAST ERROR")
 	for _, d := range list {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", d.ID, word(d.Type), word(d.Channel), word(d.Recipient), d.State,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", d.ID, word(d.Type), word(d.Channel), word(d.Recipient), standing(d),
 			d.Since.UTC().Format("2006-01-02 15:04:05Z"), d.Attempts, word(short100(oneLine(d.Error))))
 	}
 	_ = t.Flush() // to whoever has gone meanwhile
+}
+
+// standing is where d stands, and what its provider reported since it took it.
+func standing(d operate.Delivery) string {
+	if d.Receipt == "" || d.Receipt == dispatch.FateDelivered && d.State == dispatch.Delivered {
+		return string(d.State)
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s (%s %s", d.State, d.Receipt, d.ReceiptCode)) + ")"
 }
 
 // word is s in a column.

@@ -18,6 +18,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/outbox-listener/outbox-listener/dispatch/twilio"
 	"github.com/outbox-listener/outbox-listener/listener"
 	"github.com/outbox-listener/outbox-listener/listener/admin"
 	"github.com/outbox-listener/outbox-listener/listener/operate"
@@ -56,7 +57,8 @@ type program struct {
 	log            *slog.Logger
 	stdout, stderr io.Writer
 	pool           *pgxpool.Pool
-	routing        *routing // nil without routes
+	routing        *routing       // nil without routes
+	twilio         *twilio.Sender // nil where SMS are not configured
 	listener       *listener.Listener
 	ready          atomic.Bool // and systemd knows
 	terminals      []any       // those that it was started in, and is not to outlive
@@ -122,6 +124,7 @@ func (p *program) open(ctx context.Context, senders *channels, rules *ruleset) e
 	if host := plaintext(pc); host != "" {
 		p.log.Warn("the connection to the database may go over the network without TLS; sslmode=verify-full in DATABASE_URL prevents it", "host", host)
 	}
+	p.twilio = senders.twilio
 	lc := listener.Config{
 		Dispatcher:    senders.Dispatcher,
 		BatchSize:     p.cfg.BatchSize,
@@ -262,13 +265,18 @@ func (p *program) daemon(ctx context.Context, channels []string, hangups <-chan 
 // serveAdmin starts the admin endpoint, if there is a key to it, and returns
 // where it listens.
 func (p *program) serveAdmin(ctx context.Context, d *drains, helpers *sync.WaitGroup) (string, error) {
-	if p.cfg.AdminKey == "" {
+	callbacks := p.callbacks()
+	switch {
+	case p.cfg.AdminKey == "" && callbacks == nil:
 		p.log.Warn("no admin endpoint and no probes: ADMIN_API_KEY is not set")
 		return "off", nil
+	case p.cfg.AdminKey == "":
+		p.log.Warn("no admin endpoint and no probes, but callbacks: ADMIN_API_KEY is not set", "callbacks", callbacks.Path)
 	}
 	operator := operate.New(p.pool)
 	server, err := admin.New(admin.Config{
 		Key:        p.cfg.AdminKey,
+		Callbacks:  callbacks,
 		Drain:      d.drain,
 		Operate:    operator.Do,
 		Pause:      operator.Pause,
@@ -294,6 +302,18 @@ func (p *program) serveAdmin(ctx context.Context, d *drains, helpers *sync.WaitG
 		}
 	})
 	return l.Addr().String(), nil
+}
+
+// callbacks is where Twilio reports, nil where it was not told to.
+func (p *program) callbacks() *admin.Callbacks {
+	if p.cfg.Twilio.Callback == "" {
+		return nil
+	}
+	if p.twilio == nil {
+		p.log.Warn("OUTBOX_TWILIO_CALLBACK_URL has no effect: sms is not configured")
+		return nil
+	}
+	return &admin.Callbacks{Path: p.twilio.CallbackPath(), Read: p.twilio.ReadCallback, Record: p.listener.Report}
 }
 
 // lastError is the innermost cause of err, which says in a few words what a

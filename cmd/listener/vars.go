@@ -11,6 +11,7 @@ import (
 	"github.com/outbox-listener/outbox-listener/dispatch/country"
 	"github.com/outbox-listener/outbox-listener/dispatch/openai"
 	"github.com/outbox-listener/outbox-listener/dispatch/smtp"
+	"github.com/outbox-listener/outbox-listener/dispatch/twilio"
 	"github.com/outbox-listener/outbox-listener/dispatch/webhook"
 	"github.com/outbox-listener/outbox-listener/listener"
 	"github.com/outbox-listener/outbox-listener/listener/admin"
@@ -55,6 +56,7 @@ type config struct {
 		AuthToken  dispatch.Secret
 		From       string
 		BaseURL    string
+		Callback   string // "": none
 	}
 	SMTP struct {
 		Host string
@@ -196,7 +198,7 @@ var variables = []variable{
 		meaning: "Where the daemon serves the admin endpoint and the probes. It speaks plain HTTP: on other than loopback addresses put TLS in front of it.",
 		kind:    listenAddress(func(c *config) *string { return &c.AdminAddr })},
 	{name: "ADMIN_API_KEY", secret: true, unset: "no endpoint",
-		meaning: "The key to the admin endpoint, for `x-api-key` or `Authorization: Bearer`. Without it nothing is served at all.",
+		meaning: "The key to the admin endpoint, for `x-api-key` or `Authorization: Bearer`. Without it nothing is served at all, but for what `OUTBOX_TWILIO_CALLBACK_URL` names.",
 		kind: checked(secret(func(c *config) *dispatch.Secret { return &c.AdminKey }, "a text that nobody can guess, best of 24 characters or more (`openssl rand -hex 24`)"),
 			func(v string) error { return admin.CheckKey(dispatch.Secret(v)) })},
 
@@ -228,6 +230,9 @@ var variables = []variable{
 	{name: "OUTBOX_SMS_PER_DAY", unset: "no limit",
 		meaning: "SMS in all, of a day in UTC, by all listeners together. What is more is `held`, with a warning.",
 		kind:    number(func(c *config) *int { return &c.SMS.PerDay }, 1, 10000000)},
+	{name: "OUTBOX_TWILIO_CALLBACK_URL", unset: "Twilio reports nothing",
+		meaning: "Where Twilio reports what became of each SMS: the public URL of this path at `OUTBOX_ADMIN_ADDR`, which a proxy with TLS passes on. It needs no `ADMIN_API_KEY`: reports are known by Twilio's signature. A fragment says how Twilio connects, such as `#rc=3&rp=5xx`. See [ledger.md](ledger.md#what-twilio-reports).",
+		kind:    checked(text(func(c *config) *string { return &c.Twilio.Callback }, "an https URL such as `https://hooks.example.com/twilio/status`, with a path of letters, digits, `-`, `_`, `.` and `~`, none of the admin endpoint's, and without a query; http for this machine alone"), checkCallback)},
 
 	{group: "E-mail (SMTP)",
 		name:    "SMTP_HOST",
@@ -283,6 +288,16 @@ var variables = []variable{
 	{name: "OPENAI_BASE_URL", def: openai.DefaultBaseURL,
 		meaning: "Where the API is, with its version; for servers that are compatible, tests and proxies.",
 		kind:    httpURL(func(c *config) *string { return &c.OpenAI.BaseURL }, openai.DefaultBaseURL)},
+}
+
+// checkCallback holds v to what Twilio can be given for its reports, and our admin
+// endpoint can serve.
+func checkCallback(v string) error {
+	u, err := twilio.CheckCallback(v)
+	if err != nil || admin.CallbackPathTaken(u.Path) {
+		return errUnfit
+	}
+	return nil
 }
 
 // unfit is errUnfit for any error: what is accepted says it all.

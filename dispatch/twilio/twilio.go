@@ -36,6 +36,10 @@ type Config struct {
 	From       string          // number or sender id of messages that name none; "" leaves those to fail
 	BaseURL    string          // TWILIO_API_BASE_URL; "" means DefaultBaseURL. A path in it is kept
 
+	// Callback is the URL at which Twilio reports what becomes of a message; see
+	// CheckCallback. "" asks for no reports.
+	Callback string
+
 	// HTTPClient makes the requests; nil means one that uses no proxy. Its
 	// redirect policy is not used: redirects are never followed.
 	HTTPClient *http.Client
@@ -43,11 +47,12 @@ type Config struct {
 
 // Sender is the sender of dispatch.ChannelSMS.
 type Sender struct {
-	account string
-	token   dispatch.Secret
-	from    string
-	base    *url.URL
-	client  *http.Client
+	account  string
+	token    dispatch.Secret
+	from     string
+	base     *url.URL
+	callback *url.URL // nil: none
+	client   *http.Client
 }
 
 var _ dispatch.Reconciler = (*Sender)(nil)
@@ -72,10 +77,16 @@ func New(c Config) (*Sender, error) {
 		base.User != nil || base.RawQuery != "" || base.Fragment != "" {
 		return nil, errors.New("TWILIO_API_BASE_URL: it has to be a URL such as " + DefaultBaseURL + ", without credentials or a query")
 	}
+	var callback *url.URL
+	if c.Callback != "" {
+		if callback, err = CheckCallback(c.Callback); err != nil {
+			return nil, fmt.Errorf("OUTBOX_TWILIO_CALLBACK_URL: %w", err)
+		}
+	}
 	if c.HTTPClient == nil {
 		c.HTTPClient = &http.Client{Transport: httpsend.NewTransport(nil)}
 	}
-	return &Sender{account: c.AccountSID, token: c.AuthToken, from: c.From, base: base, client: c.HTTPClient}, nil
+	return &Sender{account: c.AccountSID, token: c.AuthToken, from: c.From, base: base, callback: callback, client: c.HTTPClient}, nil
 }
 
 // Destination implements dispatch.Addressed: the account, and where its API is.
@@ -108,7 +119,11 @@ func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Recei
 		defer cancel()
 	}
 	c := &call{ctx: ctx, sender: s}
-	message, err := c.service().CreateMessage(new(api.CreateMessageParams).SetTo(sms.To).SetFrom(sms.From).SetBody(sms.Body))
+	params := new(api.CreateMessageParams).SetTo(sms.To).SetFrom(sms.From).SetBody(sms.Body)
+	if s.callback != nil {
+		params.SetStatusCallback(s.callbackFor(d.ID))
+	}
+	message, err := c.service().CreateMessage(params)
 	switch {
 	case c.failed != nil:
 		return dispatch.Receipt{}, c.failed

@@ -1,6 +1,7 @@
 package standin
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -66,6 +67,12 @@ type Twilio struct {
 	listener   net.Listener
 	served     chan struct{}
 
+	// For the callbacks that it makes.
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	client *http.Client
+	calls  sync.WaitGroup
+
 	mu       sync.Mutex
 	script   func(n int, r *http.Request) TwilioReply
 	callback func(Received)
@@ -77,6 +84,8 @@ type Twilio struct {
 	hidden   bool
 	lists    func(n int, r *http.Request) TwilioList
 	listed   int
+	fates    func(n int, m Received) []TwilioCallback
+	reported []TwilioReported
 }
 
 // twilioMessage is a message as the API shows it.
@@ -111,6 +120,8 @@ func NewTwilio(accountSID, authToken string) (*Twilio, error) {
 		return nil, err
 	}
 	t := &Twilio{sid: accountSID, token: authToken, listener: l, served: make(chan struct{})}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	path := "/2010-04-01/Accounts/{account}/Messages.json"
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+path, t.create)
@@ -207,6 +218,10 @@ func (t *Twilio) Hide(hidden bool) {
 func (t *Twilio) Close() error {
 	err := t.server.Close()
 	<-t.served
+	t.mu.Lock()
+	t.cancel()
+	t.mu.Unlock()
+	t.calls.Wait()
 	return err
 }
 
@@ -269,10 +284,12 @@ func (t *Twilio) create(w http.ResponseWriter, r *http.Request) {
 		t.mu.Lock()
 		t.messages = append(t.messages, m)
 		t.received = append(t.received, got)
+		taken := len(t.received)
 		t.mu.Unlock()
 		if callback != nil {
 			callback(got)
 		}
+		t.report(taken, got, r.PostForm)
 		if reply.Body == "" && reply.Status <= 299 {
 			reply.Body = encode(m)
 		}

@@ -4,6 +4,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,9 +22,12 @@ import (
 )
 
 // Config says whom the server lets in and what it asks. Key, Drain, Health
-// and Ping are required; any other zero field takes its default.
+// and Ping are required, unless there are only Callbacks; any other zero field takes
+// its default.
 type Config struct {
-	Key dispatch.Secret // to the admin routes; see CheckKey
+	Key dispatch.Secret // to the admin routes; see CheckKey. "" with Callbacks: no other route
+
+	Callbacks *Callbacks // of a provider; nil: none
 
 	// Drain delivers up to limit events and counts them once their outcomes
 	// are on record. See listener.Listener.Drain.
@@ -72,6 +76,7 @@ type Server struct {
 	cfg      Config
 	keySum   [32]byte
 	failures *failures
+	unsigned *failures // callbacks, for the log alone
 	probe    probe
 
 	readTimeout time.Duration // readTimeout; shorter in tests
@@ -80,11 +85,15 @@ type Server struct {
 // New returns a Server. It refuses a key that CheckKey refuses, and warns of
 // a short one.
 func New(cfg Config) (*Server, error) {
-	if cfg.Drain == nil || cfg.Health == nil || cfg.Ping == nil {
+	keyed := cfg.Callbacks == nil || cfg.Key != ""
+	if keyed && (cfg.Drain == nil || cfg.Health == nil || cfg.Ping == nil) {
 		return nil, errors.New("admin: Config needs Drain, Health and Ping")
 	}
-	if err := CheckKey(cfg.Key); err != nil {
+	if err := CheckKey(cfg.Key); keyed && err != nil {
 		return nil, errors.New("ADMIN_API_KEY " + err.Error())
+	}
+	if c := cfg.Callbacks; c != nil && (c.Read == nil || c.Record == nil || CallbackPathTaken(c.Path)) {
+		return nil, errors.New("admin: Callbacks need Read, Record and a path of their own")
 	}
 	orDefault(&cfg.SweepEvery, listener.DefaultPollInterval)
 	orDefault(&cfg.Grace, listener.DefaultShutdownGrace)
@@ -92,10 +101,10 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	if n := len(cfg.Key.Reveal()); n < weakKey {
+	if n := len(cfg.Key.Reveal()); keyed && n < weakKey {
 		cfg.Log.Warn("ADMIN_API_KEY is short; a long random one is better", "characters", n, "recommended", weakKey)
 	}
-	return &Server{cfg: cfg, keySum: sum(cfg.Key.Reveal()), failures: newFailures(), readTimeout: readTimeout}, nil
+	return &Server{cfg: cfg, keySum: sum(cfg.Key.Reveal()), failures: newFailures(), unsigned: newFailures(), readTimeout: readTimeout}, nil
 }
 
 func orDefault[T comparable](v *T, d T) {
@@ -108,20 +117,22 @@ func orDefault[T comparable](v *T, d T) {
 // handler has every route.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
+	keyless, callbacks := s.cfg.Key == "", cmp.Or(s.cfg.Callbacks, new(Callbacks))
 	for _, r := range []struct {
 		method, path string
 		serve        http.HandlerFunc
 		off          bool
 	}{
-		{"POST", "/api/admin/outbox/dispatch", s.keyed(s.dispatch), false}, // deliver what is due, now
-		{"POST", "/api/admin/outbox/replay", s.keyed(s.change(operate.Replay)), s.cfg.Operate == nil},
-		{"POST", "/api/admin/outbox/cancel", s.keyed(s.change(operate.Cancel)), s.cfg.Operate == nil},
-		{"POST", "/api/admin/outbox/hold", s.keyed(s.change(operate.Hold)), s.cfg.Operate == nil},
-		{"POST", "/api/admin/outbox/release", s.keyed(s.change(operate.Release)), s.cfg.Operate == nil},
-		{"POST", "/api/admin/outbox/pause", s.keyed(s.pause(operate.Pause)), s.cfg.Pause == nil},
-		{"POST", "/api/admin/outbox/resume", s.keyed(s.pause(operate.Resume)), s.cfg.Pause == nil},
-		{"GET", "/api/healthz", s.healthz, false}, // the process lives
-		{"GET", "/api/readyz", s.readyz, false},   // and it delivers
+		{"POST", callbacks.Path, s.callback, callbacks.Path == ""},           // what a provider reports
+		{"POST", "/api/admin/outbox/dispatch", s.keyed(s.dispatch), keyless}, // deliver what is due, now
+		{"POST", "/api/admin/outbox/replay", s.keyed(s.change(operate.Replay)), keyless || s.cfg.Operate == nil},
+		{"POST", "/api/admin/outbox/cancel", s.keyed(s.change(operate.Cancel)), keyless || s.cfg.Operate == nil},
+		{"POST", "/api/admin/outbox/hold", s.keyed(s.change(operate.Hold)), keyless || s.cfg.Operate == nil},
+		{"POST", "/api/admin/outbox/release", s.keyed(s.change(operate.Release)), keyless || s.cfg.Operate == nil},
+		{"POST", "/api/admin/outbox/pause", s.keyed(s.pause(operate.Pause)), keyless || s.cfg.Pause == nil},
+		{"POST", "/api/admin/outbox/resume", s.keyed(s.pause(operate.Resume)), keyless || s.cfg.Pause == nil},
+		{"GET", "/api/healthz", s.healthz, keyless}, // the process lives
+		{"GET", "/api/readyz", s.readyz, keyless},   // and it delivers
 	} {
 		if r.off {
 			continue

@@ -47,6 +47,10 @@ type Delivery struct {
 	Error      string         `json:"last_error"`
 	Due        *time.Time     `json:"due_at"`
 	Since      time.Time      `json:"since"` // it stands so, or was made where it is not over
+
+	// What its provider reported since it took it, and why; "" where nothing was.
+	Receipt     dispatch.Fate `json:"receipt,omitempty"`
+	ReceiptCode string        `json:"receipt_code,omitempty"`
 }
 
 // states are all there are.
@@ -170,7 +174,7 @@ func find(ctx context.Context, tx pgx.Tx, f Filter) ([]Delivery, error) {
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d Delivery, err error) {
 		err = row.Scan(&d.ID, &d.Event, &d.Type, &d.Route, &d.Step, &d.Channel, &d.Recipient, &d.State, &d.Attempts, &d.Generation,
-			&d.Error, &d.Due, &d.Since)
+			&d.Error, &d.Due, &d.Since, &d.Receipt, &d.ReceiptCode)
 		return d, err
 	})
 }

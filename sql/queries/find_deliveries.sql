@@ -7,7 +7,8 @@
 -- ids are found by the primary key, and what is asked for without a time by a
 -- walk from its newest end, which stops at $8.
 select d.id, d.event_id, d.event_type, d.route, d.step, d.channel, d.recipient, d.state, d.attempts, d.generation,
-       coalesce(d.last_error, ''), d.due_at, coalesce(d.stuck_at, d.finished_at, d.created_at)
+       coalesce(d.last_error, ''), d.due_at, coalesce(d.stuck_at, d.finished_at, d.created_at),
+       coalesce(d.receipt, ''), coalesce(d.receipt_code, '')
 from outbox.deliveries as d
 where ($1::uuid[] is null or d.id = any ($1::uuid[]))
   and ($2::text[] is null or d.event_type like any ($2::text[]))

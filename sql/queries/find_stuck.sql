@@ -2,7 +2,8 @@
 -- newest first, by the index that has these alone. The arguments are those of
 -- find_deliveries.sql.
 select d.id, d.event_id, d.event_type, d.route, d.step, d.channel, d.recipient, d.state, d.attempts, d.generation,
-       coalesce(d.last_error, ''), d.due_at, d.stuck_at
+       coalesce(d.last_error, ''), d.due_at, d.stuck_at,
+       coalesce(d.receipt, ''), coalesce(d.receipt_code, '')
 from outbox.deliveries as d
 where d.stuck_at is not null
   and ($1::uuid[] is null or d.id = any ($1::uuid[]))

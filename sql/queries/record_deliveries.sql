@@ -11,7 +11,7 @@
 update outbox.deliveries as d
 set state       = t.state,
     attempts    = t.attempts,
-    provider_id = t.provider_id,
+    provider_id = coalesce(t.provider_id, d.provider_id),  -- the provider may have reported it meanwhile
     last_error  = t.last_error,
     due_at      = least(clock_timestamp() + t.due_in * interval '1 second',
                         case when t.due_in is not null and (t.state <> 'uncertain' or d.deadline > clock_timestamp()) then d.deadline end),

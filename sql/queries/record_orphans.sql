@@ -17,7 +17,7 @@ with given as (
     update outbox.deliveries as d
     set state       = g.state,
         attempts    = g.attempts,
-        provider_id = g.provider_id,
+        provider_id = coalesce(g.provider_id, d.provider_id),
         last_error  = g.last_error,
         due_at      = clock_timestamp() + g.due_in * interval '1 second',
         claim       = case when g.leased then d.claim end,
