@@ -53,6 +53,11 @@ type Terms struct {
 	After []string
 	Scope json.RawMessage
 
+	// InsteadOf names the step of the same route that the message is for the failure of:
+	// it is sent where that one is known not to have arrived, and else never; see
+	// Standing. Its event is processed without it. "" means none.
+	InsteadOf string
+
 	// Copy says, for people, where words came from that a model was asked for:
 	// "sms: ai, subject: fallback (too long)". "" where none was.
 	Copy string

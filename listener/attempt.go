@@ -59,6 +59,9 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		l.handBack(j)
 		return nothing
 	}
+	if j.standsIn() && !l.called(ctx, j) {
+		return nothing
+	}
 	if j.empty() && !l.refill(ctx, j) {
 		return nothing
 	}

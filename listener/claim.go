@@ -92,16 +92,17 @@ type known struct {
 type termColumns struct {
 	expired                  *bool
 	retry, supersedes, scope *string
+	insteadOf                *string
 	after                    []string
 }
 
 func (c *termColumns) targets() []any {
-	return []any{&c.expired, &c.retry, &c.supersedes, &c.after, &c.scope}
+	return []any{&c.expired, &c.retry, &c.supersedes, &c.after, &c.scope, &c.insteadOf}
 }
 
 // terms returns nil where a delivery has none.
 func (c *termColumns) terms() (*dispatch.Terms, error) {
-	if c.retry == nil && c.supersedes == nil && c.after == nil && c.scope == nil {
+	if c.retry == nil && c.supersedes == nil && c.after == nil && c.scope == nil && c.insteadOf == nil {
 		return nil, nil
 	}
 	t := &dispatch.Terms{After: c.after}
@@ -112,6 +113,9 @@ func (c *termColumns) terms() (*dispatch.Terms, error) {
 	}
 	if c.supersedes != nil {
 		t.Supersedes = *c.supersedes
+	}
+	if c.insteadOf != nil {
+		t.InsteadOf = *c.insteadOf
 	}
 	if c.scope != nil {
 		t.Scope = json.RawMessage(*c.scope)

@@ -27,6 +27,7 @@ func (l *Listener) freeze(e *event) {
 			j.outcome = &o
 		}
 	}
+	l.awaitWord(e)
 	var open []*job
 	for _, j := range e.jobs {
 		if j.outcome != nil {
@@ -69,6 +70,8 @@ func (j *job) planned() (o dispatch.Outcome, settled bool) {
 	switch {
 	case t.Late != "":
 		o.State, o.Reason = dispatch.Expired, t.Late
+	case j.standsIn():
+		o.State = dispatch.Scheduled
 	case !t.At.IsZero() && (!j.known || j.state == dispatch.Scheduled):
 		o.State = dispatch.Scheduled
 	default:
@@ -83,7 +86,11 @@ func (l *Listener) thaw(en entry, canceled map[uuid.UUID]bool) {
 	open := slices.DeleteFunc(slices.Clone(en.open), func(j *job) bool { return canceled[j.ID] })
 	for _, j := range e.jobs {
 		if j.outcome != nil && j.outcome.State == dispatch.Scheduled {
-			l.noteDue(time.Until(j.terms().At))
+			due := j.wait // zero but for what stands in for another
+			if !j.standsIn() {
+				due = time.Until(j.terms().At)
+			}
+			l.noteDue(due)
 		}
 		if canceled[j.ID] {
 			j.outcome = &dispatch.Outcome{State: dispatch.Canceled, Reason: "superseded by a newer event", Attempts: j.attempts}
@@ -189,6 +196,7 @@ type frozenRow struct {
 	After      []string          `json:"after_steps"`
 	Scope      *string           `json:"scope"`
 	Copy       *string           `json:"copy"`
+	InsteadOf  *string           `json:"instead_of"`
 	Leased     bool              `json:"leased"`
 }
 
@@ -198,10 +206,10 @@ func (r row) frozen() frozenRow {
 		Seq: j.seq, ID: j.ID, Event: j.EventID, Type: clean(j.Type), CreatedAt: j.Date,
 		Route: clean(j.Route), Step: clean(j.Step), Channel: clean(string(j.Channel)), Recipient: clean(dispatch.Mask(j.Channel, j.Recipient)),
 		State: r.state, Attempts: r.attempts, Generation: j.generation, Required: !t.Optional && !j.afterLater,
-		LastError: r.lastError, Content: r.content, DueIn: r.dueIn, Supersedes: nonEmpty(clean(t.Supersedes)), Copy: nonEmpty(clean(t.Copy)),
+		LastError: r.lastError, Content: r.content, DueIn: r.dueIn, Supersedes: nonEmpty(clean(t.Supersedes)), Copy: nonEmpty(clean(t.Copy)), InsteadOf: nonEmpty(clean(t.InsteadOf)),
 		Leased: r.outcome == nil && !j.blocked,
 	}
-	if r.state == dispatch.Scheduled {
+	if r.state == dispatch.Scheduled && !j.standsIn() {
 		f.At, f.DueIn = onCalendar(t.At), nil
 	}
 	if !t.Deadline.IsZero() {

@@ -41,6 +41,7 @@ type Config struct {
 	SQL           SQLConfig       // how the sql steps of routes run
 	MaxAttempts   int             // attempts before a delivery is dead; default 12
 	MaxCrashes    int             // listeners that end while they have an event before it is dead; default 3, at least 2; below 0 never
+	AwaitReport   time.Duration   // how long what stands in for another delivery waits for word of that; default DefaultAwaitReport
 	LookAfter     []time.Duration // when a provider is asked about a delivery of unknown outcome, from the first time on; default DefaultLookAfter
 	MaxPayload    int             // bytes of JSON text; larger payloads are refused; default 1 MiB
 	ShutdownGrace time.Duration   // for what is under way when the context ends; default 40 s
@@ -89,6 +90,10 @@ const (
 	DefaultRetainLedger  = 30 * 24 * time.Hour
 )
 
+// DefaultAwaitReport is how long after a provider took a delivery its report may still
+// have another one sent instead. Carriers report within hours, or never.
+const DefaultAwaitReport = 24 * time.Hour
+
 // DefaultLookAfter returns when a provider is asked whether it has a delivery of
 // unknown outcome: at once, and twice more within a minute, since what it took may
 // not be listed yet.
@@ -118,6 +123,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.MaxCrashes == 1 {
 		return errors.New("listener: MaxCrashes is 1: what a listener had beside the one that brought it down would be dead, too")
+	}
+	if c.AwaitReport == 0 {
+		c.AwaitReport = DefaultAwaitReport
 	}
 	if len(c.LookAfter) == 0 {
 		c.LookAfter = DefaultLookAfter()

@@ -106,9 +106,14 @@ func (e *event) resume(k *known, m dispatch.Message) *job {
 		j.Content = k.content
 		j.Skip, j.Refused = "", ""
 	}
+	terms := *j.terms()
+	if terms.InsteadOf = ""; k.terms != nil {
+		terms.InsteadOf = k.terms.InsteadOf // as it is on record
+	}
 	if k.at != nil {
-		terms := *j.terms()
 		terms.Freeze, terms.At = true, *k.at
+	}
+	if terms.InsteadOf != j.terms().InsteadOf || k.at != nil {
 		j.Terms = &terms
 	}
 	return j

@@ -42,6 +42,7 @@ func (l *Listener) refill(ctx context.Context, j *job) bool {
 			return gone("its route sends it by " + string(m.Channel) + " today")
 		}
 		j.Message = m
+		j.byItself()
 		if o, settled := j.settled(); settled {
 			l.finish(j, o)
 			return false

@@ -35,7 +35,11 @@ func (l *Listener) Report(ctx context.Context, r dispatch.Report) (known bool, e
 		if r.Fate.Final() && r.Fate != dispatch.FateDelivered {
 			level = slog.LevelWarn
 		}
-		l.log.Log(ctx, level, "receipt", "delivery", r.Delivery, "provider_id", r.ProviderID, "receipt", string(r.Fate), "code", r.Code)
+		attrs := []any{"delivery", r.Delivery, "provider_id", r.ProviderID, "receipt", string(r.Fate)}
+		if r.Code != "" {
+			attrs = append(attrs, "code", r.Code)
+		}
+		l.log.Log(ctx, level, "receipt", attrs...)
 	}
 	return n.known, nil
 }
@@ -49,6 +53,7 @@ type noted struct {
 
 // noteReport puts r on record.
 func (s *store) noteReport(ctx context.Context, r dispatch.Report) (n noted, err error) {
+	released := 0
 	err = s.tx(ctx, durable, func(b *pgx.Batch) {
 		if r.ProviderID != "" {
 			b.Queue(sqlLockReport, [16]byte(r.Delivery))
@@ -60,9 +65,13 @@ func (s *store) noteReport(ctx context.Context, r dispatch.Report) (n noted, err
 			})
 			return err
 		})
+		if r.Fate.Final() {
+			s.releaseFollowers(b, uuids{{Bytes: r.Delivery, Valid: true}}, &released)
+		}
 	})
 	if err != nil {
 		return noted{}, fmt.Errorf("note report: %w", err)
 	}
+	n.due = n.due || released > 0
 	return n, nil
 }

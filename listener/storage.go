@@ -43,6 +43,7 @@ type storage interface {
 	alike(ctx context.Context, j *job, likeness int32, since time.Duration) ([]dispatch.Claimant, error)
 	noteLook(ctx context.Context, j *job, likeness int32, v dispatch.Verdict, r dispatch.Receipt, why string) (kept bool, err error)
 	noteReport(ctx context.Context, r dispatch.Report) (noted, error)
+	standing(ctx context.Context, j *job) (dispatch.Standing, error)
 
 	noteCrashes(ctx context.Context, ids uuids, most int) (map[uuid.UUID]int, error)
 	forgetCrashes(ctx context.Context, ids uuids) error

@@ -139,6 +139,7 @@ var (
 	sqlNoteLook         = sql.Query("note_look")
 	sqlLockReport       = sql.Query("lock_report")
 	sqlNoteReport       = sql.Query("note_report")
+	sqlInsteadOf        = sql.Query("instead_of")
 	sqlNoteCrashes      = sql.Query("note_crashes")
 	sqlForgetCrashes    = sql.Query("forget_crashes")
 	sqlTryAlone         = sql.Query("try_alone")

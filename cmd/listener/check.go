@@ -95,6 +95,7 @@ func runCheck(ctx context.Context, cmd checkCmd, s settings, stdout, stderr io.W
 	c.misspelled()
 	c.channels()
 	c.keys()
+	c.fallbacks()
 	c.database(ctx)
 	c.credentials(ctx)
 	c.providers(ctx)

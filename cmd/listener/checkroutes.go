@@ -87,6 +87,17 @@ func (c *checkup) keys() {
 	}
 }
 
+// fallbacks warns of steps that are sent for SMS that did not arrive, where nobody says
+// that one did not.
+func (c *checkup) fallbacks() {
+	if c.routes == nil || c.cfg.Twilio.Callback != "" {
+		return
+	}
+	for _, f := range c.routes.Fallbacks() {
+		c.warnAt(f.Place, "the step %s is sent only where Twilio refuses %s: whether an SMS arrived is not reported without OUTBOX_TWILIO_CALLBACK_URL", f.Step, f.InsteadOf)
+	}
+}
+
 // columns compares the columns that texts use with those that lookups have, by
 // route and lookup.
 func (c *checkup) columns(known map[[2]string][]string) {

@@ -135,7 +135,7 @@ func stateOf(m *dispatch.Message) (dispatch.State, string) {
 		return dispatch.Skipped, m.Skip
 	case t.Late != "":
 		return dispatch.Expired, t.Late
-	case !t.At.IsZero():
+	case !t.At.IsZero() || t.InsteadOf != "":
 		return dispatch.Scheduled, ""
 	}
 	return dispatch.Ready, ""
@@ -151,6 +151,9 @@ func (o Options) delivery(ev dispatch.Event, m *dispatch.Message, waits []string
 	}
 	if t := m.Terms; t != nil {
 		d.At, d.Deadline, d.Optional, d.After = utc(t.At), utc(t.Deadline), t.Optional, t.After
+		if d.InsteadOf = t.InsteadOf; d.InsteadOf != "" {
+			d.At, d.Optional = time.Time{}, false // which it is anyway
+		}
 		d.Copy, d.Retry = copies(t.Copy), retry(t.Retry)
 		if m.Channel == "" {
 			d.Cancels = t.Supersedes

@@ -158,6 +158,8 @@ func (o *printer) state(d *Delivery) string {
 		return d.Reason + ", under the key " + d.Cancels
 	case d.State == dispatch.Dead:
 		text = "refused"
+	case d.InsteadOf != "" && d.State == dispatch.Scheduled:
+		text = "only if " + d.InsteadOf + " is undelivered"
 	case len(d.WaitsFor) > 0:
 		text = "waits for " + strings.Join(d.WaitsFor, ", ") + ", from whose answers it is made"
 	case !d.At.IsZero() && d.State == dispatch.Scheduled:

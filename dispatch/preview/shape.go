@@ -58,6 +58,7 @@ type Delivery struct {
 
 	After      []string `json:"after,omitempty"`      // the steps that have to be delivered first
 	WaitsFor   []string `json:"waits_for,omitempty"`  // those whose answers nobody gave, so that there is no content
+	InsteadOf  string   `json:"instead_of,omitempty"` // the step that has to be known not to have arrived, or else it is not sent
 	Supersedes string   `json:"supersedes,omitempty"` // the key under which it takes the place of older events' deliveries of this step
 	Cancels    string   `json:"cancels,omitempty"`    // the key under which older events' deliveries of the step are withdrawn, and nothing is sent
 	Optional   bool     `json:"optional,omitempty"`   // the event is processed without it

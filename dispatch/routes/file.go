@@ -125,6 +125,8 @@ type step struct {
 	Supersedes  text   `key:"supersedes" kind:"expression" doc:"A business key, such as an appointment's id: a newer event cancels what is left of older deliveries of this step and key."`
 	After       []text `key:"after" kind:"name" doc:"Steps of this route that have to be delivered first; their answers are under steps."`
 
+	IfUndelivered text `key:"if_undelivered" kind:"name" doc:"Of an sms: the step of this route that is sent where the SMS is known not to have arrived, and for nothing else."`
+
 	SMS     *sms     `key:"sms" one:"channel" doc:"An SMS."`
 	Email   *email   `key:"email" one:"channel" doc:"An e-mail."`
 	Webhook *webhook `key:"webhook" one:"channel" doc:"A signed webhook (Standard Webhooks)."`

@@ -195,7 +195,7 @@ func (rt *routeRun) closed() []dispatch.Message {
 
 func (rt *routeRun) message(s *compiledStep) dispatch.Message {
 	return dispatch.Message{Route: rt.route.name, Step: s.name, Channel: s.channel, Terms: &dispatch.Terms{
-		Freeze: true, Optional: s.optional, Retry: s.retry, After: s.after,
+		Freeze: true, Optional: s.optional, Retry: s.retry, After: s.after, InsteadOf: s.insteadOf,
 	}}
 }
 

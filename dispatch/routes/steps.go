@@ -21,6 +21,7 @@ type compiledStep struct {
 	optional   bool
 	supersedes *expression
 	after      []string
+	insteadOf  string // the step for whose failure it is; "": none
 
 	content content
 	reads   []string // the names that its texts and conditions read, for what is rendered later
@@ -46,6 +47,7 @@ func (c *compiler) steps(r *route, n known) {
 	for i := range r.Deliver {
 		c.step(r, i, n)
 	}
+	c.fallbacks(r)
 }
 
 func (c *compiler) step(r *route, i int, n known) {

@@ -30,17 +30,17 @@ with fenced as (
         event_seq bigint, id uuid, event_id uuid, event_type text, event_created_at timestamptz,
         route text, step text, channel text, recipient text, state text, attempts integer, generation integer,
         required boolean, last_error text, due_in float8, at timestamptz, content text,
-        deadline timestamptz, retry json, supersedes text, after_steps text[], scope text, copy text, leased boolean)
+        deadline timestamptz, retry json, supersedes text, after_steps text[], scope text, copy text, instead_of text, leased boolean)
     join fenced as f on f.seq = g.event_seq
 ), written as (
     insert into outbox.deliveries as d
         (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
          state, attempts, generation, required, last_error, due_at, claim, content,
-         deadline, retry, supersedes, after_steps, scope, copy, created_at, finished_at, stuck_at)
+         deadline, retry, supersedes, after_steps, scope, copy, instead_of, created_at, finished_at, stuck_at)
     select g.id, g.event_id, g.event_seq, g.event_type, g.event_created_at, g.route, g.step, g.channel, g.recipient,
            g.state, g.attempts, g.generation, g.required, g.last_error,
            case when g.due_at is not null then least(g.due_at, g.deadline) end, g.claim, g.content::json,
-           g.deadline, g.retry, g.supersedes, g.after_steps, g.scope::json, g.copy,
+           g.deadline, g.retry, g.supersedes, g.after_steps, g.scope::json, g.copy, g.instead_of,
            coalesce(g.finished_at, clock_timestamp()), g.finished_at,
            case when g.state in ('dead', 'held') then clock_timestamp() end
     from given as g
