@@ -221,7 +221,7 @@ func (s *simStore) claimDue(ctx context.Context, limit int) (*lease, []*job, err
 			}
 			j := &job{
 				Delivery: r.of, seq: r.seq, generation: r.generation, attempts: r.attempts, state: r.state, known: true,
-				lastError: r.lastError, lease: l, ranOut: r.claim != uuid.Nil && r.claim.Version() != 5,
+				lastError: r.lastError, found: r.provider, lease: l, ranOut: r.claim != uuid.Nil && r.claim.Version() != 5,
 			}
 			j.Recipient = ""
 			if j.Terms != nil {
@@ -250,7 +250,7 @@ func (s *simStore) adopt(ctx context.Context, e *event) (out []known, err error)
 		for _, r := range m.adopt(e.seq, e.lease.claim) {
 			k := known{
 				id: r.id, route: r.of.Route, step: r.step, recipient: dispatch.Mask(r.of.Channel, r.of.Recipient), channel: r.of.Channel,
-				state: r.state, attempts: r.attempts, generation: r.generation, content: r.of.Content,
+				state: r.state, attempts: r.attempts, generation: r.generation, content: r.of.Content, found: r.provider,
 			}
 			if r.of.Terms != nil {
 				k.terms = &dispatch.Terms{Retry: r.of.Terms.Retry}
@@ -554,6 +554,12 @@ var errNotSimulated = errors.New("simulated: nothing of the kind is there")
 func (s *simStore) freezeDelivery(context.Context, *job) (bool, error) { return false, errNotSimulated }
 func (s *simStore) stepResults(context.Context, *job) (map[string]dispatch.StepResult, error) {
 	return nil, errNotSimulated
+}
+func (s *simStore) noteReport(context.Context, dispatch.Report) (noted, error) {
+	return noted{}, errNotSimulated
+}
+func (s *simStore) standing(context.Context, *job) (dispatch.Standing, error) {
+	return dispatch.Standing{}, errNotSimulated
 }
 func (s *simStore) recordSQL(context.Context, *job, dispatch.SQL, SQLConfig) (bool, error) {
 	return false, errNotSimulated
