@@ -74,7 +74,7 @@ func TestBrakedTogether(t *testing.T) {
 			t.Errorf("a call %s after the provider asked for %s", after, wish)
 		}
 	}
-	if took := at[len(at)-1].Sub(braked); took > wish+4*time.Second {
+	if took := at[len(at)-1].Sub(braked); took > wish+10*time.Second {
 		t.Errorf("the last one left %s after the brake was on for %s", took, wish)
 	}
 	if left := pgtest.QueryVal[int](t, db, `select count(*) from outbox.brakes`); left != 0 {

@@ -87,8 +87,10 @@ type job struct {
 	redirected bool // it went to somebody else; see Config.Redirect
 	withheld   bool // it may not be sent to whom it is for
 	paused     bool // it is not sent for the time being
-	hushed     bool // others that failed there within a second were logged
-	repeated   int  // failures before it that were not
+
+	judged   *dispatch.Standing // of what it is sent instead of, when that was last asked
+	hushed   bool               // others that failed there within a second were logged
+	repeated int                // failures before it that were not
 
 	likeness *int32           // what it is alike by; nil where its provider cannot be asked
 	idle     bool             // it ended without anything having been begun

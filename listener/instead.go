@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
@@ -55,6 +56,7 @@ func (l *Listener) called(ctx context.Context, j *job) bool {
 		l.finish(j, dispatch.Outcome{State: dispatch.Scheduled, MinWait: renderAgain})
 		return false
 	}
+	j.judged = &st
 	send, skip, wait := st.Instead(step, l.cfg.AwaitReport)
 	switch {
 	case send:
@@ -66,6 +68,24 @@ func (l *Listener) called(ctx context.Context, j *job) bool {
 		l.finish(j, dispatch.Outcome{State: dispatch.Scheduled, MinWait: wait})
 	}
 	return false
+}
+
+// recall has those of entries due again that were put off by a judgment which does not hold
+// any more, in the transaction of b.
+func (s *store) recall(b *pgx.Batch, entries []entry, recalled *int) {
+	var ids uuids
+	var states, receipts []string
+	for _, en := range entries {
+		if j := en.job; j.judged != nil && j.outcome != nil && j.outcome.State == dispatch.Scheduled {
+			ids.add(j.ID)
+			states, receipts = append(states, string(j.judged.State)), append(receipts, string(j.judged.Fate))
+		}
+	}
+	if len(ids) > 0 {
+		b.Queue(sqlRecallInstead, ids, states, receipts).Query(func(rows pgx.Rows) error {
+			return eachID(rows, func(uuid.UUID) { *recalled++ })
+		})
+	}
 }
 
 // standing reads how the step stands that j is sent instead of.

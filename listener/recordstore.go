@@ -186,6 +186,7 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 		if followed {
 			s.releaseFollowers(b, ids, &released)
 		}
+		s.recall(b, entries, &released)
 		b.Queue(sqlSettleEvents, seqs)
 	})
 	s.tellDue(err, released)

@@ -55,6 +55,7 @@ type noted struct {
 func (s *store) noteReport(ctx context.Context, r dispatch.Report) (n noted, err error) {
 	released := 0
 	err = s.tx(ctx, durable, func(b *pgx.Batch) {
+		b.Queue(sqlLockEventsOf, uuids{{Bytes: r.Delivery, Valid: true}})
 		if r.ProviderID != "" {
 			b.Queue(sqlLockReport, [16]byte(r.Delivery))
 		}

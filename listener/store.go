@@ -145,6 +145,8 @@ var (
 	sqlTryAlone         = sql.Query("try_alone")
 	sqlCountSMS         = sql.Query("count_sms")
 	sqlForgetSMSCounts  = sql.Query("forget_sms_counts")
+	sqlLockEventsOf     = sql.Query("lock_events_of")
+	sqlRecallInstead    = sql.Query("recall_instead")
 	sqlListHolds        = sql.Query("list_holds")
 	sqlListBrakes       = sql.Query("list_brakes")
 	sqlPutBrakes        = sql.Query("put_brakes")
