@@ -40,7 +40,7 @@ func (l *Listener) awaitWord(e *event) {
 			return o.Route == j.Route && o.Step == j.terms().InsteadOf && (o.outcome == nil || !o.outcome.State.Terminal())
 		})
 		if open && !j.known {
-			j.wait = l.cfg.AwaitReport + max(0, time.Until(j.terms().At))
+			j.wait = l.cfg.AwaitReport + max(0, j.terms().At.Sub(l.cfg.Clock.Now()))
 		}
 	}
 }

@@ -70,8 +70,8 @@ type Config struct {
 	// SMS bounds how many go, and to which countries.
 	SMS SMSLimits
 
-	// Clock, where there is one, is set to the database's time by each sweep, the
-	// first of which comes before anything is claimed.
+	// Clock is set to the database's time by each sweep, the
+	// first of which comes before anything is claimed. nil means one of its own.
 	Clock *dispatch.Clock
 
 	Log *slog.Logger // default slog.Default()
@@ -142,6 +142,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Listen == nil {
 		c.Listen = c.Pool.Config().ConnConfig.Copy()
+	}
+	if c.Clock == nil {
+		c.Clock = &dispatch.Clock{}
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

@@ -166,7 +166,7 @@ func (w *simWorld) spawn(r *rand.Rand, crashes int) *simProc {
 	cfg := Config{
 		Dispatcher: d, BatchSize: 1 + r.IntN(20), Workers: 1 + r.IntN(8), PollInterval: time.Second, Lease: w.db.lease,
 		MaxAttempts: 4, MaxCrashes: crashes, MaxPayload: 1 << 20, ShutdownGrace: 5 * time.Second, RetainProcessed: Forever, RetainLedger: Forever,
-		LookAfter: DefaultLookAfter(), Log: slog.New(slog.DiscardHandler),
+		LookAfter: DefaultLookAfter(), Clock: &dispatch.Clock{}, Log: slog.New(slog.DiscardHandler),
 	}
 	l := newListener(cfg, &simStore{db: w.db, proc: p})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -51,12 +51,13 @@ func checkedDB(t *testing.T) *pgtest.DB {
 }
 
 // asDaemon is the address of db for a role that has what a daemon needs, and may read
-// and write the tables that there are.
+// and write the tables that there are, and that are made later.
 func asDaemon(t *testing.T, db *pgtest.DB) string {
 	t.Helper()
 	role := pgtest.Role(t, db, "daemon")
 	pgtest.Exec(t, db, sql.Grants(role))
 	pgtest.Exec(t, db, `grant select, insert, update, delete on all tables in schema public to `+role)
+	pgtest.Exec(t, db, `alter default privileges in schema public grant select, insert, update, delete on tables to `+role)
 	as, err := url.Parse(db.URL)
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ var named = regexp.MustCompile("`([a-z_./-]+)`:$")
 func TestRoutesPage(t *testing.T) {
 	db := pgtest.New(t)
 	// All else is in the .env that the page writes.
-	doPage(t, "routes.md", db, 8, map[string]string{"DATABASE_URL": db.URL})
+	doPage(t, "routes.md", db, 8, map[string]string{"DATABASE_URL": asDaemon(t, db)})
 }
 
 // doPage does what a page of docs/ says, from its top to its end: it writes its
