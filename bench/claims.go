@@ -181,7 +181,7 @@ func claimMethod(s *server) string {
 	if s.claims != nil {
 		return "Claim latency: how long the listener's own claims took in the server, from its log (log_min_duration_statement=0 for the database). Those that found nothing are counted and shown apart."
 	}
-	return "Claim latency: the server's log is not ours to read, so the same claim from the floor, in a transaction that is rolled back, every 20 ms: a coarse measure of what a listener's own claims take. Those that found nothing are counted and shown apart."
+	return "Claim latency: the server's log is not ours to read, so the same claim from the floor, in a transaction that is rolled back, every 5 ms: a coarse measure of what a listener's own claims take. Those that found nothing are counted and shown apart."
 }
 
 // watchClaims begins to time the claims of listeners that connect to db from
@@ -206,7 +206,7 @@ func watchClaims(ctx context.Context, db *database) (*claimWatch, error) {
 			}
 			select {
 			case <-probing.Done():
-			case <-time.After(20 * time.Millisecond):
+			case <-time.After(5 * time.Millisecond):
 			}
 		}
 	})

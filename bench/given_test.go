@@ -58,6 +58,10 @@ func TestGivenServer(t *testing.T) {
 	}
 	o.Database = as("builder")
 	path, err := Run(ctx, o)
+	for try := 1; err != nil && try < 4 && strings.Contains(progress.String(), "brought something"); try++ {
+		progress.Reset() // a small run on a busy machine has few claims to see
+		path, err = Run(ctx, o)
+	}
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
 	}

@@ -211,7 +211,9 @@ func (m *reference) dueIn(r row) time.Time {
 }
 
 func (m *reference) insert(r row, generation int) *refRow {
-	made := &refRow{id: r.job.ID, event: r.job.EventID, seq: r.job.seq, step: r.job.Step, generation: generation, required: true, of: r.job.Delivery}
+	made := &refRow{id: r.job.ID, event: r.job.EventID, seq: r.job.seq, step: r.job.Step, generation: generation, required: true}
+	// Attempt is written by whoever tries, and no column.
+	made.of = dispatch.Delivery{ID: r.job.ID, EventID: r.job.EventID, Type: r.job.Type, Date: r.job.Date, Message: r.job.Message}
 	m.rows[made.id] = made
 	m.put(made, r)
 	return made

@@ -319,7 +319,7 @@ func TestPlan(t *testing.T) {
 			}
 		}
 	}
-	if len(kinds) != 14 || len(points) != len(failpoints) {
+	if len(kinds) != 15 || len(points) != len(failpoints) {
 		t.Errorf("%d kinds of faults, %d points", len(kinds), len(points))
 	}
 }

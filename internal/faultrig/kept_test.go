@@ -25,7 +25,7 @@ func TestKept(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			l := newLane(t, w, laneConfig{lease: 20 * time.Second, poll: 200 * time.Millisecond, grace: 500 * time.Millisecond})
+			l := newLane(t, w, laneConfig{lease: 20 * time.Second, poll: 200 * time.Millisecond, grace: 3 * time.Second})
 			d := l.add(t)
 			l.start(t, d, tt.keeps)
 			l.hook.took = 500 * time.Millisecond // so that the database is away before the answer is there
