@@ -155,7 +155,9 @@ func (l *Listener) keepMarks(ctx context.Context) {
 		lastSeen = cursor
 		highest, inFlight, err := l.store.readFlight(ctx)
 		if err != nil {
-			l.sparse.warn("marks not kept", err)
+			if ctx.Err() == nil {
+				l.sparse.warn("marks not kept", err)
+			}
 			continue
 		}
 		if highest < settled {
@@ -169,7 +171,9 @@ func (l *Listener) keepMarks(ctx context.Context) {
 			lastFloor = time.Now()
 			floor, err := l.store.raiseFloor(ctx, settled)
 			if err != nil {
-				l.sparse.warn("floor not raised", err)
+				if ctx.Err() == nil {
+					l.sparse.warn("floor not raised", err)
+				}
 				continue
 			}
 			l.marks.raise(floor)
