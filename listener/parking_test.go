@@ -81,6 +81,29 @@ func TestNotAnnouncedWhileItIsParked(t *testing.T) {
 	}
 }
 
+// TestParkedBeforeItWasAnnounced: a delivery whose announcement waits is parked as one
+// that may be sent. The announcement that comes after that says what it is alike, or it
+// could not be looked for, and would be held although its provider has it.
+func TestParkedBeforeItWasAnnounced(t *testing.T) {
+	t.Parallel()
+	l, e, db := parkable(t, nil)
+	j, alike := e.jobs[0], int32(7)
+	j.likeness = &alike
+	if !j.announces() {
+		t.Fatal("it is not to be announced")
+	}
+	l.park(e)
+	l.recorder.flush()
+	for range 2 { // the second time as if the answer had been lost
+		if got := l.announcer.announce(t.Context(), j); got != committed {
+			t.Fatalf("announced: %d, want %d", got, committed)
+		}
+		if got := pgtest.QueryVal[string](t, db, `select concat_ws(' ', state, attempts, likeness) from outbox.deliveries`); got != "sending 1 7" {
+			t.Errorf("the ledger has %q", got)
+		}
+	}
+}
+
 // TestTakenOverBeforeItWasParked: deliveries of an event that was taken over before
 // its parking was on record are recorded by nobody but the one who has it. What he finds
 // dead he would plan anew, and send.

@@ -23,8 +23,15 @@ with fenced as (
     from fenced as f
     where not exists (select from outbox.deliveries as d where d.id = f.id)
     returning id
+), there as (
+    -- written before by this same statement, whose answer was lost, or by a parking
+    -- that was recorded first and does not know what the delivery is alike
+    update outbox.deliveries as d
+    set likeness = f.likeness
+    from fenced as f
+    where d.id = f.id and d.claim = f.claim and d.state = 'sending'
+    returning d.id
 )
 select id from fresh
 union all
--- written before by this same statement, whose answer was lost
-select d.id from outbox.deliveries as d join fenced as f on d.id = f.id and d.claim = f.claim and d.state = 'sending'
+select id from there
