@@ -248,7 +248,7 @@ func (r *run) environment(database *Proxy, name string) []string {
 		"OUTBOX_SHUTDOWN_GRACE=3s",
 		"OUTBOX_STATE_DIR="+r.state(),
 		"OPENAI_API_KEY="+openAIKey,
-		"OPENAI_BASE_URL=http://"+r.providers.at.OpenAI+"/v1",
+		"OPENAI_BASE_URL=http://"+r.providers.at.OpenAI,
 		"OUTBOX_LOG_FORMAT=json",
 		"OUTBOX_LOG_LEVEL=info",
 		"TWILIO_ACCOUNT_SID="+accountSID,
