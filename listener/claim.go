@@ -214,12 +214,15 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 func (s *store) nextDue(ctx context.Context, beatTo string) (floor int64, paused pauses, due time.Duration, waits bool, err error) {
 	var secs *float64
 	var now time.Time
-	var braked []onBrake
+	var holds []byte
 	sent := time.Now()
 	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
-		b.Queue(sqlNextDue, beatTo).QueryRow(func(row pgx.Row) error { return row.Scan(&floor, &secs, &now, nil) })
-		s.readHolds(b, &paused, &braked)
+		b.Queue(sqlNextDue, beatTo).QueryRow(func(row pgx.Row) error { return row.Scan(&floor, &secs, &now, &holds, nil) })
 	})
+	var braked []onBrake
+	if err == nil {
+		paused, braked, err = readHolds(holds)
+	}
 	if err != nil {
 		return 0, nil, 0, false, fmt.Errorf("next due: %w", err)
 	}

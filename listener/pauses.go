@@ -2,6 +2,8 @@ package listener
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -126,21 +128,23 @@ func (s *store) resume(ctx context.Context, reasons []string) (total int64, err 
 	return total, err
 }
 
-// readHolds asks for what is paused or braked in the transaction of b.
-func (s *store) readHolds(b *pgx.Batch, paused *pauses, braked *[]onBrake) {
-	b.Queue(sqlListHolds).Query(func(rows pgx.Rows) error {
-		var one onPause
-		var until, probe float64
-		_, err := pgx.ForEachRow(rows, []any{&one.kind, &one.pattern, &until, &probe}, func() error {
-			if one.kind == "brake" {
-				*braked = append(*braked, onBrake{one.pattern, fromSeconds(until), fromSeconds(probe)})
-			} else {
-				*paused = append(*paused, one)
-			}
-			return nil
-		})
-		return err
-	})
+// readHolds reads what next_due.sql has of what is paused or braked.
+func readHolds(text []byte) (paused pauses, braked []onBrake, err error) {
+	var holds []struct {
+		Kind, Pattern string
+		Until, Probe  float64 // seconds
+	}
+	if err := json.Unmarshal(text, &holds); err != nil {
+		return nil, nil, fmt.Errorf("what is held back: %w", err)
+	}
+	for _, h := range holds {
+		if h.Kind == "brake" {
+			braked = append(braked, onBrake{h.Pattern, fromSeconds(h.Until), fromSeconds(h.Probe)})
+		} else {
+			paused = append(paused, onPause{h.Kind, h.Pattern})
+		}
+	}
+	return paused, braked, nil
 }
 
 // holdsBack reports whether j is paused, and has ended it then: it stays as it is,

@@ -147,7 +147,6 @@ var (
 	sqlForgetSMSCounts  = sql.Query("forget_sms_counts")
 	sqlLockEventsOf     = sql.Query("lock_events_of")
 	sqlRecallInstead    = sql.Query("recall_instead")
-	sqlListHolds        = sql.Query("list_holds")
 	sqlListBrakes       = sql.Query("list_brakes")
 	sqlPutBrakes        = sql.Query("put_brakes")
 	sqlAskProbe         = sql.Query("ask_probe")
