@@ -20,6 +20,9 @@ var errUnclear = errors.New("no clear answer came")
 // that tells about the destination.
 func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	limit, policy := l.limit(j), l.policy(j)
+	if end := j.terms().Deadline; !end.IsZero() && !l.cfg.Clock.Now().Before(end) {
+		j.expired = true // while it waited in memory, which the ledger cannot tell
+	}
 	o, settled := j.settled()
 	switch {
 	case j.proven():

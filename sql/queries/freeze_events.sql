@@ -9,7 +9,8 @@
 -- Repeating the statement after a lost answer writes nothing twice.
 --
 -- What waits for another step is due at no time, not even at its deadline: only
--- what is not due is released.
+-- what is not due is released. Nor does a lease end with a deadline: whoever claims
+-- then would take what is being sent.
 --
 -- What the ledger has already, of an event that was opened again, keeps its
 -- content: those bytes may have been sent.
@@ -39,7 +40,7 @@ with fenced as (
          deadline, retry, supersedes, after_steps, scope, copy, instead_of, created_at, finished_at, stuck_at)
     select g.id, g.event_id, g.event_seq, g.event_type, g.event_created_at, g.route, g.step, g.channel, g.recipient,
            g.state, g.attempts, g.generation, g.required, g.last_error,
-           case when g.due_at is not null then least(g.due_at, g.deadline) end, g.claim, g.content::json,
+           case when g.leased then g.due_at when g.due_at is not null then least(g.due_at, g.deadline) end, g.claim, g.content::json,
            g.deadline, g.retry, g.supersedes, g.after_steps, g.scope::json, g.copy, g.instead_of,
            coalesce(g.finished_at, clock_timestamp()), g.finished_at,
            case when g.state in ('dead', 'held') then clock_timestamp() end
