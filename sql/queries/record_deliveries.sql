@@ -6,7 +6,7 @@
 -- finds the delivery no more, and repeating this after a lost answer is seen
 -- for what it is.
 --
--- Nothing waits beyond its deadline to be found expired, but for what is uncertain:
+-- Nothing waits beyond its deadline to be found expired, but for what may have arrived:
 -- its deadline may have passed, and whether it arrived is asked all the same.
 update outbox.deliveries as d
 set state       = t.state,
@@ -14,7 +14,7 @@ set state       = t.state,
     provider_id = coalesce(t.provider_id, d.provider_id),  -- the provider may have reported it meanwhile
     last_error  = t.last_error,
     due_at      = least(clock_timestamp() + t.due_in * interval '1 second',
-                        case when t.due_in is not null and (t.state <> 'uncertain' or d.deadline > clock_timestamp()) then d.deadline end),
+                        case when t.due_in is not null and (t.state not in ('sending', 'uncertain') or d.deadline > clock_timestamp()) then d.deadline end),
     answer      = coalesce(t.answer::json, d.answer),
     claim       = t.successor,
     content     = case when t.state = 'delivered' then null else d.content end,
