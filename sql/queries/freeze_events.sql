@@ -48,6 +48,7 @@ with fenced as (
     on conflict (id) do update
     set state = excluded.state, attempts = excluded.attempts, last_error = excluded.last_error,
         due_at = excluded.due_at, claim = excluded.claim, finished_at = excluded.finished_at,
+        held_from = case when excluded.state = 'held' and d.state = 'held' then d.held_from end,
         stuck_at = case when excluded.state in ('dead', 'held') then coalesce(d.stuck_at, excluded.stuck_at) end
     where d.claim = (select f.claim from fenced as f where f.seq = excluded.event_seq) and d.finished_at is null
 )

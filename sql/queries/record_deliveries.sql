@@ -8,6 +8,9 @@
 --
 -- Nothing waits beyond its deadline to be found expired, but for what may have arrived:
 -- its deadline may have passed, and whether it arrived is asked all the same.
+--
+-- What a person held, and released by changing the row, may be held by us since: then
+-- held_from says no more that a person did it.
 update outbox.deliveries as d
 set state       = t.state,
     attempts    = t.attempts,
@@ -18,6 +21,7 @@ set state       = t.state,
     answer      = coalesce(t.answer::json, d.answer),
     claim       = t.successor,
     content     = case when t.state = 'delivered' then null else d.content end,
+    held_from   = case when t.state = 'held' and d.state = 'held' then d.held_from end,
     finished_at = case when t.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped') then clock_timestamp() end,
     stuck_at    = case when t.state in ('dead', 'held') then coalesce(d.stuck_at, clock_timestamp()) end
 from unnest($1::uuid[], $2::uuid[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::float8[], $8::uuid[], $9::text[])

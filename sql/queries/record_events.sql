@@ -60,6 +60,7 @@ with fenced as (
         due_at      = clock_timestamp() + g.due_in * interval '1 second',
         claim       = case when g.leased then d.claim end,
         content     = g.content::json,
+        held_from   = case when g.state = 'held' and d.state = 'held' then d.held_from end,
         finished_at = g.finished_at,
         stuck_at    = case when g.state in ('dead', 'held') then coalesce(d.stuck_at, clock_timestamp()) end
     from given as g
