@@ -224,7 +224,10 @@ func (m *reference) put(to *refRow, r row) {
 	if to.claim = uuid.Nil; r.outcome == nil {
 		to.claim = r.job.lease.claim
 	}
-	to.state, to.attempts, to.due = r.state, r.attempts, m.dueIn(r)
+	proven := r.state == dispatch.Held && to.state != dispatch.Held && to.provider != ""
+	if to.state, to.attempts, to.due = r.state, r.attempts, m.dueIn(r); proven {
+		to.state, to.due = dispatch.Uncertain, m.now()
+	}
 	if r.providerID != nil {
 		to.provider = *r.providerID
 	}

@@ -229,6 +229,8 @@ func TestReports(t *testing.T) {
 		{"the answer is lost, and it reports before that", dispatch.Reconcile, lost, []standin.TwilioCallback{early("sent"), call("delivered", 0)}, false, "delivered", "delivered", "", 1},
 		{"the answer is lost, and it reports later", dispatch.Reconcile, lost, []standin.TwilioCallback{{Status: "sent", After: 100 * time.Millisecond}}, false, "delivered", "sent", "", 1},
 		{"the answer is lost, it is held, and then it reports", dispatch.Hold, lost, []standin.TwilioCallback{{Status: "undelivered", Code: 30005, After: 300 * time.Millisecond}}, false, "delivered", "undelivered", "30005", 1},
+		{"the answer is lost, it reported before that, and it would be held", dispatch.Hold, lost, []standin.TwilioCallback{early("sent")}, false, "delivered", "sent", "", 1},
+		{"the answer is lost, it reported before that, and it must not be sent twice", dispatch.NeverTwice, lost, []standin.TwilioCallback{early("sent")}, false, "dead", "sent", "", 1},
 		{"the answer is lost, and it reports before it is sent again", dispatch.Resend, lost, []standin.TwilioCallback{early("sent")}, false, "delivered", "sent", "", 1},
 		{"the answer is lost, and it must not be sent twice", dispatch.NeverTwice, lost, []standin.TwilioCallback{{Status: "delivered", After: 100 * time.Millisecond}}, false, "dead", "delivered", "", 1},
 	} {

@@ -53,16 +53,18 @@ with fenced as (
 ), known as (
     -- rows that are in the ledger already, under this same claim
     update outbox.deliveries as d
-    set state       = g.state,
+    set state       = case when g.state = 'held' and d.state <> 'held' and d.provider_id is not null then 'uncertain' else g.state end,  -- as record_deliveries.sql has it
         attempts    = g.attempts,
         provider_id = coalesce(g.provider_id, d.provider_id),  -- a look may have found it since the row was made
         last_error  = g.last_error,
-        due_at      = clock_timestamp() + g.due_in * interval '1 second',
+        due_at      = case when g.state = 'held' and d.state <> 'held' and d.provider_id is not null then clock_timestamp()
+                           else clock_timestamp() + g.due_in * interval '1 second' end,
         claim       = case when g.leased then d.claim end,
         content     = g.content::json,
         held_from   = case when g.state = 'held' and d.state = 'held' then d.held_from end,
         finished_at = g.finished_at,
-        stuck_at    = case when g.state in ('dead', 'held') then coalesce(d.stuck_at, clock_timestamp()) end
+        stuck_at    = case when g.state = 'held' and d.state <> 'held' and d.provider_id is not null then null
+                           when g.state in ('dead', 'held') then coalesce(d.stuck_at, clock_timestamp()) end
     from given as g
     where d.id = g.id and d.claim = g.claim and d.finished_at is null
 ), fresh as (
