@@ -149,7 +149,9 @@ func (w *run) act(ctx context.Context, tx pgx.Tx, able []facts) (done []facts, m
 	case Hold:
 		changed, err = queryIDs(ctx, tx, sqlHold, ids, w.words())
 	case Release:
-		changed, err = queryIDs(ctx, tx, sqlReleaseHeld, ids, w.EvenUncertain)
+		if changed, err = queryIDs(ctx, tx, sqlReleaseHeld, ids, w.EvenUncertain); err == nil {
+			err = settleEvents(ctx, tx, able) // what is scheduled again holds its event back no more
+		}
 	}
 	if err == nil && len(changed) != len(able) {
 		err = fmt.Errorf("%d of %d deliveries changed under their locks", len(able)-len(changed), len(able))
@@ -174,12 +176,17 @@ func (w *run) replay(ctx context.Context, tx pgx.Tx, able []facts) (done []facts
 // settle sees to what waited for deliveries that are over now: steps that follow
 // them, and their events.
 func settle(ctx context.Context, tx pgx.Tx, over []facts) error {
-	var seqs []int64
-	for _, f := range over {
-		seqs = append(seqs, f.seq)
-	}
 	if _, err := tx.Exec(ctx, sqlReleaseFollowers, idsOf(over)); err != nil {
 		return err
+	}
+	return settleEvents(ctx, tx, over)
+}
+
+// settleEvents has the events of changed processed that nothing holds back any more.
+func settleEvents(ctx context.Context, tx pgx.Tx, changed []facts) error {
+	var seqs []int64
+	for _, f := range changed {
+		seqs = append(seqs, f.seq)
 	}
 	_, err := tx.Exec(ctx, sqlSettleEvents, seqs)
 	return err

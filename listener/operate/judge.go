@@ -31,8 +31,10 @@ type facts struct {
 
 	unclear    bool // it may have arrived
 	leased     bool // a listener works on it
+	idle       bool // no listener has had it since it was put off
 	inHand     bool // its event is claimed, or waits to be
 	eventGone  bool // its event was deleted
+	stray      bool // and that long ago, while it was being sent: nobody comes to it
 	content    bool // the ledger has what is sent, or what that is made of
 	waits      bool // for other steps
 	newer      bool // there is a later generation of it
@@ -47,7 +49,7 @@ func judge(ctx context.Context, tx pgx.Tx, r *Request, ids []uuid.UUID) (able []
 		return nil, nil, fmt.Errorf("judge deliveries: %w", err)
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f facts, err error) {
-		err = row.Scan(&f.id, &f.seq, &f.channel, &f.state, &f.generation, &f.heldFrom, &f.unclear, &f.leased, &f.inHand, &f.eventGone, &f.content, &f.waits, &f.newer, &f.superseded)
+		err = row.Scan(&f.id, &f.seq, &f.channel, &f.state, &f.generation, &f.heldFrom, &f.unclear, &f.leased, &f.idle, &f.inHand, &f.eventGone, &f.stray, &f.content, &f.waits, &f.newer, &f.superseded)
 		return f, err
 	})
 	if err != nil {
@@ -75,6 +77,12 @@ func judge(ctx context.Context, tx pgx.Tx, r *Request, ids []uuid.UUID) (able []
 // refuse says why the action may not be done to a delivery; "" where it may.
 func (r *Request) refuse(f *facts) string {
 	switch {
+	case f.stray && r.Action == Cancel:
+		return ""
+	case f.stray:
+		return "its event was deleted while it was being sent: to be canceled"
+	case f.state == dispatch.Sending && f.idle:
+		return "what became of its last attempt is not known yet"
 	case f.state == dispatch.Sending:
 		return "being sent at this moment"
 	case f.leased:

@@ -6,11 +6,16 @@
 -- leased: a listener works on it, or will until its lease has run out. The
 -- claim says so: it is null, or version 5 (a successor, see
 -- record_deliveries.sql), where the delivery is nobody's. One that an older version
--- has scheduled still has that of its event, which never is a lease's then. in_hand: its event is
+-- has scheduled still has that of its event, which never is a lease's then. idle: it
+-- was handed back or put off, and is nobody's since. in_hand: its event is
 -- claimed, or waits to be: whoever has it takes up the event's deliveries.
 --
 -- unclear: it may have arrived, since not each of its attempts is on record as not
 -- taken; one without a record is one whose listener died.
+--
+-- stray: it was being sent with its event, whose lease it shares, and that was
+-- deleted meanwhile. A listener that lives has it on record within minutes; where it
+-- ended nobody comes to it any more.
 --
 -- newer: there is a later generation of it, or of another that has the same step and
 -- the same recipient, as far as a masked one tells; find_kin.sql has what tells
@@ -19,8 +24,11 @@ select d.id, d.event_seq, d.channel, d.state, d.generation, coalesce(d.held_from
        d.attempts <> (select count(*) from outbox.attempts as a where a.delivery_id = d.id and a.kind <> 'unknown') as unclear,
        coalesce(d.claim is not null and get_byte(uuid_send(d.claim), 6) >> 4 <> 5 and d.due_at > clock_timestamp()
                 and not (d.state = 'scheduled' and d.claim is not distinct from e.claim), false) as leased,
+       d.due_at is not null and (d.claim is null or get_byte(uuid_send(d.claim), 6) >> 4 = 5) as idle,
        coalesce(e.processed_at is null and e.lease_until is distinct from 'infinity' and e.seq is not null, false) as in_hand,
        e.seq is null as event_gone,
+       d.state = 'sending' and e.seq is null and d.due_at is null
+           and coalesce(d.announced_at, d.created_at) < clock_timestamp() - interval '1 hour' as stray,
        d.content is not null or d.scope is not null as has_content,
        d.after_steps is not null and d.due_at is null as waits,
        exists (
