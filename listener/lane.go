@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ type lane struct {
 	mu      sync.Mutex
 	waiting []work
 	more    chan struct{} // readable when something was added
+	slow    []work        // begun, and not over when the others did not wait for it any more; runLane's own
 
 	alive uuids         // what is known of these among the crashes is wrong
 	lives chan struct{} // readable when something was added
@@ -45,24 +47,32 @@ func (n *lane) pop() (w work, ok bool) {
 	return w, true
 }
 
+func (n *lane) waits() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.waiting) > 0
+}
+
 // runLane tries what waits in the lane, one after the other, until ctx ends; what it
 // did not come to is given back.
 func (l *Listener) runLane(ctx context.Context) {
-	for {
+	for ctx.Err() == nil {
+		if w, ok := l.lane.pop(); ok {
+			l.tryAlone(ctx, w)
+			continue
+		}
+		if slow := l.lane.slow; len(slow) > 0 {
+			l.lane.slow = slow[1:]
+			l.markAlone(ctx, slow[0])
+			l.watch(ctx, slow[0], 0)
+			continue
+		}
 		select {
 		case <-ctx.Done():
-			l.emptyLane()
-			return
 		case <-l.lane.more:
 		}
-		for ctx.Err() == nil {
-			w, ok := l.lane.pop()
-			if !ok {
-				break
-			}
-			l.tryAlone(ctx, w)
-		}
 	}
+	l.emptyLane()
 }
 
 func (l *Listener) emptyLane() {
@@ -78,39 +88,57 @@ func (l *Listener) emptyLane() {
 	l.giveBackAll(context.Background(), events, jobs)
 }
 
-// lookAgain is when tryAlone looks whether it is over.
+// lookAgain is when watch looks whether it is over.
 const lookAgain = 5 * time.Millisecond
 
-// tryAlone begins w and waits until it is over, at most for the time of a lease.
+// tryAlone begins w and waits until it is over; where others wait in the lane, at most
+// for the time of a lease.
 func (l *Listener) tryAlone(ctx context.Context, w work) {
-	id := w.suspect()
-	l.log.Warn("listeners ended while they had this; trying it alone", "id", id)
-	l.markAlone(ctx, id, true)
+	l.log.Warn("listeners ended while they had this; trying it alone", "id", w.suspect())
+	l.markAlone(ctx, w)
 	l.queue.lend(-1)
 	if w.event != nil {
 		l.queue.claimed([]*event{w.event})
 	} else {
 		l.queue.claimedJobs([]*job{w.job})
 	}
-	timer := time.NewTimer(l.store.ttl())
-	defer timer.Stop()
+	l.watch(ctx, w, l.store.ttl())
+}
+
+// watch waits until w, which has begun, is over. Once patience has passed, others in the
+// lane are not to wait for it: then it is slow, and neither it nor they are alone.
+func (l *Listener) watch(ctx context.Context, w work, patience time.Duration) {
+	begun := time.Now()
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for !w.over() {
 		select {
 		case <-ctx.Done():
 			return // it is finished, or given back
-		case <-timer.C:
-			l.markAlone(ctx, id, false) // it takes its time, and the others are not to wait for it
-			return
 		case <-tick.C:
 		}
+		if time.Since(begun) >= patience && l.lane.waits() {
+			l.lane.slow = append(l.lane.slow, w)
+			l.noteAlone(ctx, w, false)
+			return
+		}
 	}
-	l.alive(id)
+	l.alive(w.suspect())
 }
 
-func (l *Listener) markAlone(ctx context.Context, id uuid.UUID, alone bool) {
-	err := l.store.tryAlone(context.WithoutCancel(ctx), id, alone)
+// markAlone notes whether w is tried alone: none that was slow is under way any more.
+func (l *Listener) markAlone(ctx context.Context, w work) {
+	l.lane.slow = slices.DeleteFunc(l.lane.slow, func(s work) bool {
+		if s.over() {
+			l.alive(s.suspect())
+		}
+		return s.over()
+	})
+	l.noteAlone(ctx, w, len(l.lane.slow) == 0)
+}
+
+func (l *Listener) noteAlone(ctx context.Context, w work, alone bool) {
+	err := l.store.tryAlone(context.WithoutCancel(ctx), w.suspect(), alone)
 	if err != nil {
 		l.sparse.warn("what is tried alone is not noted", err)
 	}
