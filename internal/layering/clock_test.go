@@ -59,6 +59,7 @@ var hostClock = map[string]string{
 	"listener/lease.go lease.left":                    elapsed,
 	"listener/lease.go leases.renew":                  elapsed,
 	"listener/lease.go package":                       elapsed,
+	"listener/lane.go Listener.watch":                 elapsed,
 	"listener/listener.go Listener.awaitPool":         elapsed,
 	"listener/listener.go Listener.drainPool":         elapsed,
 	"listener/log.go batchLog.flush":                  elapsed,
