@@ -47,6 +47,12 @@ type Terms struct {
 	// are sent. What is left of older ones is canceled. "" means none.
 	Supersedes string
 
+	// Ordering is a key, such as a customer's id: deliveries of different events
+	// with the same key are sent one after the other, in order of the events' seq. Those
+	// of one event are not ordered among themselves. It goes with Freeze, and not with
+	// At. "" means no order.
+	Ordering string
+
 	// After names the steps of the same route that have to be delivered first.
 	// Until then the message has no content but Scope, from which its router
 	// renders it. It is skipped when one of them ends in another way.

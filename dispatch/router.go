@@ -54,3 +54,18 @@ func (d *Dispatcher) Render(ctx context.Context, m Message, steps map[string]Ste
 	}
 	return out, err
 }
+
+// Orderer is a Router that has routes with an order among events.
+type Orderer interface {
+	// Ordered returns the event types of which messages may have Terms.Ordering: exact
+	// ones, beginnings such as quote.*, and * for all. nil where there are none.
+	Ordered() []string
+}
+
+// Ordered returns the event types that the router may put in an order; nil for none.
+func (d *Dispatcher) Ordered() []string {
+	if o, ok := d.router.(Orderer); ok {
+		return o.Ordered()
+	}
+	return nil
+}

@@ -94,15 +94,16 @@ type termColumns struct {
 	retry, supersedes, scope *string
 	insteadOf                *string
 	after                    []string
+	ordering                 *string
 }
 
 func (c *termColumns) targets() []any {
-	return []any{&c.expired, &c.retry, &c.supersedes, &c.after, &c.scope, &c.insteadOf}
+	return []any{&c.expired, &c.retry, &c.supersedes, &c.after, &c.scope, &c.insteadOf, &c.ordering}
 }
 
 // terms returns nil where a delivery has none.
 func (c *termColumns) terms() (*dispatch.Terms, error) {
-	if c.retry == nil && c.supersedes == nil && c.after == nil && c.scope == nil && c.insteadOf == nil {
+	if c.retry == nil && c.supersedes == nil && c.after == nil && c.scope == nil && c.insteadOf == nil && c.ordering == nil {
 		return nil, nil
 	}
 	t := &dispatch.Terms{After: c.after}
@@ -116,6 +117,9 @@ func (c *termColumns) terms() (*dispatch.Terms, error) {
 	}
 	if c.insteadOf != nil {
 		t.InsteadOf = *c.insteadOf
+	}
+	if c.ordering != nil {
+		t.Ordering = *c.ordering
 	}
 	if c.scope != nil {
 		t.Scope = json.RawMessage(*c.scope)
@@ -188,6 +192,9 @@ func (s *store) claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 				}
 				if err != nil {
 					return err
+				}
+				if c.ordering != nil {
+					j.line = *c.ordering
 				}
 				j.expired = c.expired != nil && *c.expired
 				jobs = append(jobs, j)

@@ -154,8 +154,17 @@ func (l *Listener) noteDue(d time.Duration) {
 func (l *Listener) forgetDue() (before time.Time) {
 	l.dueMu.Lock()
 	defer l.dueMu.Unlock()
-	before, l.due = l.due, time.Time{}
+	before, l.due, l.made = l.due, time.Time{}, false
 	return before
+}
+
+// noteMadeDue notes that a transaction of ours made a delivery due, which is there to be
+// had: that was not so when due deliveries were last claimed.
+func (l *Listener) noteMadeDue() {
+	l.dueMu.Lock()
+	l.made = true
+	l.dueMu.Unlock()
+	l.noteDue(0)
 }
 
 func (l *Listener) nextDueAt() time.Time {
@@ -340,7 +349,7 @@ const dueAgain = 250 * time.Millisecond
 func (l *Listener) putOffDue(d time.Duration) {
 	l.dueMu.Lock()
 	defer l.dueMu.Unlock()
-	if at := time.Now().Add(d); !l.due.IsZero() && l.due.Before(at) {
+	if at := time.Now().Add(d); !l.made && !l.due.IsZero() && l.due.Before(at) {
 		l.due = at
 	}
 }

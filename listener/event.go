@@ -56,6 +56,8 @@ type job struct {
 	event      *event // nil for a delivery that is on its own
 	tally      *tally
 
+	line string // that it stands in, as the ledger has it; "" for none, and before it does
+
 	expired bool // its deadline has passed
 	ranOut  bool // somebody had it, and their lease ran out
 

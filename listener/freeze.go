@@ -33,7 +33,8 @@ func (l *Listener) freeze(e *event) {
 		if j.outcome != nil {
 			continue
 		}
-		if j.blocked, j.afterLater = e.blocks(j); !j.blocked {
+		j.blocked, j.afterLater = e.blocks(j)
+		if j.blocked = j.blocked || j.ordered(); !j.blocked {
 			open = append(open, j)
 		}
 	}
@@ -141,6 +142,7 @@ func (r *recorder) writeFrozen(ctx context.Context, entries []entry) error {
 	if err != nil {
 		return err
 	}
+	r.passTurns(ctx, linesOf(entries))
 	for _, en := range entries {
 		if kept[en.event.seq] {
 			r.thaw(en, canceled)
@@ -198,6 +200,7 @@ type frozenRow struct {
 	Copy       *string           `json:"copy"`
 	InsteadOf  *string           `json:"instead_of"`
 	Leased     bool              `json:"leased"`
+	Ordering   *string           `json:"ordering_key"`
 }
 
 func (r row) frozen() frozenRow {
@@ -220,9 +223,12 @@ func (r row) frozen() frozenRow {
 	}
 	if j.waiting() {
 		f.After, f.Scope = t.After, text(t.Scope)
-		if j.blocked {
-			f.DueIn = nil
-		}
+	}
+	if r.outcome == nil && j.ordered() {
+		f.Ordering = nonEmpty(clean(t.Ordering))
+	}
+	if r.outcome == nil && j.blocked {
+		f.DueIn = nil
 	}
 	return f
 }

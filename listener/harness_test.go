@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 		if api := os.Getenv(killedTwilio); api != "" {
 			os.Exit(runSMS(url, api))
 		}
+		if address := os.Getenv(killedInOrder); address != "" {
+			os.Exit(runInOrder(url, address))
+		}
 		if where := os.Getenv(killedBy); where != "" {
 			os.Exit(runPoison(url, where))
 		}

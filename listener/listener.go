@@ -182,11 +182,13 @@ type Listener struct {
 	ends      endings   // of brakes
 	resumed   time.Time // when ends was last asked
 	lane      lane
+	lines     lines
 	fenced    atomic.Int64 // outcomes that came after a take-over
 	lastSweep atomic.Int64 // Unix nanoseconds
 	released  atomic.Bool  // a delivery of ours made others due
 
 	dueMu sync.Mutex
+	made  bool      // something was made due since due was last forgotten
 	due   time.Time // when the next delivery is due, as far as we know; zero: none
 	dueC  chan struct{}
 
@@ -220,6 +222,7 @@ func newListener(cfg Config, s storage) *Listener {
 	l.store.onRead(l.brakes)
 	l.SetSQL(cfg.SQL)
 	l.paused.now.Store(new(pauses))
+	l.lines.news = make(chan struct{}, 1)
 	l.lane.more, l.lane.lives = make(chan struct{}, 1), make(chan struct{}, 1)
 	l.batch.log = cfg.Log
 	l.waker = &waker{C: make(chan struct{}, 1), beatNow: make(chan struct{}, 1)}
@@ -250,6 +253,7 @@ func (l *Listener) Once(ctx context.Context, limit int) (Stats, error) {
 	t := newTally()
 	err := l.run(ctx, false, func(ctx context.Context) error {
 		for left := limit; ; left = limit - t.snapshot().Total {
+			l.healLines(ctx)
 			if err := l.claimFor(ctx, left, t); err != nil && ctx.Err() == nil {
 				return err
 			}
@@ -258,6 +262,7 @@ func (l *Listener) Once(ctx context.Context, limit int) (Stats, error) {
 			case <-ctx.Done(): // asked to stop: what was begun is finished below
 				return nil
 			}
+			l.passTurns(ctx, nil)
 			// What was delivered may have made due what waited for it.
 			if l.released.Swap(false) && (limit == 0 || t.snapshot().Total < limit) {
 				continue
@@ -289,9 +294,10 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 
 	l.recorder = newRecorder(recording, l.store, l.log, l.recorded)
 	l.recorder.thaw = l.thaw
+	l.recorder.pass = l.passTurns
 	l.store.onDue(func() {
 		l.released.Store(true)
-		l.noteDue(0)
+		l.noteMadeDue()
 	})
 	l.announcer = newAnnouncer(recording, l.store, l.log)
 
@@ -304,6 +310,7 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 	keepers.Go(func() { l.keepBrakes(recording) })
 	keepers.Go(func() { l.keepRates(recording) })
 	keepers.Go(func() { l.keepMarks(recording) })
+	keepers.Go(func() { l.keepLines(recording) })
 
 	var workers errgroup.Group
 	for range l.cfg.Workers {

@@ -41,6 +41,9 @@ func (l *Listener) plan(ctx context.Context, e *event) ([]*job, error) {
 	// yesterday began.
 	for _, k := range have {
 		if !k.state.Terminal() {
+			if k.terms != nil && k.terms.Ordering != "" {
+				k.terms.Freeze = true // it stands in its line, and goes on from there
+			}
 			jobs = append(jobs, e.resume(&k, dispatch.Message{Route: k.route, Step: k.step, Channel: k.channel, Content: k.content, Terms: k.terms}))
 		}
 	}

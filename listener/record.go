@@ -98,6 +98,7 @@ type recorder struct {
 	others  *batcher[entry]
 	freezes *batcher[entry]
 	thaw    func(entry, map[uuid.UUID]bool) // called for each that was frozen
+	pass    func(context.Context, []string) // called with the lines in which the turn may pass
 }
 
 // A batch of outcomes, at most, and how many fresh ones must wait for a second
@@ -219,6 +220,7 @@ func (r *recorder) writeJobs(ctx context.Context, entries []entry) error {
 	if err != nil {
 		return err
 	}
+	r.passTurns(ctx, linesOf(entries))
 	for _, en := range entries {
 		r.done(en, kept[en.job.ID])
 	}

@@ -555,6 +555,15 @@ func (s *simStore) freezeDelivery(context.Context, *job) (bool, error) { return 
 func (s *simStore) stepResults(context.Context, *job) (map[string]dispatch.StepResult, error) {
 	return nil, errNotSimulated
 }
+func (s *simStore) passTurns(_ context.Context, lines, _ []string) ([]string, error) {
+	if len(lines) > 0 {
+		return nil, errNotSimulated
+	}
+	return nil, nil
+}
+func (s *simStore) stalledLines(context.Context, string, int) ([]string, string, error) {
+	return nil, "", nil
+}
 func (s *simStore) noteReport(context.Context, dispatch.Report) (noted, error) {
 	return noted{}, errNotSimulated
 }

@@ -51,6 +51,9 @@ func (l *Listener) runSQL(ctx context.Context, j *job) verdict {
 	j.set(&j.begun, false)
 	j.outcome = &o
 	logAttempt(l.log, j)
+	if kept && j.line != "" {
+		l.passTurns(l.recorder.stop, []string{j.line})
+	}
 	l.recorded(entry{job: j}, kept)
 	return nothing
 }

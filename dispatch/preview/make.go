@@ -155,6 +155,7 @@ func (o Options) delivery(ev dispatch.Event, m *dispatch.Message, waits []string
 			d.At, d.Optional = time.Time{}, false // which it is anyway
 		}
 		d.Copy, d.Retry = copies(t.Copy), retry(t.Retry)
+		d.Ordering = t.Ordering
 		if m.Channel == "" {
 			d.Cancels = t.Supersedes
 		} else {

@@ -131,6 +131,9 @@ func (o *printer) delivery(d *Delivery) {
 	if d.Supersedes != "" {
 		o.value("supersedes", "what older events have left of this step under the key "+d.Supersedes)
 	}
+	if d.Ordering != "" {
+		o.value("in order", "after what earlier events have under the key "+d.Ordering)
+	}
 	if d.Optional {
 		o.value("required", "no: the event is processed without it")
 	}

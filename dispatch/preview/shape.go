@@ -56,13 +56,14 @@ type Delivery struct {
 	At       time.Time `json:"at,omitzero"`       // not before
 	Deadline time.Time `json:"deadline,omitzero"` // not after
 
-	After      []string `json:"after,omitempty"`      // the steps that have to be delivered first
-	WaitsFor   []string `json:"waits_for,omitempty"`  // those whose answers nobody gave, so that there is no content
-	InsteadOf  string   `json:"instead_of,omitempty"` // the step that has to be known not to have arrived, or else it is not sent
-	Supersedes string   `json:"supersedes,omitempty"` // the key under which it takes the place of older events' deliveries of this step
-	Cancels    string   `json:"cancels,omitempty"`    // the key under which older events' deliveries of the step are withdrawn, and nothing is sent
-	Optional   bool     `json:"optional,omitempty"`   // the event is processed without it
-	Retry      *Retry   `json:"retry,omitempty"`      // nil: what holds for all
+	After      []string `json:"after,omitempty"`        // the steps that have to be delivered first
+	WaitsFor   []string `json:"waits_for,omitempty"`    // those whose answers nobody gave, so that there is no content
+	InsteadOf  string   `json:"instead_of,omitempty"`   // the step that has to be known not to have arrived, or else it is not sent
+	Supersedes string   `json:"supersedes,omitempty"`   // the key under which it takes the place of older events' deliveries of this step
+	Ordering   string   `json:"ordering_key,omitempty"` // it is sent after what earlier events have under this key
+	Cancels    string   `json:"cancels,omitempty"`      // the key under which older events' deliveries of the step are withdrawn, and nothing is sent
+	Optional   bool     `json:"optional,omitempty"`     // the event is processed without it
+	Retry      *Retry   `json:"retry,omitempty"`        // nil: what holds for all
 
 	Copy []Copy `json:"copy,omitempty"` // of the fields that it uses
 

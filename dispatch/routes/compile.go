@@ -42,6 +42,7 @@ type Routes struct {
 	lookups    []Lookup
 	statements []Statement
 	channels   []ChannelUse
+	ordered    []string // the event types of routes with an ordering_key
 }
 
 // Load reads a routes file; name is what problems call it. Its error is a
@@ -85,6 +86,8 @@ type compiledRoute struct {
 	copy    *compiledCopy
 	steps   []*compiledStep
 	cancels []compiledCancel
+
+	ordering *template // nil: no order
 }
 
 type compiledLookup struct {
@@ -192,6 +195,7 @@ func (c *compiler) compileRoute(r *route, n known) {
 	for _, l := range r.Let {
 		out.lets, n = c.let(out.lets, l, n)
 	}
+	c.ordering(r, n)
 	out.when = c.condition(r.When, n)
 	for _, l := range out.lets {
 		if out.when.reads(l.name) {

@@ -22,6 +22,14 @@ func (rt *routeRun) step(s *compiledStep) []dispatch.Message {
 		}
 		m.Terms.Supersedes = key
 	}
+	if rt.route.ordering != nil && s.at == nil {
+		key, err := rt.orderingKey()
+		if err != nil {
+			m.Refused = err.Error()
+			return []dispatch.Message{m}
+		}
+		m.Terms.Ordering = key
+	}
 	if s.forEach == nil {
 		rt.fill(&m, s, rt.scope)
 		return []dispatch.Message{m}

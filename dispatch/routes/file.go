@@ -70,14 +70,15 @@ type oauth2 struct {
 type route struct {
 	Node *node
 
-	Name    text            `key:"name" need:"yes" kind:"name" doc:"The route's name, on record with each delivery."`
-	Event   []text          `key:"event" need:"yes" doc:"The event types that it is for: exact, or a beginning such as quote.*"`
-	Lookup  ordered[lookup] `key:"lookup" names:"identifier" doc:"Rows of the database, by the name that templates and expressions have for them."`
-	When    text            `key:"when" kind:"expression" doc:"A condition; where it is false the route's steps are skipped."`
-	Let     ordered[text]   `key:"let" names:"identifier" kind:"template" doc:"Texts that several steps use, by name."`
-	Copy    *words          `key:"copy" doc:"Texts that a model writes."`
-	Deliver []step          `key:"deliver" doc:"The steps: what is delivered."`
-	Cancels []cancel        `key:"cancels" doc:"Steps of older events that are canceled, as far as they have not left."`
+	Name     text            `key:"name" need:"yes" kind:"name" doc:"The route's name, on record with each delivery."`
+	Event    []text          `key:"event" need:"yes" doc:"The event types that it is for: exact, or a beginning such as quote.*"`
+	Lookup   ordered[lookup] `key:"lookup" names:"identifier" doc:"Rows of the database, by the name that templates and expressions have for them."`
+	When     text            `key:"when" kind:"expression" doc:"A condition; where it is false the route's steps are skipped."`
+	Let      ordered[text]   `key:"let" names:"identifier" kind:"template" doc:"Texts that several steps use, by name."`
+	Ordering text            `key:"ordering_key" kind:"template" doc:"A key, such as customer/{{.payload.customer_id}}: of events with the same key, in whichever route, one after the other is delivered, in the order of their inserts."`
+	Copy     *words          `key:"copy" doc:"Texts that a model writes."`
+	Deliver  []step          `key:"deliver" doc:"The steps: what is delivered."`
+	Cancels  []cancel        `key:"cancels" doc:"Steps of older events that are canceled, as far as they have not left."`
 }
 
 type lookup struct {

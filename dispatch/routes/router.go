@@ -48,3 +48,6 @@ func (t *Router) Plan(ctx context.Context, ev dispatch.Event) ([]dispatch.Messag
 func (t *Router) Render(ctx context.Context, m dispatch.Message, steps map[string]dispatch.StepResult) (dispatch.Message, error) {
 	return t.rules.Load().routes.Render(ctx, m, steps)
 }
+
+// Ordered implements dispatch.Orderer.
+func (t *Router) Ordered() []string { return t.rules.Load().routes.ordered }

@@ -60,6 +60,7 @@ var hostClock = map[string]string{
 	"listener/lease.go leases.renew":                  elapsed,
 	"listener/lease.go package":                       elapsed,
 	"listener/lane.go Listener.watch":                 elapsed,
+	"listener/ordering.go Listener.keepLines":         elapsed,
 	"listener/listener.go Listener.awaitPool":         elapsed,
 	"listener/listener.go Listener.drainPool":         elapsed,
 	"listener/log.go batchLog.flush":                  elapsed,

@@ -41,6 +41,6 @@ with fenced as (
 )
 select event_seq, id, route, step, recipient, channel, state, attempts, generation, content::text,
     case when state = 'scheduled' and isfinite(due_at) then due_at end,
-    deadline <= clock_timestamp(), retry::text, supersedes, after_steps, scope::text, instead_of,
+    deadline <= clock_timestamp(), retry::text, supersedes, after_steps, scope::text, instead_of, ordering_key,
     coalesce(provider_id, '')
 from theirs

@@ -17,5 +17,5 @@ from due
 where d.id = due.id
 returning d.id, d.event_id, d.event_seq, d.event_type, d.event_created_at,
     d.route, d.step, d.channel, d.state, d.attempts, d.generation, coalesce(d.last_error, ''), d.content::text,
-    d.deadline <= clock_timestamp(), d.retry::text, d.supersedes, d.after_steps, d.scope::text, d.instead_of, due.ran_out,
+    d.deadline <= clock_timestamp(), d.retry::text, d.supersedes, d.after_steps, d.scope::text, d.instead_of, d.ordering_key, due.ran_out,
     coalesce(d.provider_id, '')

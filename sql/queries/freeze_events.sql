@@ -12,6 +12,9 @@
 -- what is not due is released. Nor does a lease end with a deadline: whoever claims
 -- then would take what is being sent.
 --
+-- What has an ordering key comes into the line of that name, and is due at no time
+-- until it gets the turn: see pass_turns.sql.
+--
 -- What the ledger has already, of an event that was opened again, keeps its
 -- content: those bytes may have been sent.
 with fenced as (
@@ -31,25 +34,27 @@ with fenced as (
         event_seq bigint, id uuid, event_id uuid, event_type text, event_created_at timestamptz,
         route text, step text, channel text, recipient text, state text, attempts integer, generation integer,
         required boolean, last_error text, due_in float8, at timestamptz, content text,
-        deadline timestamptz, retry json, supersedes text, after_steps text[], scope text, copy text, instead_of text, leased boolean)
+        deadline timestamptz, retry json, supersedes text, after_steps text[], scope text, copy text, instead_of text, leased boolean,
+        ordering_key text)
     join fenced as f on f.seq = g.event_seq
 ), written as (
     insert into outbox.deliveries as d
         (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
          state, attempts, generation, required, last_error, due_at, claim, content,
-         deadline, retry, supersedes, after_steps, scope, copy, instead_of, created_at, finished_at, stuck_at)
+         deadline, retry, supersedes, after_steps, scope, copy, instead_of, created_at, finished_at, stuck_at, ordering_key, line)
     select g.id, g.event_id, g.event_seq, g.event_type, g.event_created_at, g.route, g.step, g.channel, g.recipient,
            g.state, g.attempts, g.generation, g.required, g.last_error,
            case when g.leased then g.due_at when g.due_at is not null then least(g.due_at, g.deadline) end, g.claim, g.content::json,
            g.deadline, g.retry, g.supersedes, g.after_steps, g.scope::json, g.copy, g.instead_of,
            coalesce(g.finished_at, clock_timestamp()), g.finished_at,
-           case when g.state in ('dead', 'held') then clock_timestamp() end
+           case when g.state in ('dead', 'held') then clock_timestamp() end, g.ordering_key, g.ordering_key
     from given as g
     on conflict (id) do update
     set state = excluded.state, attempts = excluded.attempts, last_error = excluded.last_error,
         due_at = excluded.due_at, claim = excluded.claim, finished_at = excluded.finished_at,
         held_from = case when excluded.state = 'held' and d.state = 'held' then d.held_from end,
-        stuck_at = case when excluded.state in ('dead', 'held') then coalesce(d.stuck_at, excluded.stuck_at) end
+        stuck_at = case when excluded.state in ('dead', 'held') then coalesce(d.stuck_at, excluded.stuck_at) end,
+        ordering_key = excluded.ordering_key, line = excluded.line, turn_at = null
     where d.claim = (select f.claim from fenced as f where f.seq = excluded.event_seq) and d.finished_at is null
 )
 select seq from fenced

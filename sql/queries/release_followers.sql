@@ -17,13 +17,13 @@ with over as materialized (
     from outbox.deliveries as d
     where d.id = any ($1::uuid[]) and (d.finished_at is not null or d.receipt is not null)
 ), theirs as materialized (
-    select d.id, d.event_seq, d.route, d.step, d.generation, d.state, d.due_at, d.after_steps, d.instead_of, d.finished_at
+    select d.id, d.event_seq, d.route, d.step, d.generation, d.state, d.due_at, d.after_steps, d.instead_of, d.finished_at, d.line, d.turn_at
     from (select distinct event_seq from over) as e
     join outbox.deliveries as d on d.event_seq = e.event_seq
      and d.id between (encode(substr(int8send(e.event_seq), 3), 'hex') || repeat('0', 20))::uuid
                   and (encode(substr(int8send(e.event_seq), 3), 'hex') || repeat('f', 20))::uuid
     union all
-    select d.id, d.event_seq, d.route, d.step, d.generation, d.state, d.due_at, d.after_steps, d.instead_of, d.finished_at
+    select d.id, d.event_seq, d.route, d.step, d.generation, d.state, d.due_at, d.after_steps, d.instead_of, d.finished_at, d.line, d.turn_at
     from (select distinct event_seq from over) as e
     join outbox.deliveries as d on d.event_seq = e.event_seq
      and substr(uuid_send(d.id), 1, 6) <> substr(int8send(d.event_seq), 3)
@@ -39,6 +39,7 @@ where f.finished_at is null
       from theirs as w
       join over as d on d.event_seq = w.event_seq and d.route = w.route and d.step = any (w.after_steps) and d.ended
       where w.finished_at is null and w.due_at is null and w.state = 'ready'
+        and (w.line is null or w.turn_at is not null)
         and not exists (
             select from theirs as o
             where o.event_seq = w.event_seq and o.route = w.route

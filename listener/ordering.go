@@ -1,0 +1,243 @@
+package listener
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Deliveries with an ordering key stand in the line of that name: see "In order" in
+// docs/design.md. Whoever puts one there, or ends one, has the turn passed right after.
+
+// lines are those of which it is not known yet that the turn was passed.
+type lines struct {
+	mu      sync.Mutex
+	pending map[string]struct{}
+	news    chan struct{} // pending was empty, and is not any more
+}
+
+const (
+	turnsMost     = 1000 // lines of one statement
+	turnAgain     = 2 * time.Millisecond
+	turnAgainMost = 250 * time.Millisecond
+	healSeldom    = 5 * time.Minute // where no route has an order: others may have, or had
+)
+
+// ordered reports whether j waits for its turn before it is sent. What waits for a
+// step that is for later is as that is: outside of the order.
+func (j *job) ordered() bool { return j.terms().Ordering != "" && !j.afterLater }
+
+// linesOf are the lines in which entries change something.
+func linesOf(entries []entry) []string {
+	var out []string
+	note := func(j *job) {
+		if k := cmp.Or(j.line, j.terms().Ordering); k != "" {
+			out = append(out, clean(k))
+		}
+	}
+	for _, en := range entries {
+		if en.job != nil && en.job.outcome.State.Terminal() {
+			note(en.job)
+		}
+		for _, r := range en.rows {
+			note(r.job)
+		}
+	}
+	return out
+}
+
+func (r *recorder) passTurns(ctx context.Context, lines []string) {
+	if r.pass != nil {
+		r.pass(ctx, lines)
+	}
+}
+
+// passTurns passes the turn in lines, and in those where that is still to be done.
+// Where it cannot be now, it is tried again soon. Without any line it does nothing.
+func (l *Listener) passTurns(ctx context.Context, names []string) {
+	l.lines.mu.Lock()
+	for k := range l.lines.pending {
+		if !slices.Contains(names, k) {
+			names = append(names, k)
+		}
+		if len(names) >= turnsMost {
+			break
+		}
+	}
+	l.lines.mu.Unlock()
+	for part := range slices.Chunk(names, turnsMost) {
+		again, err := l.store.passTurns(ctx, part, l.orderedTypes())
+		if err != nil {
+			again = part
+			if ctx.Err() == nil {
+				l.sparse.warn("turn not passed; trying again", err)
+			}
+		}
+		l.lines.settle(part, again)
+	}
+}
+
+// settle notes that the turn was passed in all of tried but again.
+func (n *lines) settle(tried, again []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, k := range tried {
+		delete(n.pending, k)
+	}
+	if len(again) == 0 {
+		return
+	}
+	if len(n.pending) == 0 {
+		n.pending = map[string]struct{}{}
+		signal(n.news)
+	}
+	for _, k := range again {
+		n.pending[k] = struct{}{}
+	}
+}
+
+func (n *lines) left() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.pending)
+}
+
+// keepLines tries again where the turn could not be passed, and with each sweep looks
+// for lines that nobody sees to, until ctx ends.
+func (l *Listener) keepLines(ctx context.Context) {
+	delay, sweep := turnAgain, time.Now()
+	for ctx.Err() == nil {
+		if !time.Now().Before(sweep) {
+			l.healLines(ctx)
+			if sweep = l.nextSweep(); len(l.cfg.Dispatcher.Ordered()) == 0 {
+				sweep = time.Now().Add(healSeldom)
+			}
+		}
+		before := l.lines.left()
+		if before == 0 {
+			delay = turnAgain
+			timer := time.NewTimer(time.Until(sweep))
+			select {
+			case <-ctx.Done():
+			case <-l.lines.news:
+			case <-timer.C:
+			}
+			timer.Stop()
+			continue
+		}
+		wait(ctx, delay)
+		l.passTurns(ctx, nil)
+		if l.lines.left() < before {
+			delay = turnAgain
+		} else {
+			delay = min(2*delay, turnAgainMost)
+		}
+	}
+}
+
+// healLines passes the turn where the one who was to do it has ended, and where
+// a person changed something by hand.
+func (l *Listener) healLines(ctx context.Context) {
+	for after := ""; ctx.Err() == nil; {
+		stalled, last, err := l.store.stalledLines(ctx, after, turnsMost)
+		if err != nil {
+			if ctx.Err() == nil {
+				l.sparse.warn("lines not looked at", err)
+			}
+			return
+		}
+		if len(stalled) > 0 {
+			l.passTurns(ctx, stalled)
+		}
+		if last == "" {
+			return
+		}
+		after = last
+	}
+}
+
+// orderedTypes are the types of events that may come into a line, as patterns of
+// LIKE.
+func (l *Listener) orderedTypes() []string {
+	var out []string
+	for _, typ := range l.cfg.Dispatcher.Ordered() {
+		prefix, many := strings.CutSuffix(typ, "*")
+		p := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(prefix)
+		if many {
+			p += "%"
+		}
+		out = append(out, p)
+	}
+	return slices.Compact(slices.Sorted(slices.Values(out)))
+}
+
+// passTurns passes the turn in lines, and returns those in which it could not be
+// passed now. A lost commit is made good by stalledLines, so that none is waited
+// for.
+func (s *store) passTurns(ctx context.Context, lines, types []string) (again []string, err error) {
+	all := map[string]struct{}{}
+	for _, k := range lines {
+		all[k] = struct{}{}
+	}
+	lines = slices.Sorted(maps.Keys(all))
+	if types == nil {
+		types = []string{}
+	}
+	made := 0
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		b.Queue(sqlLockLines, lines)
+		b.Queue(sqlPassTurns, lines, types).Query(func(rows pgx.Rows) error {
+			var line string
+			var due int
+			var more bool
+			_, err := pgx.ForEachRow(rows, []any{&line, &due, &more}, func() error {
+				made += due
+				if more {
+					again = append(again, line)
+				}
+				return nil
+			})
+			return err
+		})
+	})
+	s.tellDue(err, made)
+	if err != nil {
+		return nil, fmt.Errorf("pass turns: %w", err)
+	}
+	return again, nil
+}
+
+// stalledLines returns which of the next lines after after, at most most of them,
+// nobody has the turn of, and the last one that was looked at: "" where there are no
+// more.
+func (s *store) stalledLines(ctx context.Context, after string, most int) (stalled []string, last string, err error) {
+	n := 0
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+		b.Queue(sqlStalledLines, after, most).Query(func(rows pgx.Rows) error {
+			var line string
+			var is bool
+			_, err := pgx.ForEachRow(rows, []any{&line, &is}, func() error {
+				n++
+				if last = line; is {
+					stalled = append(stalled, line)
+				}
+				return nil
+			})
+			return err
+		})
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("stalled lines: %w", err)
+	}
+	if n < most {
+		last = ""
+	}
+	return stalled, last, nil
+}
