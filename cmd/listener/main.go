@@ -63,6 +63,7 @@ type cli struct {
 	Config  configCmd  `cmd:"" help:"Print the configuration: every variable with its value and where that comes from. Secrets are not shown."`
 
 	Deliveries deliveriesCmd `cmd:"" help:"List deliveries: what failed, what waits, and why. Recipients are masked."`
+	Lines      linesCmd      `cmd:"" help:"List what waits for its turn behind what has the same ordering_key."`
 	Replay     replayCmd     `cmd:"" help:"Send deliveries again that are over: dead ones, unless others are named."`
 	Cancel     cancelCmd     `cmd:"" help:"Withdraw deliveries that are not over."`
 	Hold       holdCmd       `cmd:"" help:"Keep deliveries from being sent, until they are released."`
@@ -127,6 +128,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return runConfig(c.Config, s, stdout, stderr)
 	case "deliveries":
 		return runDeliveries(ctx, &c.Deliveries, s, stdout, stderr)
+	case "lines":
+		return runLines(ctx, &c.Lines, s, stdout, stderr)
 	case "replay":
 		return runChange(ctx, c.Replay.request(), &c.Replay.changeFlags, s, stdout, stderr)
 	case "cancel":

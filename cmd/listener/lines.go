@@ -1,0 +1,77 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/outbox-listener/outbox-listener/listener/operate"
+)
+
+// linesCmd is `listener lines`.
+type linesCmd struct {
+	Limit int  `placeholder:"N" help:"The N that have stood the longest."`
+	JSON  bool `name:"json" help:"Print JSON, one line a line."`
+}
+
+// Help is printed by kong.
+func (linesCmd) Help() string {
+	return `Of the deliveries with an ordering_key: which are first and have not arrived, since when, why, and how many wait behind
+each. Cancel the first one, by its id, to let the next one go. At most 100 unless --limit says otherwise.`
+}
+
+// Validate is called by kong.
+func (c linesCmd) Validate() error {
+	if c.Limit < 0 {
+		return errors.New("--limit has to be 0 or more")
+	}
+	return nil
+}
+
+// runLines lists what waits in order and returns the exit code.
+func runLines(ctx context.Context, cmd *linesCmd, s settings, stdout, stderr io.Writer) int {
+	o, done, ok := openOperator(ctx, s, stderr)
+	if !ok {
+		return exitCannot
+	}
+	defer done()
+	list, err := o.Lines(ctx, cmd.Limit)
+	if err != nil {
+		return cannot(stderr, err)
+	}
+	if cmd.JSON {
+		enc := json.NewEncoder(stdout)
+		enc.SetEscapeHTML(false)
+		for _, l := range list {
+			if err := enc.Encode(l); err != nil {
+				return cannot(stderr, err)
+			}
+		}
+		return exitOK
+	}
+	printLines(stdout, list)
+	if limit := cmp.Or(cmd.Limit, operate.DefaultLimit); len(list) == limit {
+		fmt.Fprintf(stdout, "\nthe %d that have stood the longest; there may be more (--limit)\n", limit)
+	}
+	return exitOK
+}
+
+// printLines prints lines for people.
+func printLines(w io.Writer, list []operate.Line) {
+	if len(list) == 0 {
+		fmt.Fprintln(w, "nothing waits for its turn")
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ORDERING KEY\tWAITING\tFIRST\tEVENT TYPE\tCHANNEL\tSTATE\tSINCE\tATTEMPTS\tLAST ERROR")
+	for _, l := range list {
+		d := l.First
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", word(l.Key), l.Waiting, d.ID, word(d.Type), word(d.Channel), d.State,
+			d.Since.UTC().Format("2006-01-02 15:04:05Z"), d.Attempts, word(short100(oneLine(d.Error))))
+	}
+	_ = t.Flush() // to whoever has gone meanwhile
+}
