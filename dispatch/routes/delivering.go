@@ -22,7 +22,7 @@ func (rt *routeRun) step(s *compiledStep) []dispatch.Message {
 		}
 		m.Terms.Supersedes = key
 	}
-	if rt.route.ordering != nil && s.at == nil {
+	if rt.route.ordering != nil && s.at == nil && s.insteadOf == "" {
 		key, err := rt.orderingKey()
 		if err != nil {
 			m.Refused = err.Error()

@@ -32,6 +32,11 @@ routes:
       - name: later
         at: event.created_at + 24h
         log: {text: x}
+      - name: text
+        sms: {to: "+12025550123", body: x}
+        if_undelivered: instead
+      - name: instead
+        log: {text: x}
   - name: other
     event: z
     deliver:
@@ -57,7 +62,7 @@ routes:
 			}
 			for _, m := range msgs {
 				want, refused := tt.want, tt.refused
-				if m.Step == "later" {
+				if m.Step == "later" || m.Step == "instead" {
 					want, refused = "", ""
 				}
 				if m.Terms.Ordering != want || m.Refused != refused {
