@@ -49,8 +49,16 @@ begin
 end
 $$;
 
-create trigger faultrig_delivery after insert or update on outbox.deliveries
+create trigger faultrig_delivery after insert on outbox.deliveries
     for each row execute function faultrig.delivery_changed();
+
+-- Whoever passes the turn takes what is over out of its line, and changes nothing
+-- else of it.
+create trigger faultrig_delivery_changed after update on outbox.deliveries
+    for each row
+    when (old.line is not distinct from new.line
+          or (old.claim, old.due_at, old.state, old.attempts) is distinct from (new.claim, new.due_at, new.state, new.attempts))
+    execute function faultrig.delivery_changed();
 
 -- Where the sql step of routes.yaml writes. No constraint keeps it from doing so
 -- twice.

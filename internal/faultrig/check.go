@@ -13,7 +13,7 @@ import (
 
 // Problem is something that was promised and is not so.
 type Problem struct {
-	Oracle string    // O1 to O8; see docs/faults.md
+	Oracle string    // O1 to O8, O12; see docs/faults.md
 	Event  uuid.UUID // zero where it is about the whole run
 	Text   string
 }
@@ -97,6 +97,7 @@ func Check(ev *Evidence) *Report {
 			c.event(p)
 		}
 	}
+	c.order()
 	c.fences()
 	c.whole()
 	return c.Report
@@ -180,6 +181,30 @@ func (c *check) event(p Produced) {
 	}
 	if row.Processed == held && c.Left == 0 {
 		c.problem("O1", p.ID, "held: %v, processed: %v", held, row.Processed)
+	}
+}
+
+// order is O12: of two events in one line the later one is accepted after the
+// earlier one was. Later is what has the greater seq, and was committed by the same
+// transaction or by one whose commit was sent when the other's was answered.
+func (c *check) order() {
+	lines := map[string][]Produced{}
+	for _, p := range c.Produced {
+		if p.Type == stepTaken && c.committed(p) && len(c.accepted[place{p.ID, "webhook"}]) > 0 {
+			lines[p.line()] = append(lines[p.line()], p)
+		}
+	}
+	first := func(p Produced) time.Time { return c.accepted[place{p.ID, "webhook"}][0].At }
+	for _, line := range lines {
+		for _, a := range line {
+			for _, b := range line {
+				together := a.Sent.Equal(b.Sent)
+				known := a.Fate == Committed && !a.Done.After(b.Sent)
+				if c.inDatabase[a.ID].Seq < c.inDatabase[b.ID].Seq && (together || known) && first(b).Before(first(a)) {
+					c.problem("O12", b.ID, "accepted before %s, which is ahead of it in %s", a.ID, a.line())
+				}
+			}
+		}
 	}
 }
 

@@ -132,6 +132,12 @@ func TestCheck(t *testing.T) {
 		{"written by another than its holder", func(ev *Evidence) { changes(ev, webhook)[1].App = "d0.1" }, "O6", "d0.1 wrote under the claim"},
 		{"a delivery under the claim of another", func(ev *Evidence) { changes(ev, webhook)[2].App = "d0.1" }, "O6", "wrote a delivery under the claim"},
 		{"taken before the lease ran out", func(ev *Evidence) { changes(ev, email)[1].OldUntil = new(changes(ev, email)[1].At.Add(1)) }, "O6", "before its lease ran out"},
+		{"a step in order", func(ev *Evidence) { steps(ev, 0, 1) }, "", ""},
+		{"a step before the one ahead of it", func(ev *Evidence) { steps(ev, 1, 0) }, "O12", "ahead of it in line"},
+		{"a step before one that was not committed yet", func(ev *Evidence) {
+			steps(ev, 1, 0)
+			ev.Produced[len(ev.Produced)-1].Sent = ev.Produced[len(ev.Produced)-2].Sent.Add(time.Millisecond)
+		}, "", ""},
 		{"over, and open again", func(ev *Evidence) {
 			c := *changes(ev, webhook)[2]
 			c.OldClaim, c.OldState, c.State, c.OldAttempts, c.N = c.Claim, new("delivered"), "retry", c.Tries, 99
@@ -170,6 +176,19 @@ func TestCheck(t *testing.T) {
 				t.Errorf("want %s: %s; problems: %+v", tt.oracle, tt.text, r.Problems)
 			}
 		})
+	}
+}
+
+// steps adds two steps of one line, the second committed after the first, that were
+// accepted at these seconds.
+func steps(ev *Evidence, seconds ...int) {
+	sent := ev.Produced[0].Sent
+	for i, s := range seconds {
+		id, d := uuid.MustParse("00000000-0000-4000-9000-00000000000"+string(rune('0'+3*i))), uuid.New()
+		ev.Produced = append(ev.Produced, Produced{Event: Event{id, stepTaken}, Fate: Committed, Sent: sent.Add(time.Duration(i) * time.Second), Done: sent.Add(time.Duration(i)*time.Second + 2*time.Millisecond)})
+		ev.Events = append(ev.Events, EventRow{ID: id, Seq: int64(i), Processed: true})
+		ev.Deliveries = append(ev.Deliveries, DeliveryRow{ID: d, Event: id, Channel: "webhook", State: "delivered", Attempts: 1})
+		ev.Provided = append(ev.Provided, Line{At: sent.Add(time.Duration(5+s) * time.Second), Channel: "webhook", Event: id.String(), ID: d.String(), Sum: "s"})
 	}
 }
 

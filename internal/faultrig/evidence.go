@@ -55,6 +55,7 @@ const oldHeld = 3
 // EventRow is a row of outbox_events.
 type EventRow struct {
 	ID        uuid.UUID
+	Seq       int64
 	Processed bool
 	Lease     string // until when it is leased, for people; "" where it is not
 }
@@ -101,7 +102,7 @@ func (r *run) collect(ctx context.Context) (*Evidence, error) {
 	if ev.Provided, err = r.providers.read(); err != nil {
 		return nil, err
 	}
-	if ev.Events, err = all[EventRow](ctx, r, `select id, processed_at is not null, coalesce('leased until ' || lease_until, '')
+	if ev.Events, err = all[EventRow](ctx, r, `select id, seq, processed_at is not null, coalesce('leased until ' || lease_until, '')
 		from outbox_events where type not like 'old.%'`); err != nil {
 		return nil, err
 	}

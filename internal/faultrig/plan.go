@@ -49,7 +49,14 @@ var types = map[string][]string{
 	"alarm.raised":   {"sms"},
 	"visit.tomorrow": {"sms"},
 	"note.written":   {"webhook"}, // in the words of a model
+	stepTaken:        {"webhook"}, // one after the other of its line
 }
+
+// stepTaken is the type of events that are in order.
+const stepTaken = "step.taken"
+
+// line is that in which an event of that type stands.
+func (e Event) line() string { return fmt.Sprintf("line %d", e.ID[15]%3) }
 
 // What follows of an SMS whose outcome nobody knows: Twilio is asked and a
 // person decides where it does not have it, unless the type of its event is one of
@@ -191,6 +198,7 @@ func NewPlan(seed uint64, events int, lease time.Duration) Plan {
 var often = []string{
 	"sms.send", "sms.send", neverTwice, resendMissing,
 	"email.send", "email.send", "webhook.send", "webhook.send", "order.placed", "note.written",
+	stepTaken, stepTaken,
 }
 
 // channels are those with a provider.

@@ -167,6 +167,8 @@ func (p *producers) payload(e Event) (json.RawMessage, error) {
 		return json.Marshal(map[string]string{"to": "+15005550009", "body": "event " + mark})
 	case "order.placed", neverTwice, resendMissing:
 		return json.RawMessage(`{}`), nil
+	case stepTaken:
+		return json.Marshal(map[string]string{"line": e.line()})
 	case "email.send":
 		return json.Marshal(map[string]string{"to": "ann@example.com", "subject": "an event", "text": "event\n" + mark + "\n"})
 	}
