@@ -50,6 +50,9 @@ func (m *reference) over(t time.Time) bool  { return !t.IsZero() && !t.After(m.n
 func (m *reference) ahead(t time.Time) bool { return t.After(m.now()) }
 func (m *reference) soon() time.Time        { return m.now().Add(m.lease) }
 
+// replaced is the claim of what something newer stands for.
+var replaced = uuid.MustParse("ffffffff-ffff-5fff-8fff-ffffffffffff")
+
 // someone is a claim that nobody knows.
 var someone = uuid.MustParse("ffffffff-ffff-4fff-8fff-ffffffffffff")
 
@@ -91,8 +94,11 @@ func newReference(lease time.Duration) *reference {
 
 // name is what a claim is called in what is compared.
 func (m *reference) name(claim uuid.UUID) string {
-	if claim == uuid.Nil {
+	switch claim {
+	case uuid.Nil:
 		return "-"
+	case replaced:
+		return "replaced"
 	}
 	return cmp.Or(m.names[claim], "?")
 }
@@ -395,7 +401,9 @@ func (m *reference) noteLook(id, claim uuid.UUID, found string) bool {
 // reopen is the trigger outbox_events_reopen: the event moves to a new place.
 func (m *reference) reopen(e *refEvent, place int64) {
 	for _, r := range m.rowsAt(e.seq) {
-		r.seq = place
+		if r.seq = place; r.state.Terminal() && r.state != dispatch.Delivered && r.due.IsZero() {
+			r.claim = replaced
+		}
 	}
 	e.processed, e.lease, e.seq = false, never, place
 }

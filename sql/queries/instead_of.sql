@@ -1,7 +1,9 @@
 -- How the step $3 of route $2 stands for event $1, for what is sent instead of it: its
 -- state, what its provider reported and why, whether it may have arrived, and the
--- seconds since it is over. Of several generations the newest counts, which is what a
--- person had sent again.
+-- seconds since it is over. Of several deliveries that of the newest plan counts, by the
+-- number that the event had then, with which ids begin, and of these the newest
+-- generation, which is what a person had sent again. One that was replaced counts
+-- where nothing else does: see step_results.sql. recall_instead.sql has the same order.
 --
 -- unclear: not each of its attempts is on record as not taken; see
 -- judge_deliveries.sql. What cancels older events' deliveries may have the step's name,
@@ -25,5 +27,5 @@ select t.state, coalesce(t.receipt, ''), coalesce(t.receipt_code, ''),
        coalesce(extract(epoch from clock_timestamp() - t.finished_at), 0)::float8
 from theirs as t
 where t.route = $2 and t.step = $3 and t.channel <> ''
-order by t.generation desc, t.id
+order by t.claim is not distinct from 'ffffffff-ffff-5fff-8fff-ffffffffffff', substr(uuid_send(t.id), 1, 6) desc, t.generation desc, t.id
 limit 1

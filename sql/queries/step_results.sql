@@ -1,6 +1,8 @@
--- What came of the steps $3 of route $2 for event $1: state and answer, the newest
--- generation of each. Where a step had several recipients, one that was not
--- delivered stands for all.
+-- What came of the steps $3 of route $2 for event $1: state and answer. Where a step has
+-- several deliveries, one that was not delivered stands for all. Those that were replaced
+-- (see replay_deliveries.sql and sql/triggers/reopen.sql) count where nothing else does. Of
+-- several answers that of the newest plan is taken, by the number that the event had
+-- then, with which ids begin.
 --
 -- An event's deliveries are a range of ids, and those that were moved there when it
 -- was opened again: see adopt_deliveries.sql.
@@ -18,4 +20,5 @@ with theirs as (
 select distinct on (t.step) t.step, t.state, t.answer::text
 from theirs as t
 where t.route = $2 and t.step = any ($3::text[])
-order by t.step, t.generation desc, t.state = 'delivered', t.id
+order by t.step, t.claim is not distinct from 'ffffffff-ffff-5fff-8fff-ffffffffffff', t.state = 'delivered',
+         substr(uuid_send(t.id), 1, 6) desc, t.generation desc, t.id

@@ -3,7 +3,10 @@
 -- Setting processed_at back to null asks for an event again, as it did with
 -- the worker that we succeed. The event takes a new place at the end of the
 -- order, since claims no longer look where it was, and its deliveries follow
--- it: what was delivered stays delivered, the rest is planned anew.
+-- it: what was delivered stays delivered, the rest is planned anew. What is finished and not
+-- delivered is replaced by that, also where the plan has become another: it says so in its
+-- claim, as what is replayed does (queries/replay_deliveries.sql). What is finished and due was
+-- changed by hand, and is somebody's who settles it.
 --
 -- SECURITY DEFINER: whoever may set processed_at need not have rights on our
 -- own columns or on the ledger.
@@ -35,7 +38,11 @@ declare
     place bigint := nextval('public.outbox_events_seq_seq');
 begin
     update public.outbox_events set seq = place, lease_until = null where id = new.id;
-    update outbox.deliveries set event_seq = place where id in (select outbox.deliveries_of(old.seq));
+    update outbox.deliveries
+    set event_seq = place,
+        claim = case when finished_at is not null and due_at is null and state <> 'delivered'
+                     then 'ffffffff-ffff-5fff-8fff-ffffffffffff' else claim end
+    where id in (select outbox.deliveries_of(old.seq));
     return null;
 end
 $$;
