@@ -143,6 +143,7 @@ func (l *Listener) concludeLook(j *job, before traces, v dispatch.Verdict, r dis
 			return
 		}
 	}
+	why = clean(dispatch.MaskText(why))
 	reason := "no clear answer came, and the provider does not have it yet"
 	switch {
 	case v == dispatch.VerdictFailed:
