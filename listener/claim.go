@@ -83,8 +83,11 @@ type known struct {
 	generation int
 	content    json.RawMessage
 	terms      *dispatch.Terms
-	at         *time.Time // when it is due, where it is scheduled
+	at         *time.Time // when it is due, where it is scheduled, or was when a person held it
 	found      string     // what its provider calls it, where it is known to have it
+	lastError  string
+	expired    bool // its deadline has passed
+	required   bool // it holds its event open
 }
 
 // termColumns are what the ledger has of a delivery's terms, as claim_due.sql
@@ -137,10 +140,11 @@ func (s *store) adopt(ctx context.Context, e *event) ([]known, error) {
 				var seq int64
 				var c termColumns
 				err := rows.Scan(append([]any{&seq, (*[16]byte)(&k.id), &k.route, &k.step, &k.recipient, &k.channel,
-					&k.state, &k.attempts, &k.generation, (*[]byte)(&k.content), &k.at}, append(c.targets(), &k.found)...)...)
+					&k.state, &k.attempts, &k.generation, (*[]byte)(&k.content), &k.at}, append(c.targets(), &k.found, &k.lastError, &k.required)...)...)
 				if err == nil {
 					k.terms, err = c.terms()
 				}
+				k.expired = c.expired != nil && *c.expired
 				if err != nil {
 					return err
 				}

@@ -69,7 +69,9 @@ func (j *job) planned() (o dispatch.Outcome, settled bool) {
 	t := j.terms()
 	o.Attempts = j.attempts
 	switch {
-	case t.Late != "":
+	case j.state == dispatch.Held: // it is for a person, and keeps its time
+		o.State, o.Reason = dispatch.Held, j.lastError
+	case t.Late != "" && j.state != dispatch.Sending && j.state != dispatch.Uncertain: // those may have arrived
 		o.State, o.Reason = dispatch.Expired, t.Late
 	case j.standsIn():
 		o.State = dispatch.Scheduled
@@ -212,7 +214,8 @@ func (r row) frozen() frozenRow {
 		LastError: r.lastError, Content: r.content, DueIn: r.dueIn, Supersedes: nonEmpty(clean(t.Supersedes)), Copy: nonEmpty(clean(t.Copy)), InsteadOf: nonEmpty(clean(t.InsteadOf)),
 		Leased: r.outcome == nil && !j.blocked,
 	}
-	if r.state == dispatch.Scheduled && !j.standsIn() {
+	held := r.state == dispatch.Held && j.state == dispatch.Held // and stays so as it is
+	if r.state == dispatch.Scheduled && !j.standsIn() || held && !t.At.IsZero() {
 		f.At, f.DueIn = onCalendar(t.At), nil
 	}
 	if !t.Deadline.IsZero() {
@@ -224,7 +227,7 @@ func (r row) frozen() frozenRow {
 	if j.waiting() {
 		f.After, f.Scope = t.After, text(t.Scope)
 	}
-	if r.outcome == nil && j.ordered() {
+	if (r.outcome == nil || held) && j.ordered() {
 		f.Ordering = nonEmpty(clean(t.Ordering))
 	}
 	if r.outcome == nil && j.blocked {

@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
@@ -100,23 +101,31 @@ func (e *event) newJob(m dispatch.Message, generation int) *job {
 }
 
 // resume goes on with a delivery that the ledger has: with the bytes that it
-// was frozen with, and at the time that it was put off to.
+// was frozen with, until the deadline that it had, and at the time that it was put off
+// to. What does not hold its event back does not either from here on, which only a
+// freeze can tell.
 func (e *event) resume(k *known, m dispatch.Message) *job {
 	j := e.newJob(m, k.generation)
 	j.ID = k.id
 	j.known, j.state, j.attempts, j.found = true, k.state, k.attempts, k.found
+	j.lastError, j.expired = k.lastError, k.expired
 	if k.content != nil {
 		j.Content = k.content
 		j.Skip, j.Refused = "", ""
 	}
 	terms := *j.terms()
-	if terms.InsteadOf = ""; k.terms != nil {
-		terms.InsteadOf = k.terms.InsteadOf // as it is on record
+	terms.InsteadOf, terms.Optional = "", !k.required // as it is on record
+	if k.terms != nil {
+		terms.InsteadOf = k.terms.InsteadOf
 	}
-	if k.at != nil {
-		terms.Freeze, terms.At = true, *k.at
+	switch {
+	case k.at != nil:
+		terms.At = *k.at
+	case k.state == dispatch.Held:
+		terms.At = time.Time{}
 	}
-	if terms.InsteadOf != j.terms().InsteadOf || k.at != nil {
+	terms.Freeze = terms.Freeze || k.at != nil || !k.required
+	if j.Terms != nil || terms.InsteadOf != "" || terms.Freeze {
 		j.Terms = &terms
 	}
 	return j

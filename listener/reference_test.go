@@ -178,7 +178,7 @@ func (m *reference) adopt(seq int64, claim uuid.UUID) (have []refRow) {
 	for _, r := range m.rowsAt(seq) {
 		have = append(have, *r)
 		if !r.state.Terminal() {
-			if r.claim = claim; r.state != dispatch.Scheduled {
+			if r.claim = claim; r.state != dispatch.Scheduled && r.state != dispatch.Held {
 				r.due = never
 			}
 		}
@@ -352,6 +352,9 @@ func (m *reference) freeze(en entry) bool {
 			known.state, known.attempts, known.due, known.claim = f.State, f.Attempts, due, uuid.Nil
 			if f.Leased {
 				known.claim = r.job.lease.claim
+			}
+			if known.lastError = ""; f.LastError != nil {
+				known.lastError = *f.LastError
 			}
 		}
 	}

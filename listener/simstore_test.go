@@ -251,11 +251,12 @@ func (s *simStore) adopt(ctx context.Context, e *event) (out []known, err error)
 			k := known{
 				id: r.id, route: r.of.Route, step: r.step, recipient: dispatch.Mask(r.of.Channel, r.of.Recipient), channel: r.of.Channel,
 				state: r.state, attempts: r.attempts, generation: r.generation, content: r.of.Content, found: r.provider,
+				lastError: r.lastError, required: r.required,
 			}
 			if r.of.Terms != nil {
 				k.terms = &dispatch.Terms{Retry: r.of.Terms.Retry}
 			}
-			if r.state == dispatch.Scheduled {
+			if (r.state == dispatch.Scheduled || r.state == dispatch.Held) && !r.due.IsZero() {
 				k.at = &r.due
 			}
 			out = append(out, k)

@@ -2,7 +2,8 @@
 -- by a listener that died or lost its lease, or that were opened again. The
 -- open rows pass to the new claim, so that their former holder can write
 -- nothing more. $1..$2 are seq and claim of the events. What is scheduled keeps its
--- time, also where the plan is not made after all.
+-- time, also where the plan is not made after all, and so does what a person held
+-- meanwhile.
 --
 -- Locked before they are read: who holds one of them by itself, as a delivery
 -- that was due, may be announcing it, and what is adopted must not be what it was
@@ -35,12 +36,12 @@ with fenced as (
     union all
     select * from moved
 ), passed as (
-    update outbox.deliveries as d set claim = t.successor, due_at = case when d.state = 'scheduled' then d.due_at end
+    update outbox.deliveries as d set claim = t.successor, due_at = case when d.state in ('scheduled', 'held') then d.due_at end
     from theirs as t
     where d.id = t.id and d.finished_at is null
 )
 select event_seq, id, route, step, recipient, channel, state, attempts, generation, content::text,
-    case when state = 'scheduled' and isfinite(due_at) then due_at end,
+    case when state in ('scheduled', 'held') and isfinite(due_at) then due_at end,
     deadline <= clock_timestamp(), retry::text, supersedes, after_steps, scope::text, instead_of, ordering_key,
-    coalesce(provider_id, '')
+    coalesce(provider_id, ''), coalesce(last_error, ''), required
 from theirs
