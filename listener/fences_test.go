@@ -174,6 +174,45 @@ func TestAdoptedIsFenced(t *testing.T) {
 	}
 }
 
+// TestUnknownOutcomeStaysUnknown: what was told that it was not taken, to somebody who had
+// lost the delivery by then, does not hide that the attempt of his successor may have
+// arrived.
+func TestUnknownOutcomeStaysUnknown(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]int{"the former holder first": 0, "the successor first": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			due(t, db)
+			pgtest.Exec(t, db, `update outbox.deliveries set state = 'ready', attempts = 0`)
+			s := &store{pool: db.Pool, lease: time.Minute}
+			var held []entry
+			for range 2 {
+				_, jobs, err := s.claimDue(t.Context(), 10)
+				if err != nil || len(jobs) != 1 {
+					t.Fatalf("claimed %d, %v", len(jobs), err)
+				}
+				jobs[0].Attempt = 1
+				held = append(held, entry{job: jobs[0]})
+				pgtest.Exec(t, db, `update outbox.deliveries set due_at = now() - interval '1 second'`) // its lease has run out
+			}
+			held[0].job.outcome = &dispatch.Outcome{State: dispatch.Retry, Attempts: 1, Err: &dispatch.Error{Kind: dispatch.Down}}
+			held[1].job.outcome = &dispatch.Outcome{State: dispatch.Uncertain, Attempts: 1, Err: &dispatch.Error{Kind: dispatch.Unknown}}
+			for _, i := range []int{first, 1 - first} {
+				kept := false
+				newRecorder(t.Context(), s, quietLog(), func(_ entry, ok bool) { kept = ok }).write([]entry{held[i]})
+				if kept != (i == 1) {
+					t.Errorf("holder %d: recorded %t", i, kept)
+				}
+			}
+			unclear := pgtest.QueryVal[bool](t, db, `select d.attempts <> (select count(*) from outbox.attempts as a where a.delivery_id = d.id and a.kind <> 'unknown') from outbox.deliveries as d`)
+			if state := pgtest.QueryVal[string](t, db, `select state from outbox.deliveries`); state != "uncertain" || !unclear {
+				t.Errorf("it is %s; it may have arrived: %t", state, unclear)
+			}
+		})
+	}
+}
+
 // TestLeaseCountsFromTheQuestion: a slow answer to a claim, or to a renewal, does
 // not make anybody believe that its lease is longer than the database has it.
 func TestLeaseCountsFromTheQuestion(t *testing.T) {

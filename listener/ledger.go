@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -254,7 +255,12 @@ func (a *attemptColumns) addKept(id uuid.UUID, t *spooledTry) {
 }
 
 func (a *attemptColumns) queue(b *pgx.Batch) {
-	if len(a.ids) > 0 {
-		b.Queue(sqlRecordAttempts, a.ids, a.attempts, a.took, a.states, a.kinds, a.statuses, a.errors)
+	if len(a.ids) == 0 {
+		return
+	}
+	args := []any{a.ids, a.attempts, a.took, a.states, a.kinds, a.statuses, a.errors}
+	b.Queue(sqlRecordAttempts, args...)
+	if slices.Contains(a.kinds, string(dispatch.Unknown)) {
+		b.Queue(sqlUnknownAttempts, args...)
 	}
 }

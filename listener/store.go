@@ -110,6 +110,7 @@ var (
 	sqlRecordOrphans     = sql.Query("record_orphans")
 	sqlRecordDeliveries  = sql.Query("record_deliveries")
 	sqlRecordAttempts    = sql.Query("record_attempts")
+	sqlUnknownAttempts   = sql.Query("unknown_attempts")
 	sqlLockEvents        = sql.Query("lock_events")
 	sqlBusyEvents        = sql.Query("busy_events")
 	sqlSettleEvents      = sql.Query("settle_events")
