@@ -40,7 +40,7 @@ type move struct {
 // moves are the operations, the frequent ones more than once.
 var moves = []string{"insert", "insert", "claim", "claim", "claim", "claim due", "claim due", "plan", "plan", "plan", "announce", "announce", "announce",
 	"record fresh", "record fresh", "record", "record", "record delivery", "record delivery", "record delivery", "freeze", "freeze", "renew", "give back",
-	"expire event", "expire event", "expire delivery", "expire delivery", "expire delivery", "note look", "reopen", "reopen", "release held", "cancel", "delete", "record orphans"}
+	"expire event", "expire event", "expire delivery", "expire delivery", "expire delivery", "note look", "reopen", "reopen", "release held", "cancel", "delete", "record orphans", "disown"}
 
 // history makes the history of a seed.
 func history(seed uint64) []move {
@@ -386,6 +386,14 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		en := entry{event: e, rows: e.rows(refLease), frozen: true}
 		kept, _, err := p.s.freeze(ctx, []entry{en})
 		return fmt.Sprint(p.ref.freeze(en)), fmt.Sprint(kept[e.seq]), err
+	case "disown":
+		if !hasEvent || len(e.jobs) == 0 {
+			return skip()
+		}
+		for _, j := range e.jobs {
+			p.ref.disown(j.ID, j.lease.claim)
+		}
+		return "", "", p.s.disown(ctx, e.jobs)
 	case "renew":
 		var events []*event
 		var jobs []*job

@@ -144,6 +144,11 @@ func (r *recorder) writeFrozen(ctx context.Context, entries []entry) error {
 	if err != nil {
 		return err
 	}
+	if adopted := adoptedOf(entries, kept); len(adopted) > 0 {
+		if err := r.store.disown(ctx, adopted); err != nil {
+			return err
+		}
+	}
 	r.passTurns(ctx, linesOf(entries))
 	for _, en := range entries {
 		if kept[en.event.seq] {
@@ -153,6 +158,38 @@ func (r *recorder) writeFrozen(ctx context.Context, entries []entry) error {
 		}
 	}
 	return nil
+}
+
+// adoptedOf are the deliveries of entries that are not kept which the ledger has: where
+// their event was deleted they are nobody's otherwise, and due at no time.
+func adoptedOf(entries []entry, kept map[int64]bool) (jobs []*job) {
+	for _, en := range entries {
+		for _, r := range en.rows {
+			if !kept[en.event.seq] && r.job.known {
+				jobs = append(jobs, r.job)
+			}
+		}
+	}
+	return jobs
+}
+
+// disown gives up jobs, which were adopted, where their event was deleted since. Where it
+// was taken over they are somebody's, and nothing is done.
+func (s *store) disown(ctx context.Context, jobs []*job) error {
+	ids, claims := jobFences(jobs)
+	waits, released := make([]bool, len(jobs)), 0
+	for i, j := range jobs {
+		waits[i] = slices.ContainsFunc(jobs, func(o *job) bool {
+			return o.event == j.event && o.Route == j.Route && j.waiting() && slices.Contains(j.terms().After, o.Step)
+		})
+	}
+	err := s.tx(ctx, durable, func(b *pgx.Batch) {
+		b.Queue(sqlDisownDeliveries, ids, claims, waits).Query(func(rows pgx.Rows) error {
+			return eachID(rows, func(uuid.UUID) { released++ })
+		})
+	})
+	s.tellDue(err, released)
+	return err
 }
 
 // key is a business key with the step that it holds for.

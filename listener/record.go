@@ -194,8 +194,9 @@ func (r *recorder) recordedEvents(ctx context.Context, entries []entry, kept map
 		if kept[en.event.seq] {
 			continue
 		}
-		// Of an event that was deleted, what never left need not be known.
-		en.rows = slices.DeleteFunc(slices.Clone(en.rows), func(r row) bool { return r.state == dispatch.Ready })
+		// Of an event that was deleted, what never left need not be known. What the ledger
+		// knows already was adopted, and due at no time since.
+		en.rows = slices.DeleteFunc(slices.Clone(en.rows), func(r row) bool { return r.state == dispatch.Ready && !r.job.known })
 		if len(en.rows) > 0 {
 			gone = append(gone, en)
 		}

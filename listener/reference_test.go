@@ -361,6 +361,15 @@ func (m *reference) freeze(en entry) bool {
 	return true
 }
 
+// disown is disown_deliveries.sql for one delivery, which waits for no other.
+func (m *reference) disown(id, claim uuid.UUID) {
+	if r := m.open(id, claim); r != nil && m.events[r.event] == nil {
+		if r.claim = uuid.Nil; r.due.IsZero() && r.state != dispatch.Held {
+			r.due = m.now()
+		}
+	}
+}
+
 func (m *reference) renewEvent(seq int64, claim uuid.UUID) bool {
 	e := m.held(seq, claim)
 	if e == nil || e.processed || e.lease.Equal(forever) {

@@ -382,6 +382,15 @@ func (s *simStore) freeze(ctx context.Context, entries []entry) (kept map[int64]
 	return kept, nil, err
 }
 
+func (s *simStore) disown(ctx context.Context, jobs []*job) error {
+	return s.do(ctx, durable, func(m *reference) error {
+		for _, j := range jobs {
+			m.disown(j.ID, j.lease.claim)
+		}
+		return nil
+	})
+}
+
 // recordFails is what a record may meet before it writes anything.
 func (s *simStore) recordFails() error {
 	if s.db.chance(0.01) {

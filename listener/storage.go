@@ -29,6 +29,7 @@ type storage interface {
 
 	announce(ctx context.Context, batch []announcement) (map[uuid.UUID]bool, error)
 	freeze(ctx context.Context, entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]bool, err error)
+	disown(ctx context.Context, jobs []*job) error
 	passTurns(ctx context.Context, lines, types []string) (again []string, err error)
 	stalledLines(ctx context.Context, after string, most int) (stalled []string, last string, err error)
 	freezeDelivery(ctx context.Context, j *job) (kept bool, err error)

@@ -127,6 +127,7 @@ var (
 
 	sqlFreezeEvents     = sql.Query("freeze_events")
 	sqlFreezeDelivery   = sql.Query("freeze_delivery")
+	sqlDisownDeliveries = sql.Query("disown_deliveries")
 	sqlLockKeys         = sql.Query("lock_keys")
 	sqlLockSuperseded   = sql.Query("lock_superseded")
 	sqlSupersede        = sql.Query("supersede")
