@@ -18,6 +18,7 @@ import (
 var (
 	seedFlag   = flag.Uint64("seed", 0, "the one seed to run; 0 runs a row of them")
 	runsFlag   = flag.Int("runs", 0, "how many seeds to run; 0 is as many as begin within 8 s")
+	forFlag    = flag.Duration("runs-for", 0, "no run of TestFaults begins after this; 0 is without a limit")
 	firstFlag  = flag.Uint64("first", 1, "the first of them")
 	eventsFlag = flag.Int("events", 0, "events to be committed in each run, at least; 0 is 200, or 80 where nobody says how many runs there are to be")
 	quietFlag  = flag.Duration("quiet", 0, "how soon after the last fault of a run nothing may be left to do; 0 is without a limit, for a machine that does other things too")
@@ -166,7 +167,7 @@ func (b *budget) spend(t *testing.T) {
 	case b.begun.IsZero():
 		b.begun = time.Now()
 	case b.most > 0 && time.Since(b.begun) > b.most:
-		t.Skipf("the %s of a short set are over; -runs has more", b.most)
+		t.Skipf("the %s within which runs begin are over; -runs and -runs-for have more", b.most)
 	}
 }
 
@@ -189,6 +190,8 @@ func TestFaults(t *testing.T) {
 		n := *runsFlag
 		if n == 0 {
 			n, left.most = 6, shortRuns
+		} else {
+			left.most = *forFlag
 		}
 		for i := range n {
 			seeds = append(seeds, *firstFlag+uint64(i))

@@ -121,6 +121,9 @@ func (s *summary) markdown(seeds []uint64, events int) string {
 	}
 	b.WriteString("Each seed can be replayed with `-seed`. What is done, and what is checked: [faults.md](../faults.md).\n\n| | |\n|---|---|\n")
 	row("seeds", fmt.Sprintf("%d to %d", seeds[0], seeds[len(seeds)-1]))
+	if s.runs < len(seeds) {
+		row("of these begun in time", s.runs)
+	}
 	row("runs with 1, 2, 3 listeners", fmt.Sprintf("%d, %d, %d", s.daemons[1], s.daemons[2], s.daemons[3]))
 	row("events committed", s.committed)
 	row("events rolled back", s.rolled)
