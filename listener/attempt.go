@@ -132,7 +132,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		return nothing
 	}
 	if p := panicOf(err); p != nil {
-		l.log.Error("sender panicked", "channel", j.Channel, "delivery", j.ID, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+		l.log.Error("sender panicked", "channel", j.Channel, "delivery", j.ID, "panic", dispatch.MaskText(fmt.Sprint(p.Value)), "stack", string(p.Stack))
 	}
 	v := l.heed(j, begun, err)
 	l.finish(j, dispatch.Decide(policy, j.Attempt, limit, r, err))

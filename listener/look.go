@@ -68,7 +68,7 @@ func (l *Listener) look(ctx context.Context, j *job) verdict {
 	found, failed := l.cfg.Dispatcher.Find(ctx, sent, begun.Add(-before.since))
 	j.took = time.Since(begun)
 	if p := panicOf(failed); p != nil {
-		l.log.Error("sender panicked", "channel", j.Channel, "delivery", j.ID, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+		l.log.Error("sender panicked", "channel", j.Channel, "delivery", j.ID, "panic", dispatch.MaskText(fmt.Sprint(p.Value)), "stack", string(p.Stack))
 	}
 	if failed != nil && ctx.Err() != nil { // cut short by the shutdown
 		l.handBack(j)

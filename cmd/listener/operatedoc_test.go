@@ -20,8 +20,8 @@ import (
 // went wrong; see doPage.
 func TestOperatePage(t *testing.T) {
 	db := pgtest.New(t)
-	pgtest.Exec(t, db, `insert into outbox_events (type, payload, created_at, processed_at, lease_until)
-		select t.type, '{}', '2026-12-01 09:00Z', case when t.n < 4 then timestamptz '2026-12-01 09:01Z' end, case when t.n >= 4 then timestamptz 'infinity' end
+	pgtest.Exec(t, db, `insert into outbox_events (id, type, payload, created_at, processed_at, lease_until)
+		select ('00000000-0000-4000-8000-00000000000' || t.n)::uuid, t.type, '{}', '2026-12-01 09:00Z', case when t.n < 4 then timestamptz '2026-12-01 09:01Z' end, case when t.n >= 4 then timestamptz 'infinity' end
 		from (values (1, 'quote.sent'), (2, 'quote.sent'), (3, 'quote.sent'), (4, 'visit.due'), (5, 'visit.due')) as t (n, type) order by t.n`)
 	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
 			state, attempts, last_error, content, due_at, created_at, finished_at)
@@ -39,7 +39,7 @@ func TestOperatePage(t *testing.T) {
 	pgtest.Exec(t, db, `insert into outbox.attempts (delivery_id, attempt, took, state, kind)
 		select id, n, '0', 'retry', 'rejected' from outbox.deliveries, generate_series(1, attempts) as n where state in ('dead', 'retry')`)
 	pgtest.Exec(t, db, `update outbox.deliveries set stuck_at = '2026-12-01 09:01Z' where state in ('dead', 'held')`)
-	doPage(t, "operate.md", db, 11, map[string]string{"DATABASE_URL": db.URL})
+	doPage(t, "operate.md", db, 12, map[string]string{"DATABASE_URL": db.URL})
 }
 
 // posted makes the requests in a block of a page: a line with method and path,
@@ -57,7 +57,7 @@ func posted(t *testing.T, db *pgtest.DB, block string) string {
 	}
 	operator := operate.New(db.Pool)
 	server, err := admin.New(admin.Config{
-		Key: "a-key-for-the-pages-of-docs", Operate: operator.Do, Pause: operator.Pause,
+		Key: "a-key-for-the-pages-of-docs", Look: operator, Operate: operator.Do, Pause: operator.Pause,
 		Drain:  func(context.Context, int) (listener.Stats, error) { return listener.Stats{}, nil },
 		Health: func() listener.Health { return listener.Health{} },
 		Ping:   db.Pool.Ping,

@@ -278,6 +278,7 @@ func (p *program) serveAdmin(ctx context.Context, d *drains, helpers *sync.WaitG
 		Key:        p.cfg.AdminKey,
 		Callbacks:  callbacks,
 		Drain:      d.drain,
+		Look:       operator,
 		Operate:    operator.Do,
 		Pause:      operator.Pause,
 		Health:     p.listener.Health,

@@ -33,8 +33,9 @@ type Config struct {
 	// are on record. See listener.Listener.Drain.
 	Drain func(ctx context.Context, limit int) (listener.Stats, error)
 
-	// Operate and Pause do what people ask for. Where one is nil, there are no
-	// routes to it. See operate.Operator.
+	// Look shows what people ask for; Operate and Pause do it. Where one is nil, there are
+	// no routes to it. See operate.Operator.
+	Look    Look
 	Operate func(context.Context, operate.Request) (operate.Result, error)
 	Pause   func(context.Context, operate.PauseRequest) (operate.PauseResult, error)
 
@@ -123,8 +124,10 @@ func (s *Server) handler() http.Handler {
 		serve        http.HandlerFunc
 		off          bool
 	}{
-		{"POST", callbacks.Path, s.callback, callbacks.Path == ""},           // what a provider reports
-		{"POST", "/api/admin/outbox/dispatch", s.keyed(s.dispatch), keyless}, // deliver what is due, now
+		{"POST", callbacks.Path, s.callback, callbacks.Path == ""},                              // what a provider reports
+		{"POST", "/api/admin/outbox/dispatch", s.keyed(s.dispatch), keyless},                    // deliver what is due, now
+		{"POST", "/api/admin/outbox/deliveries", s.keyed(s.list), keyless || s.cfg.Look == nil}, // a body has the filter, as below
+		{"POST", "/api/admin/outbox/lines", s.keyed(s.lines), keyless || s.cfg.Look == nil},
 		{"POST", "/api/admin/outbox/replay", s.keyed(s.change(operate.Replay)), keyless || s.cfg.Operate == nil},
 		{"POST", "/api/admin/outbox/cancel", s.keyed(s.change(operate.Cancel)), keyless || s.cfg.Operate == nil},
 		{"POST", "/api/admin/outbox/hold", s.keyed(s.change(operate.Hold)), keyless || s.cfg.Operate == nil},

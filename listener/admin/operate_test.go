@@ -12,6 +12,67 @@ import (
 	"github.com/outbox-listener/outbox-listener/listener/operate"
 )
 
+// seen is a Look that has one delivery and one line of it.
+type seen struct{ asked chan string }
+
+func (s seen) List(_ context.Context, f operate.Filter) ([]operate.Delivery, error) {
+	s.asked <- fmt.Sprintf("states %v limit %d", f.States, f.Limit)
+	switch {
+	case f.Error == "nothing":
+		return nil, fmt.Errorf("%w: say which", operate.ErrRequest)
+	case f.Error == "broken":
+		return nil, errors.New("host=db.internal")
+	case f.Error == "none":
+		return nil, nil
+	}
+	return []operate.Delivery{{Type: "a", State: "held"}}, nil
+}
+
+func (s seen) Lines(_ context.Context, limit int) ([]operate.Line, error) {
+	s.asked <- fmt.Sprintf("lines limit %d", limit)
+	return []operate.Line{{Key: "k", Waiting: 2}}, nil
+}
+
+// TestLook: what a filter names and what waits in order is answered to whoever has the key.
+func TestLook(t *testing.T) {
+	t.Parallel()
+	s := seen{make(chan string, 1)}
+	r := serve(t, func(c *Config) { c.Look = s })
+	const row = `{"id":"00000000-0000-0000-0000-000000000000","event_id":"00000000-0000-0000-0000-000000000000",`
+	for _, tt := range []struct {
+		name, path, body, key string
+		status                int
+		want                  string // the beginning of the answer
+		asked                 string
+	}{
+		{"held ones", "deliveries", `{"states": ["held"], "limit": 5}`, key, 200, `{"ok":true,"deliveries":[` + row + `"event_type":"a"`, "states [held] limit 5"},
+		{"more than one answer has", "deliveries", `{"limit": 9999}`, key, 200, `{"ok":true,"deliveries":[`, "states [] limit 1000"},
+		{"none", "deliveries", `{"error": "none"}`, key, 200, `{"ok":true,"deliveries":[]}`, "states [] limit 0"},
+		{"it says what is wrong", "deliveries", `{"error": "nothing"}`, key, 400, `{"error":"invalid_request","reason":"cannot be done: say which"}`, "states [] limit 0"},
+		{"but nothing of what is inside", "deliveries", `{"error": "broken"}`, key, 500, `{"error":"outbox_failed"}`, "states [] limit 0"},
+		{"an unknown key", "deliveries", `{"dry_run": true}`, key, 400, `{"error":"invalid_request","reason":"the body is no JSON object as documented`, ""},
+		{"lines", "lines", `{"limit": 7}`, key, 200, `{"ok":true,"lines":[{"ordering_key":"k","first":` + row, "lines limit 7"},
+		{"no key", "lines", `{}`, "", 401, `{"error":"unauthorized"}`, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := *r
+			r.t = t
+			got := r.do("POST", "/api/admin/outbox/"+tt.path, tt.body, "x-api-key", tt.key, "Content-Type", "application/json")
+			if got.status != tt.status || !strings.HasPrefix(got.body, tt.want) {
+				t.Errorf("%d %s\nwant %d %s", got.status, got.body, tt.status, tt.want)
+			}
+			asked := ""
+			select {
+			case asked = <-s.asked:
+			default:
+			}
+			if asked != tt.asked {
+				t.Errorf("asked for %q, want %q", asked, tt.asked)
+			}
+		})
+	}
+}
+
 func TestOperate(t *testing.T) {
 	t.Parallel()
 	asked := make(chan operate.Request, 1)

@@ -1,0 +1,60 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/outbox-listener/outbox-listener/listener/operate"
+)
+
+// mostListed is how many deliveries, or lines, one answer has.
+const mostListed = 1000
+
+// Look is what people ask to see. See operate.Operator.
+type Look interface {
+	List(ctx context.Context, f operate.Filter) ([]operate.Delivery, error)
+	Lines(ctx context.Context, limit int) ([]operate.Line, error)
+}
+
+// list answers a filter with the deliveries that it names, newest first.
+func (s *Server) list(w http.ResponseWriter, r *http.Request) {
+	var f operate.Filter
+	if !readJSON(w, r, &f) {
+		return
+	}
+	f.Limit = min(f.Limit, mostListed)
+	list, err := s.cfg.Look.List(r.Context(), f)
+	if s.failed(w, r, "deliveries", 0, err) {
+		return
+	}
+	answer(w, http.StatusOK, struct {
+		OK         bool               `json:"ok"`
+		Deliveries []operate.Delivery `json:"deliveries"`
+	}{true, some(list)})
+}
+
+// lines answers with what waits in order, and what is first there.
+func (s *Server) lines(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Limit int `json:"limit"`
+	}
+	if !readJSON(w, r, &body) {
+		return
+	}
+	list, err := s.cfg.Look.Lines(r.Context(), min(body.Limit, mostListed))
+	if s.failed(w, r, "lines", 0, err) {
+		return
+	}
+	answer(w, http.StatusOK, struct {
+		OK    bool           `json:"ok"`
+		Lines []operate.Line `json:"lines"`
+	}{true, some(list)})
+}
+
+// some is list, and an empty one where it is nil.
+func some[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
