@@ -47,6 +47,9 @@ func (l *Listener) work(ctx context.Context, w work) {
 // as the ledger does. The other deliveries of its event go on.
 func (l *Listener) letGo(w work) {
 	j, e := w.job, w.event
+	if j != nil {
+		l.left(j, nothing)
+	}
 	switch {
 	case j == nil: // its deliveries, if it has any, are nobody's yet
 		l.forget(e)
@@ -104,13 +107,17 @@ func (l *Listener) try(ctx context.Context, j *job) {
 		return
 	}
 	v := nothing
-	defer func() {
-		l.queue.left(j, v)
-		if j.probe {
-			l.brakes.probed(j.provider)
-		}
-	}()
+	defer func() { l.left(j, v) }()
 	v = l.attempt(ctx, j)
+}
+
+// left gives back the place that j has in its destination's window, if it has one still,
+// and the right to try a braked one.
+func (l *Listener) left(j *job, v verdict) {
+	l.queue.left(j, v)
+	if j.probe {
+		l.brakes.probed(j.provider)
+	}
 }
 
 // begin plans e and attempts its first delivery where its destination is free;
