@@ -385,7 +385,7 @@ func (c *check) fences() {
 			// it, and makes due what waited for that.
 			settled := ch.Delivery == nil && *ch.OldState == "parked" ||
 				ch.Delivery != nil && *ch.OldState == "ready" && ch.State == "ready" && ch.OldUntil == nil
-			if ch.OldClaim != nil && owner != ch.App && !settled && !kept {
+			if ch.OldClaim != nil && owner != ch.App && !settled && !kept && !ch.hastened() {
 				c.problem("O6", ch.Event, "%s wrote under the claim %s of %q: %s", ch.App, short(ch.OldClaim), owner, ch)
 			}
 		case ch.OldClaim != nil && owner != ch.App:
@@ -406,6 +406,14 @@ func (c *check) fences() {
 			c.problem("O6", c.eventOf(a.Delivery), "attempt %d is on record, of %d", a.Attempt, tries[a.Delivery])
 		}
 	}
+}
+
+// hastened says whether a change only made due earlier what waits and is nobody's: the
+// claim is that of a record. Whoever finds out that a destination answers again does that for
+// all that waits for it.
+func (c Change) hastened() bool {
+	return c.Delivery != nil && same(c.OldClaim, c.Claim) && c.Claim != nil && c.Claim.Version() == 5 &&
+		*c.OldState == c.State && *c.OldAttempts == *c.Tries && c.OldUntil != nil && c.Until != nil && c.Until.Before(*c.OldUntil)
 }
 
 // keptBy says whether a process had ended by SIGTERM before a moment, so that what it

@@ -156,6 +156,9 @@ func TestCheck(t *testing.T) {
 			ev.Faults = append(ev.Faults, Fault{Kind: Terminate, What: ch[0].App, Daemon: 1, From: ch[0].At, To: ch[0].At})
 			ch[1].App, ch[2].App = "d0.1", "d0.1"
 		}, "", ""},
+		{"made due by another while it waits", func(ev *Evidence) { hasten(ev, webhook, uuid.NewSHA1(webhook, nil), "retry") }, "", ""},
+		{"made due by another while somebody has it", func(ev *Evidence) { hasten(ev, webhook, uuid.New(), "retry") }, "O6", "d0.9 wrote under the claim"},
+		{"made due by another, and changed", func(ev *Evidence) { hasten(ev, webhook, uuid.NewSHA1(webhook, nil), "ready") }, "O6", "d0.9 wrote under the claim"},
 		{"written by another, since its holder was killed", func(ev *Evidence) {
 			ch := changes(ev, webhook)
 			ev.Faults = append(ev.Faults, Fault{Kind: Kill, What: ch[0].App, Daemon: 1, From: ch[0].At, To: ch[0].At})
@@ -190,6 +193,17 @@ func steps(ev *Evidence, seconds ...int) {
 		ev.Deliveries = append(ev.Deliveries, DeliveryRow{ID: d, Event: id, Channel: "webhook", State: "delivered", Attempts: 1})
 		ev.Provided = append(ev.Provided, Line{At: sent.Add(time.Duration(5+s) * time.Second), Channel: "webhook", Event: id.String(), ID: d.String(), Sum: "s"})
 	}
+}
+
+// hasten adds that a delivery of event was put off to retry under claim, and that
+// another listener made it due, in this state.
+func hasten(ev *Evidence, event, claim uuid.UUID, state string) {
+	d, at := uuid.New(), ev.Changes[0].At
+	soon, later := at.Add(time.Second), at.Add(time.Minute)
+	ev.Changes = append([]Change{
+		{At: at, App: "d1.1", Event: event, Delivery: &d, Claim: &claim, Until: &later, OldState: new("ready"), State: "retry", OldAttempts: new(0), Tries: new(1)},
+		{At: at, App: "d0.9", Event: event, Delivery: &d, OldClaim: &claim, Claim: &claim, OldUntil: &later, Until: &soon, OldState: new("retry"), State: state, OldAttempts: new(1), Tries: new(1)},
+	}, ev.Changes...)
 }
 
 // ordered adds an order whose sql step has inserted so many rows.
