@@ -449,7 +449,7 @@ func (r *run) settle(ctx context.Context) (quiet time.Duration, left int, err er
 		case !open && time.Since(end) > patience && time.Since(progress) > patience:
 			return time.Since(end), left, err
 		}
-		sleep(ctx, 20*time.Millisecond)
+		sleep(ctx, 100*time.Millisecond)
 	}
 }
 
