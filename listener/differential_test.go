@@ -40,7 +40,8 @@ type move struct {
 // moves are the operations, the frequent ones more than once.
 var moves = []string{"insert", "insert", "claim", "claim", "claim", "claim due", "claim due", "plan", "plan", "plan", "announce", "announce", "announce",
 	"record fresh", "record fresh", "record", "record", "record delivery", "record delivery", "record delivery", "freeze", "freeze", "renew", "give back",
-	"expire event", "expire event", "expire delivery", "expire delivery", "expire delivery", "note look", "reopen", "reopen", "release held", "cancel", "delete", "record orphans", "disown"}
+	"expire event", "expire event", "expire delivery", "expire delivery", "expire delivery", "note look", "reopen", "reopen", "release held", "cancel", "delete", "record orphans", "disown",
+	"pass turns", "pass turns", "pass turns", "stalled lines"}
 
 // history makes the history of a seed.
 func history(seed uint64) []move {
@@ -183,7 +184,7 @@ func (p *play) rows(t *testing.T) string {
 	var lines []string
 	rows, err := p.db.Pool.Query(t.Context(), `select 'event ' || seq || ' processed ' || (processed_at is not null) || ' lease ' || `+fmt.Sprintf(class, "lease_until")+`, coalesce(claim::text, ''), '' from outbox_events
 		union all select 'row ' || left(id::text, 18) || ' of ' || event_seq || ' ' || step || ' ' || state || '/' || attempts || ' generation ' || generation || ' required ' || required
-		|| ' provider "' || coalesce(provider_id, '') || '" due ' || `+fmt.Sprintf(class, "due_at")+`, coalesce(claim::text, ''),
+		|| ' provider "' || coalesce(provider_id, '') || '" due ' || `+fmt.Sprintf(class, "due_at")+` || ' line "' || coalesce(line, '') || '" turn ' || (turn_at is not null), coalesce(claim::text, ''),
 		' finished ' || (finished_at is not null) || ' looks ' || jsonb_array_length(coalesce(looks, '[]')) from outbox.deliveries`, refLease.Seconds()+1)
 	if err != nil {
 		t.Fatal(err)
@@ -275,7 +276,7 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		var ev refEvent
 		ev.id = uuid.NewSHA1(uuid.Nil, []byte{byte(len(p.ref.events) + p.gone)})
 		err = p.db.Pool.QueryRow(ctx, `insert into outbox_events (id, type, payload) values ($1, $2, '{}') returning seq`, ev.id, typ).Scan(&ev.seq)
-		ev.lease = never
+		ev.lease, ev.typ = never, typ
 		p.ref.events[ev.id] = &ev
 	case "claim":
 		limit, times := 1+m.a%2, 1+m.b%2
@@ -376,12 +377,12 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		}
 		for i, j := range e.jobs {
 			ends(j, 0)
-			terms := dispatch.Terms{Freeze: true, Optional: m.b&(2<<i) != 0}
+			terms := dispatch.Terms{Freeze: true, Optional: m.b&(2<<i) != 0, Ordering: []string{"", "k1", "k2", "k1"}[m.b>>4%4]}
 			if m.c&(1<<i) != 0 {
 				terms.At = time.Now().Add(time.Hour)
 				j.outcome = &dispatch.Outcome{State: dispatch.Scheduled, Attempts: j.attempts}
 			}
-			j.Terms = &terms
+			j.Terms, j.blocked = &terms, terms.Ordering != "" && j.outcome == nil
 		}
 		en := entry{event: e, rows: e.rows(refLease), frozen: true}
 		kept, _, err := p.s.freeze(ctx, []entry{en})
@@ -394,6 +395,23 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 			p.ref.disown(j.ID, j.lease.claim)
 		}
 		return "", "", p.s.disown(ctx, e.jobs)
+	case "pass turns":
+		lines := [][]string{{"k1"}, {"k2"}, {"k1", "k2"}}[m.a%3]
+		types := [][]string{{"one"}, {"one", "two"}, nil, {"t%"}}[m.b%4]
+		made, was := 0, 0
+		p.s.due = func() { made++ }
+		again, err := p.s.passTurns(ctx, lines, types)
+		wantAgain, due := p.ref.passTurns(lines, types, 0, nil)
+		if due > 0 {
+			was = 1
+		}
+		slices.Sort(again)
+		return fmt.Sprint(wantAgain, was), fmt.Sprint(again, made), err
+	case "stalled lines":
+		after, most := []string{"", "k1"}[m.a%2], 1+m.b%3
+		stalled, last, err := p.s.stalledLines(ctx, after, most)
+		wantStalled, wantLast := p.ref.stalledLines(after, most)
+		return fmt.Sprint(wantStalled, wantLast), fmt.Sprint(stalled, last), err
 	case "renew":
 		var events []*event
 		var jobs []*job

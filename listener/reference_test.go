@@ -65,7 +65,8 @@ type refEvent struct {
 
 	typ    string // for the simulation
 	at     time.Time
-	hidden bool // its transaction is still open
+	hidden bool      // its transaction is still open
+	seen   time.Time // when it was committed
 }
 
 type refRow struct {
@@ -80,6 +81,9 @@ type refRow struct {
 	due        time.Time
 	claim      uuid.UUID
 	looks      int
+
+	ordering, line string
+	turn           time.Time // when it got it
 
 	of        dispatch.Delivery // for the simulation: what else the row says
 	lastError string
@@ -237,10 +241,15 @@ func (m *reference) put(to *refRow, r row) {
 	if r.providerID != nil {
 		to.provider = *r.providerID
 	}
-	to.lastError = ""
-	if r.lastError != nil {
-		to.lastError = *r.lastError
+	to.lastError = deref(r.lastError)
+}
+
+// deref is what p points to, or "" for null.
+func deref(p *string) string {
+	if p == nil {
+		return ""
 	}
+	return *p
 }
 
 // end has an event processed, or parked.
@@ -340,23 +349,24 @@ func (m *reference) freeze(en entry) bool {
 	e.end(parked)
 	for _, r := range en.rows {
 		f := r.frozen()
-		due := m.dueIn(r)
-		if f.At != nil {
-			due = *f.At
-		}
 		known := m.rows[f.ID]
-		if known == nil {
+		switch {
+		case known == nil:
 			known = m.insert(r, f.Generation)
-			known.provider, known.required, known.due = "", f.Required, due
-		} else if known = m.open(f.ID, r.job.lease.claim); known != nil {
-			known.state, known.attempts, known.due, known.claim = f.State, f.Attempts, due, uuid.Nil
-			if f.Leased {
-				known.claim = r.job.lease.claim
-			}
-			if known.lastError = ""; f.LastError != nil {
-				known.lastError = *f.LastError
-			}
+			known.provider, known.required = "", f.Required
+		case m.open(f.ID, r.job.lease.claim) == nil:
+			continue
+		default:
+			known.state, known.attempts, known.lastError = f.State, f.Attempts, deref(f.LastError)
 		}
+		if known.claim = uuid.Nil; f.Leased {
+			known.claim = r.job.lease.claim
+		}
+		r.dueIn = f.DueIn
+		if known.due = m.dueIn(r); f.At != nil {
+			known.due = *f.At
+		}
+		known.ordering, known.line, known.turn = deref(f.Ordering), deref(f.Ordering), never
 	}
 	return true
 }
@@ -364,7 +374,7 @@ func (m *reference) freeze(en entry) bool {
 // disown is disown_deliveries.sql for one delivery, which waits for no other.
 func (m *reference) disown(id, claim uuid.UUID) {
 	if r := m.open(id, claim); r != nil && m.events[r.event] == nil {
-		if r.claim = uuid.Nil; r.due.IsZero() && r.state != dispatch.Held {
+		if r.claim = uuid.Nil; r.due.IsZero() && r.state != dispatch.Held && (r.line == "" || !r.turn.IsZero()) {
 			r.due = m.now()
 		}
 	}
@@ -427,8 +437,8 @@ func (m *reference) String() string {
 		lines = append(lines, fmt.Sprintf("event %d processed %t lease %s claim %s", e.seq, e.processed, m.class(e.lease), m.name(e.claim)))
 	}
 	for _, r := range m.rows {
-		lines = append(lines, fmt.Sprintf("row %s of %d %s %s/%d generation %d required %t provider %q due %s claim %s finished %t looks %d",
-			r.id.String()[:18], r.seq, r.step, r.state, r.attempts, r.generation, r.required, r.provider, m.class(r.due), m.name(r.claim), r.state.Terminal(), r.looks))
+		lines = append(lines, fmt.Sprintf("row %s of %d %s %s/%d generation %d required %t provider %q due %s line %q turn %t claim %s finished %t looks %d",
+			r.id.String()[:18], r.seq, r.step, r.state, r.attempts, r.generation, r.required, r.provider, m.class(r.due), r.line, !r.turn.IsZero(), m.name(r.claim), r.state.Terminal(), r.looks))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
@@ -224,8 +223,8 @@ func (s *simStore) claimDue(ctx context.Context, limit int) (*lease, []*job, err
 				lastError: r.lastError, found: r.provider, lease: l, ranOut: r.claim != uuid.Nil && r.claim.Version() != 5,
 			}
 			j.Recipient = ""
-			if j.Terms != nil {
-				j.Terms = &dispatch.Terms{Retry: r.of.Terms.Retry}
+			if j.Terms = r.terms(); j.Terms != nil {
+				j.line = j.Terms.Ordering
 			}
 			r.due, r.claim = m.soon(), l.claim
 			jobs = append(jobs, j)
@@ -253,9 +252,7 @@ func (s *simStore) adopt(ctx context.Context, e *event) (out []known, err error)
 				state: r.state, attempts: r.attempts, generation: r.generation, content: r.of.Content, found: r.provider,
 				lastError: r.lastError, required: r.required,
 			}
-			if r.of.Terms != nil {
-				k.terms = &dispatch.Terms{Retry: r.of.Terms.Retry}
-			}
+			k.terms = r.terms()
 			if (r.state == dispatch.Scheduled || r.state == dispatch.Held) && !r.due.IsZero() {
 				k.at = &r.due
 			}
@@ -348,215 +345,6 @@ func (s *simStore) raiseFloor(ctx context.Context, upTo int64) (floor int64, err
 	return floor, err
 }
 
-func (s *simStore) announce(ctx context.Context, batch []announcement) (map[uuid.UUID]bool, error) {
-	kept := map[uuid.UUID]bool{}
-	err := s.do(ctx, durable, func(m *reference) error {
-		for _, an := range batch {
-			j := an.job
-			before := m.rows[j.ID]
-			attempted := before != nil && before.attempts > 0
-			if !m.announce(j) {
-				continue
-			}
-			r := m.rows[j.ID]
-			if !attempted {
-				r.announced = m.now()
-			}
-			r.likeness, kept[j.ID] = j.likeness, true
-		}
-		return nil
-	})
-	return kept, err
-}
-
-func (s *simStore) freeze(ctx context.Context, entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]bool, err error) {
-	kept = map[int64]bool{}
-	err = s.do(ctx, durable, func(m *reference) error {
-		for _, en := range entries {
-			if m.freeze(en) {
-				kept[en.event.seq] = true
-			}
-		}
-		return nil
-	})
-	return kept, nil, err
-}
-
-func (s *simStore) disown(ctx context.Context, jobs []*job) error {
-	return s.do(ctx, durable, func(m *reference) error {
-		for _, j := range jobs {
-			m.disown(j.ID, j.lease.claim)
-		}
-		return nil
-	})
-}
-
-// recordFails is what a record may meet before it writes anything.
-func (s *simStore) recordFails() error {
-	if s.db.chance(0.01) {
-		return &pgconn.PgError{Code: "55P03", Message: "simulated: somebody has locked a row"}
-	}
-	return nil
-}
-
-func (s *simStore) recordEvents(ctx context.Context, entries []entry) (map[int64]bool, error) {
-	kept := map[int64]bool{}
-	err := s.do(ctx, durable, func(m *reference) error {
-		if err := s.recordFails(); err != nil {
-			return err
-		}
-		for _, en := range entries {
-			if m.recordEvent(en) {
-				kept[en.event.seq] = true
-			}
-		}
-		return nil
-	})
-	return kept, err
-}
-
-func (s *simStore) recordFresh(ctx context.Context, entries []entry) (map[int64]bool, error) {
-	kept := map[int64]bool{}
-	err := s.do(ctx, durable, func(m *reference) error {
-		if err := s.recordFails(); err != nil {
-			return err
-		}
-		for _, en := range entries {
-			if m.held(en.event.seq, en.event.lease.claim) != nil && m.rows[en.rows[0].job.ID] != nil {
-				return &pgconn.PgError{Code: "23505", Message: "simulated: the row is there"}
-			}
-		}
-		for _, en := range entries {
-			if ok, _ := m.recordFresh(en); ok {
-				kept[en.event.seq] = true
-			}
-		}
-		return nil
-	})
-	return kept, err
-}
-
-func (s *simStore) recordOrphans(ctx context.Context, entries []entry) (map[uuid.UUID]bool, error) {
-	written := map[uuid.UUID]bool{}
-	err := s.do(ctx, durable, func(m *reference) error {
-		for _, en := range entries {
-			for _, id := range m.recordOrphans(en) {
-				written[id] = true
-			}
-		}
-		return nil
-	})
-	return written, err
-}
-
-func (s *simStore) recordDeliveries(ctx context.Context, entries []entry) (map[uuid.UUID]bool, error) {
-	kept := map[uuid.UUID]bool{}
-	err := s.do(ctx, durable, func(m *reference) error {
-		if err := s.recordFails(); err != nil {
-			return err
-		}
-		for _, en := range entries {
-			if m.recordDelivery(en.job, en.job.ledgerRow(s.ttl())) {
-				kept[en.job.ID] = true
-			}
-		}
-		return nil
-	})
-	return kept, err
-}
-
-func (s *simStore) busyEvents(ctx context.Context, entries []entry) (map[int64]bool, error) {
-	busy := map[int64]bool{}
-	err := s.do(ctx, forgetable, func(*reference) error {
-		for _, en := range entries {
-			if s.db.r.IntN(3) == 0 {
-				busy[en.seq()] = true
-			}
-		}
-		return nil
-	})
-	return busy, err
-}
-
-func (s *simStore) traces(ctx context.Context, j *job) (t traces, err error) {
-	err = s.do(ctx, forgetable, func(m *reference) error {
-		r := m.open(j.ID, j.lease.claim)
-		if r == nil {
-			return nil
-		}
-		t = traces{held: true, providerID: r.provider, likeness: r.likeness, since: m.now().Sub(r.announced), looks: slices.Clone(r.looked), now: m.now()}
-		return nil
-	})
-	return t, err
-}
-
-func (s *simStore) alike(ctx context.Context, j *job, likeness int32, since time.Duration) (others []dispatch.Claimant, err error) {
-	err = s.do(ctx, forgetable, func(m *reference) error {
-		for _, r := range m.rows {
-			if r.id != j.ID && r.likeness != nil && *r.likeness == likeness {
-				others = append(others, dispatch.Claimant{State: r.state, Attempts: r.attempts, ProviderID: r.provider})
-			}
-		}
-		return nil
-	})
-	return others, err
-}
-
-func (s *simStore) noteLook(ctx context.Context, j *job, likeness int32, v dispatch.Verdict, found dispatch.Receipt, _ string) (kept bool, err error) {
-	err = s.do(ctx, durable, func(m *reference) error {
-		for _, r := range m.rows {
-			if r.id != j.ID && r.likeness != nil && *r.likeness == likeness && found.ProviderID != "" && r.provider == found.ProviderID {
-				return nil
-			}
-		}
-		if kept = m.noteLook(j.ID, j.lease.claim, found.ProviderID); kept {
-			r := m.rows[j.ID]
-			r.looked = append(r.looked, looked{Attempt: r.attempts, At: m.now(), Verdict: v})
-		}
-		return nil
-	})
-	return kept, err
-}
-
-func (s *simStore) noteCrashes(ctx context.Context, ids uuids, most int) (map[uuid.UUID]int, error) {
-	counts := map[uuid.UUID]int{}
-	err := s.do(ctx, durable, func(*reference) error {
-		for _, u := range ids {
-			id := uuid.UUID(u.Bytes)
-			c := s.db.crashed[id]
-			switch {
-			case c == nil:
-				c = &simCrash{count: 1}
-				s.db.crashed[id] = c
-			case c.count+1 < most || c.alone:
-				c.count++
-			}
-			c.alone = false
-			counts[id] = c.count
-		}
-		return nil
-	})
-	return counts, err
-}
-
-func (s *simStore) forgetCrashes(ctx context.Context, ids uuids) error {
-	return s.do(ctx, forgetable, func(*reference) error {
-		for _, u := range ids {
-			delete(s.db.crashed, uuid.UUID(u.Bytes))
-		}
-		return nil
-	})
-}
-
-func (s *simStore) tryAlone(ctx context.Context, id uuid.UUID, alone bool) error {
-	return s.do(ctx, durable, func(*reference) error {
-		if c := s.db.crashed[id]; c != nil {
-			c.alone = alone
-		}
-		return nil
-	})
-}
-
 // What no simulated event needs.
 
 var errNotSimulated = errors.New("simulated: nothing of the kind is there")
@@ -564,15 +352,6 @@ var errNotSimulated = errors.New("simulated: nothing of the kind is there")
 func (s *simStore) freezeDelivery(context.Context, *job) (bool, error) { return false, errNotSimulated }
 func (s *simStore) stepResults(context.Context, *job) (map[string]dispatch.StepResult, error) {
 	return nil, errNotSimulated
-}
-func (s *simStore) passTurns(_ context.Context, lines, _ []string) ([]string, error) {
-	if len(lines) > 0 {
-		return nil, errNotSimulated
-	}
-	return nil, nil
-}
-func (s *simStore) stalledLines(context.Context, string, int) ([]string, string, error) {
-	return nil, "", nil
 }
 func (s *simStore) noteReport(context.Context, dispatch.Report) (noted, error) {
 	return noted{}, errNotSimulated

@@ -29,7 +29,9 @@ type simWorld struct {
 	aborted  map[uuid.UUID]bool // events whose transaction was rolled back
 	commits  map[uuid.UUID]string
 	faults   []string
-	blamed   uuid.UUID // the event that the first fault is about
+	blamed   uuid.UUID               // the event that the first fault is about
+	flying   map[uuid.UUID]simFlight // by delivery
+	arrivals map[string][]simArrival // by line
 	procs    []*simProc
 	trouble  float64
 	attempts int
@@ -109,17 +111,11 @@ var simPolicies = map[dispatch.Channel]dispatch.Policy{
 	"once": {Announce: true, OnUnknown: dispatch.NeverTwice},
 }
 
-// simTypes are the types of events, and the channels of their steps. What is frozen is
-// on record before it is sent; what is late is due minutes later.
-var simTypes = map[string][]string{
-	"hook": {"hook"}, "mail": {"mail"}, "sms": {"sms"}, "held": {"held"}, "once": {"once"}, "two": {"hook", "sms"},
-	"frozen": {"mail", "sms", "hook"}, "later": {"sms", "once"}, "none": {},
-}
-
 func newSimWorld(seed uint64) *simWorld {
 	w := &simWorld{
 		r: rand.New(rand.NewPCG(seed, 3)), taken: map[uuid.UUID][]simTaken{}, unclear: map[uuid.UUID]int{}, sent: map[uuid.UUID]int{},
 		history: map[uuid.UUID][]string{}, aborted: map[uuid.UUID]bool{}, commits: map[uuid.UUID]string{}, began: time.Now(),
+		flying: map[uuid.UUID]simFlight{}, arrivals: map[string][]simArrival{},
 	}
 	w.db = newSimDB(rand.New(rand.NewPCG(seed, 4)), 20*time.Second)
 	// A fifth of the worlds know no trouble: nothing may be sent twice there.
@@ -148,21 +144,7 @@ func (w *simWorld) spawn(r *rand.Rand, crashes int) *simProc {
 		policy.Timeout = 5 * time.Second
 		d.Register(ch, simSender{p, ch}, policy)
 	}
-	for typ, steps := range simTypes {
-		d.Route(typ, func(_ context.Context, ev dispatch.Event) (msgs []dispatch.Message) {
-			for _, step := range steps {
-				m := dispatch.Message{Route: "r", Step: step, Channel: dispatch.Channel(step), Content: fmt.Appendf(nil, `{"to": %q}`, ev.ID)}
-				if typ == "frozen" || typ == "later" {
-					m.Terms = &dispatch.Terms{Freeze: true, Retry: dispatch.Retries{Attempts: 4}}
-				}
-				if typ == "later" {
-					m.Terms.At = ev.CreatedAt.Add(3 * time.Minute)
-				}
-				msgs = append(msgs, m)
-			}
-			return msgs
-		})
-	}
+	d.Use(simRoutes{})
 	cfg := Config{
 		Dispatcher: d, BatchSize: 1 + r.IntN(20), Workers: 1 + r.IntN(8), PollInterval: time.Second, Lease: w.db.lease,
 		MaxAttempts: 4, MaxCrashes: crashes, MaxPayload: 1 << 20, ShutdownGrace: 5 * time.Second, RetainProcessed: Forever, RetainLedger: Forever,
@@ -221,7 +203,7 @@ func (w *simWorld) insert(n int, open time.Duration, commit bool) {
 	for i, id := range ids {
 		e := db.ref.events[id]
 		if e != nil && db.writers[seqs[i]] && commit {
-			e.hidden = false
+			e.hidden, e.seen = false, time.Now()
 			w.commits[id] = types[i]
 			w.note(id, "%s committed as number %d", types[i], seqs[i])
 		} else {
@@ -279,6 +261,11 @@ func (s simSender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Rec
 		return dispatch.Receipt{}, err
 	}
 	s.mayBegin(d, entered)
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.flying, d.ID)
+	}()
 	w.mu.Lock()
 	w.attempts++
 	fate, way, back := w.r.Float64(), w.latency(), w.latency()
@@ -311,7 +298,7 @@ func (s simSender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Rec
 	case fate < 0.5:
 		return fail(dispatch.Rejected, "no such recipient")
 	}
-	r := w.take(d, s)
+	r := w.take(d, s, entered)
 	switch {
 	case fate < 0.75:
 		return unclear("the answer was lost")
@@ -343,7 +330,9 @@ func (w *simWorld) may(d *dispatch.Delivery, what string) {
 }
 
 // take has the provider take d.
-func (w *simWorld) take(d *dispatch.Delivery, s simSender) dispatch.Receipt {
+func (w *simWorld) take(d *dispatch.Delivery, s simSender, entered time.Time) dispatch.Receipt {
+	w.db.mu.Lock()
+	defer w.db.mu.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sent[d.ID]++
@@ -353,6 +342,7 @@ func (w *simWorld) take(d *dispatch.Delivery, s simSender) dispatch.Receipt {
 	if w.aborted[d.EventID] || w.commits[d.EventID] == "" {
 		w.fault(d.EventID, "%s was sent, and never committed", s.ch)
 	}
+	s.arrived(d, entered)
 	return dispatch.Receipt{ProviderID: id}
 }
 
@@ -384,6 +374,9 @@ func (s simSender) mayBegin(d *dispatch.Delivery, entered time.Time) {
 		w.fault(d.EventID, "%s is sent by listener %d without a lease", s.ch, s.p.n)
 	case announce && (r == nil || r.state != dispatch.Sending || r.attempts != d.Attempt):
 		w.fault(d.EventID, "%s is sent by listener %d and not announced", s.ch, s.p.n)
+	}
+	if r != nil && r.ordering != "" && !forgotten {
+		s.mayTurn(d, r)
 	}
 }
 
@@ -433,6 +426,8 @@ func (w *simWorld) judgeRow(r *refRow) {
 	n, policy := len(w.taken[r.id]), simPolicies[r.of.Channel]
 	poison := strings.HasPrefix(r.lastError, "poison")
 	switch {
+	case r.line != "":
+		w.fault(r.event, "%s is %s, and stands in its line", r.step, r.state)
 	case !r.state.Terminal() && (r.state != dispatch.Held || policy.OnUnknown == dispatch.Resend):
 		w.fault(r.event, "%s is %s for ever (%s)", r.step, r.state, r.lastError)
 	case r.state == dispatch.Delivered && n == 0:
