@@ -1,6 +1,7 @@
 package listener_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -246,4 +247,50 @@ func TestStepsInOrder(t *testing.T) {
 			t.Errorf("delivery %d, %s, is of the wrong event", i, s.Step)
 		}
 	}
+}
+
+// TestWholeTurn: an event of which one delivery is locked when its turn comes, as by a person
+// who has looked at it, gets the turn later and as a whole. Where a step had it
+// without the one that it waits for, neither would ever be sent.
+func TestWholeTurn(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	p := newProvider(func(d *dispatch.Delivery) error {
+		if d.Step == "first" && string(d.Content) == `{"n": 1}` {
+			return &dispatch.Error{Channel: "carrier", Kind: dispatch.Down, RetryAfter: time.Hour, Err: fmt.Errorf("no")}
+		}
+		return nil
+	})
+	d := dispatch.New()
+	d.Register("carrier", p, dispatch.Policy{})
+	d.Use(keyed{router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
+		first := step("first", dispatch.Terms{Ordering: "a"})
+		first.Content = ev.Payload
+		then := step("then", dispatch.Terms{Ordering: "a", After: []string{"first"}, Scope: json.RawMessage(`{}`)})
+		then.Content = nil
+		return []dispatch.Message{first, then}, nil
+	}}})
+	one, two := insert(t, db, "ordered.s", `{"n": 1}`), insert(t, db, "ordered.s", `{"n": 2}`)
+	start(t, newListener(t, db, d, func(c *listener.Config) { c.PollInterval = 100 * time.Millisecond }))
+	pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
+		n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where step = 'first' and (event_id = $1 and state = 'retry' or event_id = $2)`, one, two)
+		return n == 2, "the first is not tried and the second planned"
+	})
+	tx, err := db.Pool.BeginTx(t.Context(), pgx.TxOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	if _, err := tx.Exec(t.Context(), `select from outbox.deliveries where event_id = $1 and step = 'first' for no key update`, two); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, db, `update outbox.deliveries set state = 'canceled', finished_at = now(), due_at = null where event_id = $1`, one)
+	pgtest.Eventually(t, 10*time.Second, func() (bool, string) { // whoever passes the turn has what is over leave
+		n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where event_id = $1 and line is not null`, one)
+		return n == 0, fmt.Sprintf("%d of the first stand in the line", n)
+	})
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantStates(t, db, two, map[string]string{"first": "delivered", "then": "delivered"})
 }

@@ -7,9 +7,9 @@
 -- is, nobody gets the turn. They lie above the floor, and the look ends at the first
 -- one; a parked event is planned.
 --
--- One that somebody holds a row lock on is left, and so is one that a listener
--- adopted, which is about to write it anew: the answer says that the line is to be
--- asked again. A step that waits for others gets the turn with its event and
+-- An event gets the turn with all its deliveries or with none, since one may wait for
+-- another. Where somebody holds a row lock on one, or a listener adopted it and is about
+-- to write it anew, the answer says that the line is to be asked again. A step that waits for others gets the turn with its event and
 -- is not due by it; one that is held stays so.
 with lines as materialized (
     select distinct t.line from unnest($1::text[]) as t (line)
@@ -38,7 +38,7 @@ with lines as materialized (
     where h.turn_at is null
       and not exists (select from unplanned as u where u.seq <= h.event_seq)
 ), free as materialized (
-    select d.id
+    select d.id, d.line, d.event_seq
     from next as n
     join outbox.deliveries as d on d.line = n.line and d.turn_at is null and d.event_seq = n.event_seq
     where d.finished_at is null and d.claim is null
@@ -51,7 +51,14 @@ with lines as materialized (
                             where o.line = d.line and o.turn_at is null and o.event_seq = d.event_seq and o.route = d.route
                               and o.step = any (d.after_steps) and o.finished_at is null)
                        then clock_timestamp() else d.due_at end
-    where d.id = any (array(select f.id from free as f)) and d.turn_at is null and d.finished_at is null
+    where d.id = any (array(
+            select f.id
+            from free as f
+            where not exists (
+                select from outbox.deliveries as o
+                where o.line = f.line and o.turn_at is null and o.event_seq = f.event_seq and o.finished_at is null
+                  and o.id not in (select g.id from free as g))))
+      and d.turn_at is null and d.finished_at is null
     returning d.line, d.due_at
 ), over as materialized (
     select d.id
