@@ -41,7 +41,7 @@ type move struct {
 var moves = []string{"insert", "insert", "claim", "claim", "claim", "claim due", "claim due", "plan", "plan", "plan", "announce", "announce", "announce",
 	"record fresh", "record fresh", "record", "record", "record delivery", "record delivery", "record delivery", "freeze", "freeze", "renew", "give back",
 	"expire event", "expire event", "expire delivery", "expire delivery", "expire delivery", "note look", "reopen", "reopen", "release held", "cancel", "delete", "record orphans", "disown",
-	"pass turns", "pass turns", "pass turns", "stalled lines"}
+	"pass turns", "pass turns", "pass turns", "stalled lines", "release followers", "release followers", "freeze delivery", "step results"}
 
 // history makes the history of a seed.
 func history(seed uint64) []move {
@@ -184,7 +184,7 @@ func (p *play) rows(t *testing.T) string {
 	var lines []string
 	rows, err := p.db.Pool.Query(t.Context(), `select 'event ' || seq || ' processed ' || (processed_at is not null) || ' lease ' || `+fmt.Sprintf(class, "lease_until")+`, coalesce(claim::text, ''), '' from outbox_events
 		union all select 'row ' || left(id::text, 18) || ' of ' || event_seq || ' ' || step || ' ' || state || '/' || attempts || ' generation ' || generation || ' required ' || required
-		|| ' provider "' || coalesce(provider_id, '') || '" due ' || `+fmt.Sprintf(class, "due_at")+` || ' line "' || coalesce(line, '') || '" turn ' || (turn_at is not null), coalesce(claim::text, ''),
+		|| ' provider "' || coalesce(provider_id, '') || '" due ' || `+fmt.Sprintf(class, "due_at")+` || ' line "' || coalesce(line, '') || '" turn ' || (turn_at is not null) || ' after [' || coalesce(array_to_string(after_steps, ' '), '') || ']', coalesce(claim::text, ''),
 		' finished ' || (finished_at is not null) || ' looks ' || jsonb_array_length(coalesce(looks, '[]')) from outbox.deliveries`, refLease.Seconds()+1)
 	if err != nil {
 		t.Fatal(err)
@@ -370,7 +370,11 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 			ends(j, 1)
 		}
 		kept, err := p.s.recordDeliveries(ctx, []entry{{job: j}})
-		return fmt.Sprint(p.ref.recordDelivery(j, j.ledgerRow(refLease))), fmt.Sprint(kept[j.ID]), err
+		want = fmt.Sprint(p.ref.recordDelivery(j, j.ledgerRow(refLease)))
+		if j.mayBeFollowed() {
+			p.ref.releaseFollowers([]uuid.UUID{j.ID})
+		}
+		return want, fmt.Sprint(kept[j.ID]), err
 	case "freeze":
 		if !hasEvent || len(e.jobs) == 0 {
 			return skip()
@@ -382,7 +386,10 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 				terms.At = time.Now().Add(time.Hour)
 				j.outcome = &dispatch.Outcome{State: dispatch.Scheduled, Attempts: j.attempts}
 			}
-			j.Terms, j.blocked = &terms, terms.Ordering != "" && j.outcome == nil
+			if j.Step == "b" && m.c&8 != 0 {
+				terms.After, terms.Scope, j.Content = []string{"a"}, []byte(`{}`), nil
+			}
+			j.Terms, j.blocked = &terms, j.outcome == nil && (terms.Ordering != "" || terms.After != nil)
 		}
 		en := entry{event: e, rows: e.rows(refLease), frozen: true}
 		kept, _, err := p.s.freeze(ctx, []entry{en})
@@ -391,9 +398,7 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		if !hasEvent || len(e.jobs) == 0 {
 			return skip()
 		}
-		for _, j := range e.jobs {
-			p.ref.disown(j.ID, j.lease.claim)
-		}
+		p.ref.disown(e.jobs)
 		return "", "", p.s.disown(ctx, e.jobs)
 	case "pass turns":
 		lines := [][]string{{"k1"}, {"k2"}, {"k1", "k2"}}[m.a%3]
@@ -412,6 +417,36 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		stalled, last, err := p.s.stalledLines(ctx, after, most)
 		wantStalled, wantLast := p.ref.stalledLines(after, most)
 		return fmt.Sprint(wantStalled, wantLast), fmt.Sprint(stalled, last), err
+	case "release followers":
+		var ids uuids
+		var plain []uuid.UUID
+		for i, row := range p.refRows() {
+			if (m.b>>(i%8))&1 != 0 {
+				ids.add(row.id)
+				plain = append(plain, row.id)
+			}
+		}
+		if len(plain) == 0 {
+			return skip()
+		}
+		n := 0
+		err := p.s.tx(ctx, durable, func(b *pgx.Batch) { p.s.releaseFollowers(b, ids, &n) })
+		return fmt.Sprint(len(p.ref.releaseFollowers(plain))), fmt.Sprint(n), err
+	case "freeze delivery":
+		if !hasJob {
+			return skip()
+		}
+		kept, err := p.s.freezeDelivery(ctx, j)
+		return fmt.Sprint(p.ref.freezeDelivery(j)), fmt.Sprint(kept), err
+	case "step results":
+		rows := p.refRows()
+		row, ok := pick(rows, m.a)
+		if !ok {
+			return skip()
+		}
+		asked := &job{seq: row.seq, Delivery: dispatch.Delivery{Message: dispatch.Message{Route: "r", Terms: &dispatch.Terms{After: []string{"a", "b"}}}}}
+		steps, err := p.s.stepResults(ctx, asked)
+		return fmt.Sprint(p.ref.stepResults(asked)), fmt.Sprint(steps), err
 	case "renew":
 		var events []*event
 		var jobs []*job
@@ -459,6 +494,11 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		return "", "", err
 	}
 	return want, got, err
+}
+
+// refRows are the deliveries, in order of their ids.
+func (p *play) refRows() []*refRow {
+	return slices.SortedFunc(maps.Values(p.ref.rows), func(a, b *refRow) int { return strings.Compare(a.id.String(), b.id.String()) })
 }
 
 // planned is what Listener.plan makes of e, by the reference.
@@ -511,8 +551,7 @@ func (p *play) outside(ctx context.Context, m move) (did bool, err error) {
 		}
 		return true
 	}), m.a)
-	rows := slices.SortedFunc(maps.Values(p.ref.rows), func(a, b *refRow) int { return strings.Compare(a.id.String(), b.id.String()) })
-	row, hasRow := pick(those(rows, func(r *refRow) bool {
+	row, hasRow := pick(those(p.refRows(), func(r *refRow) bool {
 		if m.what == "expire delivery" {
 			return p.ref.class(r.due) == "soon" || p.ref.class(r.due) == "later"
 		}

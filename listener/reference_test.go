@@ -84,6 +84,7 @@ type refRow struct {
 
 	ordering, line string
 	turn           time.Time // when it got it
+	after          []string
 
 	of        dispatch.Delivery // for the simulation: what else the row says
 	lastError string
@@ -353,7 +354,7 @@ func (m *reference) freeze(en entry) bool {
 		switch {
 		case known == nil:
 			known = m.insert(r, f.Generation)
-			known.provider, known.required = "", f.Required
+			known.provider, known.required, known.after = "", f.Required, f.After
 		case m.open(f.ID, r.job.lease.claim) == nil:
 			continue
 		default:
@@ -371,10 +372,15 @@ func (m *reference) freeze(en entry) bool {
 	return true
 }
 
-// disown is disown_deliveries.sql for one delivery, which waits for no other.
-func (m *reference) disown(id, claim uuid.UUID) {
-	if r := m.open(id, claim); r != nil && m.events[r.event] == nil {
-		if r.claim = uuid.Nil; r.due.IsZero() && r.state != dispatch.Held && (r.line == "" || !r.turn.IsZero()) {
+// disown is disown_deliveries.sql.
+func (m *reference) disown(jobs []*job) {
+	for _, j := range jobs {
+		waits := slices.ContainsFunc(jobs, func(o *job) bool { return o.event == j.event && o.Route == j.Route && j.waiting() && slices.Contains(j.terms().After, o.Step) })
+		r := m.open(j.ID, j.lease.claim)
+		if r == nil || m.events[r.event] != nil {
+			continue
+		}
+		if r.claim = uuid.Nil; r.due.IsZero() && r.state != dispatch.Held && !waits && (r.line == "" || !r.turn.IsZero()) {
 			r.due = m.now()
 		}
 	}
@@ -437,8 +443,8 @@ func (m *reference) String() string {
 		lines = append(lines, fmt.Sprintf("event %d processed %t lease %s claim %s", e.seq, e.processed, m.class(e.lease), m.name(e.claim)))
 	}
 	for _, r := range m.rows {
-		lines = append(lines, fmt.Sprintf("row %s of %d %s %s/%d generation %d required %t provider %q due %s line %q turn %t claim %s finished %t looks %d",
-			r.id.String()[:18], r.seq, r.step, r.state, r.attempts, r.generation, r.required, r.provider, m.class(r.due), r.line, !r.turn.IsZero(), m.name(r.claim), r.state.Terminal(), r.looks))
+		lines = append(lines, fmt.Sprintf("row %s of %d %s %s/%d generation %d required %t provider %q due %s line %q turn %t after %v claim %s finished %t looks %d",
+			r.id.String()[:18], r.seq, r.step, r.state, r.attempts, r.generation, r.required, r.provider, m.class(r.due), r.line, !r.turn.IsZero(), r.after, m.name(r.claim), r.state.Terminal(), r.looks))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")

@@ -13,12 +13,15 @@ import (
 
 // terms are those that the ledger has of r; nil where it has none.
 func (r *refRow) terms() *dispatch.Terms {
-	t := dispatch.Terms{Ordering: r.ordering}
+	t := dispatch.Terms{Ordering: r.ordering, After: r.after}
 	if r.of.Terms != nil {
 		t.Retry = r.of.Terms.Retry
 	}
-	if t.Retry == (dispatch.Retries{}) && t.Ordering == "" {
+	if t.Retry == (dispatch.Retries{}) && t.Ordering == "" && t.After == nil {
 		return nil
+	}
+	if t.After != nil {
+		t.Scope = r.of.Terms.Scope
 	}
 	return &t
 }
@@ -70,7 +73,8 @@ func (m *reference) passTurns(lines, types []string, floor int64, locked func(*r
 	var turned, over []*refRow
 	for _, line := range slices.Compact(slices.Sorted(slices.Values(lines))) {
 		h := heads[line]
-		passed := false
+		var next []*refRow // with the turn, where all of them are free
+		free := h != nil && h.turn.IsZero() && h.seq < unplanned
 		for _, r := range m.rows {
 			if r.line != line {
 				continue
@@ -80,18 +84,22 @@ func (m *reference) passTurns(lines, types []string, floor int64, locked func(*r
 				if !r.turn.IsZero() || h == nil || r.seq <= h.seq {
 					over = append(over, r)
 				}
-			case h.turn.IsZero() && h.seq < unplanned && r.seq == h.seq && r.turn.IsZero() && r.claim == uuid.Nil && (locked == nil || !locked(r)):
-				turned, passed = append(turned, r), true
+			case r.seq == h.seq && r.turn.IsZero():
+				next = append(next, r)
+				free = free && r.claim == uuid.Nil && (locked == nil || !locked(r))
 			}
 		}
-		if h != nil && h.turn.IsZero() && !passed {
+		switch {
+		case free:
+			turned = append(turned, next...)
+		case h != nil && h.turn.IsZero():
 			again = append(again, line)
 		}
 	}
-	var free []*refRow // all of them are seen as they were before
+	var begin []*refRow // all of them are seen as they were before
 	for _, r := range turned {
 		if r.state != dispatch.Held && !m.waits(r) {
-			free = append(free, r)
+			begin = append(begin, r)
 		}
 		if r.state != dispatch.Held && !m.waits(r) || !r.due.IsZero() {
 			due++
@@ -100,7 +108,7 @@ func (m *reference) passTurns(lines, types []string, floor int64, locked func(*r
 	for _, r := range turned {
 		r.turn = now
 	}
-	for _, r := range free {
+	for _, r := range begin {
 		r.due = now
 	}
 	for _, r := range over {
@@ -110,7 +118,14 @@ func (m *reference) passTurns(lines, types []string, floor int64, locked func(*r
 }
 
 // waits reports whether r waits for a step that gets the turn with it.
-func (m *reference) waits(r *refRow) bool { return false }
+func (m *reference) waits(r *refRow) bool {
+	for _, o := range m.rowsAt(r.seq) {
+		if o.line == r.line && o.turn.IsZero() && o.of.Route == r.of.Route && slices.Contains(r.after, o.step) && !o.state.Terminal() {
+			return true
+		}
+	}
+	return false
+}
 
 // stalledLines is stalled_lines.sql.
 func (m *reference) stalledLines(after string, most int) (stalled []string, last string) {

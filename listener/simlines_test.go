@@ -18,9 +18,7 @@ func (s *simStore) passTurns(ctx context.Context, lines, types []string) (again 
 	if err != nil {
 		return nil, err
 	}
-	if made > 0 && s.due != nil {
-		s.due()
-	}
+	s.tellDue(err, made)
 	return again, nil
 }
 

@@ -45,9 +45,7 @@ func (s *simStore) freeze(ctx context.Context, entries []entry) (kept map[int64]
 
 func (s *simStore) disown(ctx context.Context, jobs []*job) error {
 	return s.do(ctx, durable, func(m *reference) error {
-		for _, j := range jobs {
-			m.disown(j.ID, j.lease.claim)
-		}
+		m.disown(jobs)
 		return nil
 	})
 }
@@ -111,18 +109,25 @@ func (s *simStore) recordOrphans(ctx context.Context, entries []entry) (map[uuid
 }
 
 func (s *simStore) recordDeliveries(ctx context.Context, entries []entry) (map[uuid.UUID]bool, error) {
-	kept := map[uuid.UUID]bool{}
+	kept, released := map[uuid.UUID]bool{}, 0
 	err := s.do(ctx, durable, func(m *reference) error {
 		if err := s.recordFails(); err != nil {
 			return err
 		}
+		followed := false
+		var ids []uuid.UUID
 		for _, en := range entries {
 			if m.recordDelivery(en.job, en.job.ledgerRow(s.ttl())) {
 				kept[en.job.ID] = true
 			}
+			ids, followed = append(ids, en.job.ID), followed || en.job.mayBeFollowed()
+		}
+		if followed {
+			released = len(m.releaseFollowers(ids))
 		}
 		return nil
 	})
+	s.tellDue(err, released)
 	return kept, err
 }
 

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -18,6 +19,16 @@ var simTypes = map[string][]string{
 	"hook": {"hook"}, "mail": {"mail"}, "sms": {"sms"}, "held": {"held"}, "once": {"once"}, "two": {"hook", "sms"},
 	"frozen": {"mail", "sms", "hook"}, "later": {"sms", "once"}, "none": {},
 	"line.hook": {"hook"}, "line.two": {"mail", "hook"}, "line.once": {"once"},
+	"chain": {"hook", "once", "mail"}, "fan": {"once", "mail", "hook"}, "line.chain": {"hook", "mail"}, "line.late": {"mail", "once"},
+}
+
+// simAfter are the steps that wait for others, by type. None of those is held for a
+// person.
+var simAfter = map[string]map[string][]string{
+	"chain":      {"once": {"hook"}, "mail": {"once"}},
+	"fan":        {"hook": {"once", "mail"}},
+	"line.chain": {"mail": {"hook"}},
+	"line.late":  {"mail": {"once"}},
 }
 
 // simLine is the line of an event; "" for none.
@@ -41,11 +52,15 @@ func (simRoutes) Plan(_ context.Context, ev dispatch.Event) (msgs []dispatch.Mes
 	for _, step := range simTypes[ev.Type] {
 		m := dispatch.Message{Route: "r", Step: step, Channel: dispatch.Channel(step), Content: fmt.Appendf(nil, `{"to": %q}`, ev.ID)}
 		line := simLine(ev.Type, ev.ID)
-		if ev.Type == "frozen" || ev.Type == "later" || line != "" {
+		after := simAfter[ev.Type][step]
+		if ev.Type == "frozen" || ev.Type == "later" || line != "" || simAfter[ev.Type] != nil {
 			m.Terms = &dispatch.Terms{Freeze: true, Ordering: line, Retry: dispatch.Retries{Attempts: 4}}
 		}
 		if ev.Type == "later" {
 			m.Terms.At = ev.CreatedAt.Add(3 * time.Minute)
+		}
+		if after != nil {
+			m.Terms.After, m.Terms.Scope, m.Content = after, json.RawMessage(m.Content), nil
 		}
 		msgs = append(msgs, m)
 	}
@@ -53,6 +68,13 @@ func (simRoutes) Plan(_ context.Context, ev dispatch.Event) (msgs []dispatch.Mes
 }
 
 // Render implements dispatch.Router.
-func (simRoutes) Render(context.Context, dispatch.Message, map[string]dispatch.StepResult) (m dispatch.Message, err error) {
-	return m, errNotSimulated
+func (simRoutes) Render(_ context.Context, m dispatch.Message, steps map[string]dispatch.StepResult) (dispatch.Message, error) {
+	for _, step := range m.Terms.After {
+		if state := steps[step].State; state != dispatch.Delivered {
+			m.Skip = fmt.Sprintf("the step %s before it is %q", step, state)
+			return m, nil
+		}
+	}
+	m.Content = m.Terms.Scope
+	return m, nil
 }

@@ -349,10 +349,6 @@ func (s *simStore) raiseFloor(ctx context.Context, upTo int64) (floor int64, err
 
 var errNotSimulated = errors.New("simulated: nothing of the kind is there")
 
-func (s *simStore) freezeDelivery(context.Context, *job) (bool, error) { return false, errNotSimulated }
-func (s *simStore) stepResults(context.Context, *job) (map[string]dispatch.StepResult, error) {
-	return nil, errNotSimulated
-}
 func (s *simStore) noteReport(context.Context, dispatch.Report) (noted, error) {
 	return noted{}, errNotSimulated
 }

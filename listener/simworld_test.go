@@ -375,6 +375,9 @@ func (s simSender) mayBegin(d *dispatch.Delivery, entered time.Time) {
 	case announce && (r == nil || r.state != dispatch.Sending || r.attempts != d.Attempt):
 		w.fault(d.EventID, "%s is sent by listener %d and not announced", s.ch, s.p.n)
 	}
+	if r != nil {
+		s.mayFollow(d, r)
+	}
 	if r != nil && r.ordering != "" && !forgotten {
 		s.mayTurn(d, r)
 	}
@@ -414,6 +417,7 @@ func (w *simWorld) judge() {
 				continue
 			}
 			w.judgeRow(r)
+			w.judgeFollower(typ, r)
 			open = open || !r.state.Terminal() && typ != "later" // what is for later does not keep its event back
 		}
 		if e.processed == open {
