@@ -25,6 +25,12 @@ func (j *job) mayBeFollowed() bool {
 	return j.Route != "direct" && j.Route != "handler" && j.outcome != nil && j.outcome.State.Terminal()
 }
 
+// mayBeSuperseded reports whether a newer event may have superseded j while j was sent,
+// so that it is not sent again, as which it is recorded in state s.
+func (j *job) mayBeSuperseded(s dispatch.State) bool {
+	return j.terms().Supersedes != "" && (s == dispatch.Retry || s == dispatch.Ready && j.announced)
+}
+
 // releaseFollowers makes due what waited for the deliveries ids, and counts it.
 func (s *store) releaseFollowers(b *pgx.Batch, ids uuids, released *int) {
 	b.Queue(sqlReleaseFollowers, ids).Query(func(rows pgx.Rows) error {

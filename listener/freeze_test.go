@@ -280,24 +280,53 @@ func TestSupersededWhileOpen(t *testing.T) {
 }
 
 // TestSupersededWhileSending: what is being sent may have arrived, and is not
-// canceled by a newer event.
+// canceled by a newer event. Where it turns out that it was not taken, it is, in the
+// place of another attempt.
 func TestSupersededWhileSending(t *testing.T) {
 	t.Parallel()
-	db, b := pgtest.New(t), newBlocker()
-	r := router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
-		if ev.Type == "cancel" {
-			return []dispatch.Message{{Route: "c", Step: "reminder", Skip: "cancels earlier deliveries", Terms: &dispatch.Terms{Freeze: true, Supersedes: "7"}}}, nil
-		}
-		return []dispatch.Message{step("reminder", dispatch.Terms{Freeze: true, Supersedes: "7"})}, nil
-	}}
-	start(t, newListener(t, db, routed(b, plain, r), nil))
-	first := insert(t, db, "e", `{}`)
-	<-b.entered
-	second := insert(t, db, "cancel", `{}`)
-	wantStates(t, db, second, map[string]string{"reminder": "skipped"})
-	wantStates(t, db, first, map[string]string{"reminder": "sending"})
-	close(b.gate)
-	wantStates(t, db, first, map[string]string{"reminder": "delivered"})
+	for _, tt := range []struct {
+		name   string
+		answer error
+		want   map[string]string
+	}{
+		{"taken", nil, map[string]string{"reminder": "delivered", "then": "delivered"}},
+		{"not taken", &dispatch.Error{Kind: dispatch.Down}, map[string]string{"reminder": "canceled", "then": "skipped"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db, b := pgtest.New(t), newBlocker()
+			b.answer = func(*dispatch.Delivery) error { return tt.answer }
+			r := router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
+				if ev.Type == "cancel" {
+					return []dispatch.Message{{Route: "c", Step: "reminder", Skip: "cancels earlier deliveries", Terms: &dispatch.Terms{Freeze: true, Supersedes: "7"}}}, nil
+				}
+				then := step("then", dispatch.Terms{After: []string{"reminder"}, Scope: json.RawMessage(`{}`)})
+				then.Content = nil
+				return []dispatch.Message{step("reminder", dispatch.Terms{Supersedes: "7", Retry: dispatch.Retries{First: time.Millisecond}}), then}, nil
+			}, render: func(m dispatch.Message, steps map[string]dispatch.StepResult) (dispatch.Message, error) {
+				if m.Content = json.RawMessage(`{}`); steps["reminder"].State != dispatch.Delivered {
+					m.Skip = "the reminder was not delivered"
+				}
+				return m, nil
+			}}
+			start(t, newListener(t, db, routed(b, plain, r), nil))
+			first := insert(t, db, "e", `{}`)
+			<-b.entered
+			second := insert(t, db, "cancel", `{}`)
+			wantStates(t, db, second, map[string]string{"reminder": "skipped"})
+			wantStates(t, db, first, map[string]string{"reminder": "sending", "then": "ready"})
+			close(b.gate)
+			wantStates(t, db, first, tt.want)
+			processed(t, db, 5*time.Second)
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			for i, d := range b.sent {
+				if i > 0 && d.Step == "reminder" {
+					t.Error("the reminder was sent again")
+				}
+			}
+		})
+	}
 }
 
 // TestSupersededWhileHeld: what is held since it may have arrived waits for a

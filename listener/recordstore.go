@@ -156,6 +156,7 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 	var due []*float64
 	var answers []*string
 	followed, released := false, 0
+	var again uuids // what may have been superseded while it was sent
 	var tries attemptColumns
 	sortBySeq(entries)
 	for _, en := range entries {
@@ -173,6 +174,9 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 		due = append(due, r.dueIn)
 		answers = append(answers, text(en.job.answer(en.plain)))
 		followed = followed || en.job.mayBeFollowed()
+		if en.job.mayBeSuperseded(r.state) {
+			again.add(en.job.ID)
+		}
 		successors.add(en.job.lease.successor())
 		tries.add(r)
 	}
@@ -183,7 +187,10 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 			return eachID(rows, func(id uuid.UUID) { kept[id] = true })
 		})
 		tries.queue(b)
-		if followed {
+		if len(again) > 0 {
+			b.Queue(sqlCancelSuperseded, again)
+		}
+		if followed || len(again) > 0 {
 			s.releaseFollowers(b, ids, &released)
 		}
 		s.recall(b, entries, &released)

@@ -131,6 +131,7 @@ var (
 	sqlLockKeys         = sql.Query("lock_keys")
 	sqlLockSuperseded   = sql.Query("lock_superseded")
 	sqlSupersede        = sql.Query("supersede")
+	sqlCancelSuperseded = sql.Query("cancel_superseded")
 	sqlLockLines        = sql.Query("lock_lines")
 	sqlPassTurns        = sql.Query("pass_turns")
 	sqlStalledLines     = sql.Query("stalled_lines")
