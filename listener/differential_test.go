@@ -371,8 +371,12 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		}
 		kept, err := p.s.recordDeliveries(ctx, []entry{{job: j}})
 		want = fmt.Sprint(p.ref.recordDelivery(j, j.ledgerRow(refLease)))
-		if j.mayBeFollowed() {
+		if superseded := j.mayBeSuperseded(j.outcome.State); superseded || j.mayBeFollowed() {
+			if superseded {
+				p.ref.cancelSuperseded(j.ID)
+			}
 			p.ref.releaseFollowers([]uuid.UUID{j.ID})
+			p.ref.settle(j.seq)
 		}
 		return want, fmt.Sprint(kept[j.ID]), err
 	case "freeze":
@@ -381,7 +385,7 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		}
 		for i, j := range e.jobs {
 			ends(j, 0)
-			terms := dispatch.Terms{Freeze: true, Optional: m.b&(2<<i) != 0, Ordering: []string{"", "k1", "k2", "k1"}[m.b>>4%4]}
+			terms := dispatch.Terms{Freeze: true, Optional: m.b&(2<<i) != 0, Ordering: []string{"", "k1", "k2", "k1"}[m.b>>4%4], Supersedes: []string{"", "v"}[m.b>>6%2]}
 			if m.c&(1<<i) != 0 {
 				terms.At = time.Now().Add(time.Hour)
 				j.outcome = &dispatch.Outcome{State: dispatch.Scheduled, Attempts: j.attempts}
@@ -392,8 +396,9 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 			j.Terms, j.blocked = &terms, j.outcome == nil && (terms.Ordering != "" || terms.After != nil)
 		}
 		en := entry{event: e, rows: e.rows(refLease), frozen: true}
-		kept, _, err := p.s.freeze(ctx, []entry{en})
-		return fmt.Sprint(p.ref.freeze(en)), fmt.Sprint(kept[e.seq]), err
+		kept, canceled, err := p.s.freeze(ctx, []entry{en})
+		was, gone, _ := p.ref.freezeAll([]entry{en})
+		return fmt.Sprint(was, gone), fmt.Sprint(kept, canceled), err
 	case "disown":
 		if !hasEvent || len(e.jobs) == 0 {
 			return skip()

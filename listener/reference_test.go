@@ -18,7 +18,8 @@ import (
 type reference struct {
 	events map[uuid.UUID]*refEvent
 	rows   map[uuid.UUID]*refRow
-	names  map[uuid.UUID]string // of the claims that were made, and of their successors
+	tries  map[try]dispatch.Kind // attempts that were not simply taken
+	names  map[uuid.UUID]string  // of the claims that were made, and of their successors
 	lease  time.Duration
 	now    func() time.Time
 }
@@ -85,6 +86,7 @@ type refRow struct {
 	ordering, line string
 	turn           time.Time // when it got it
 	after          []string
+	supersedes     string
 
 	of        dispatch.Delivery // for the simulation: what else the row says
 	lastError string
@@ -94,7 +96,7 @@ type refRow struct {
 }
 
 func newReference(lease time.Duration) *reference {
-	return &reference{events: map[uuid.UUID]*refEvent{}, rows: map[uuid.UUID]*refRow{}, names: map[uuid.UUID]string{}, lease: lease, now: time.Now}
+	return &reference{events: map[uuid.UUID]*refEvent{}, rows: map[uuid.UUID]*refRow{}, tries: map[try]dispatch.Kind{}, names: map[uuid.UUID]string{}, lease: lease, now: time.Now}
 }
 
 // name is what a claim is called in what is compared.
@@ -264,6 +266,7 @@ func (e *refEvent) end(parked bool) {
 
 // recordEvent is record_events.sql for one event.
 func (m *reference) recordEvent(en entry) bool {
+	m.tried(en.rows...)
 	e := m.held(en.event.seq, en.event.lease.claim)
 	if e == nil {
 		return false
@@ -297,6 +300,7 @@ func (m *reference) recordFresh(en entry) (kept, twin bool) {
 		return false, true
 	}
 	e.end(anyOpen(en.rows))
+	m.tried(en.rows...)
 	m.insert(en.rows[0], 0)
 	return true, false
 }
@@ -313,6 +317,7 @@ func (m *reference) recordOrphans(en entry) (ids []uuid.UUID) {
 
 // recordDelivery is record_deliveries.sql and settle_events.sql for one delivery.
 func (m *reference) recordDelivery(j *job, r row) bool {
+	m.tried(r)
 	known := m.rows[j.ID]
 	kept := known != nil && (known.claim == j.lease.claim || known.claim == j.lease.successor())
 	if kept {
@@ -355,6 +360,7 @@ func (m *reference) freeze(en entry) bool {
 		case known == nil:
 			known = m.insert(r, f.Generation)
 			known.provider, known.required, known.after = "", f.Required, f.After
+			known.supersedes = deref(f.Supersedes)
 		case m.open(f.ID, r.job.lease.claim) == nil:
 			continue
 		default:
@@ -375,7 +381,9 @@ func (m *reference) freeze(en entry) bool {
 // disown is disown_deliveries.sql.
 func (m *reference) disown(jobs []*job) {
 	for _, j := range jobs {
-		waits := slices.ContainsFunc(jobs, func(o *job) bool { return o.event == j.event && o.Route == j.Route && j.waiting() && slices.Contains(j.terms().After, o.Step) })
+		waits := slices.ContainsFunc(jobs, func(o *job) bool {
+			return o.event == j.event && o.Route == j.Route && j.waiting() && slices.Contains(j.terms().After, o.Step)
+		})
 		r := m.open(j.ID, j.lease.claim)
 		if r == nil || m.events[r.event] != nil {
 			continue

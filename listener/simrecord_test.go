@@ -16,6 +16,7 @@ func (s *simStore) announce(ctx context.Context, batch []announcement) (map[uuid
 			j := an.job
 			before := m.rows[j.ID]
 			attempted := before != nil && before.attempts > 0
+			s.mayAnnounce(j, before)
 			if !m.announce(j) {
 				continue
 			}
@@ -31,16 +32,13 @@ func (s *simStore) announce(ctx context.Context, batch []announcement) (map[uuid
 }
 
 func (s *simStore) freeze(ctx context.Context, entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]bool, err error) {
-	kept = map[int64]bool{}
+	released := 0
 	err = s.do(ctx, durable, func(m *reference) error {
-		for _, en := range entries {
-			if m.freeze(en) {
-				kept[en.event.seq] = true
-			}
-		}
+		kept, canceled, released = m.freezeAll(entries)
 		return nil
 	})
-	return kept, nil, err
+	s.tellDue(err, released)
+	return kept, canceled, err
 }
 
 func (s *simStore) disown(ctx context.Context, jobs []*job) error {
@@ -121,9 +119,16 @@ func (s *simStore) recordDeliveries(ctx context.Context, entries []entry) (map[u
 				kept[en.job.ID] = true
 			}
 			ids, followed = append(ids, en.job.ID), followed || en.job.mayBeFollowed()
+			if en.job.mayBeSuperseded(en.job.outcome.State) {
+				m.cancelSuperseded(en.job.ID)
+				followed = true
+			}
 		}
 		if followed {
 			released = len(m.releaseFollowers(ids))
+		}
+		for _, en := range entries {
+			m.settle(en.job.seq)
 		}
 		return nil
 	})

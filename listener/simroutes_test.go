@@ -20,6 +20,16 @@ var simTypes = map[string][]string{
 	"frozen": {"mail", "sms", "hook"}, "later": {"sms", "once"}, "none": {},
 	"line.hook": {"hook"}, "line.two": {"mail", "hook"}, "line.once": {"once"},
 	"chain": {"hook", "once", "mail"}, "fan": {"once", "mail", "hook"}, "line.chain": {"hook", "mail"}, "line.late": {"mail", "once"},
+	"visit": {"sms", "mail"}, "visit.chain": {"mail", "hook"}, "visit.canceled": {"sms", "mail"},
+}
+
+// simVisit is what an event supersedes older ones by; "" for nothing. The SMS of a visit is
+// due minutes later.
+func simVisit(typ string, id uuid.UUID) string {
+	if !strings.HasPrefix(typ, "visit") {
+		return ""
+	}
+	return fmt.Sprint("visit ", id[14]%3)
 }
 
 // simAfter are the steps that wait for others, by type. None of those is held for a
@@ -29,6 +39,8 @@ var simAfter = map[string]map[string][]string{
 	"fan":        {"hook": {"once", "mail"}},
 	"line.chain": {"mail": {"hook"}},
 	"line.late":  {"mail": {"once"}},
+
+	"visit.chain": {"hook": {"mail"}},
 }
 
 // simLine is the line of an event; "" for none.
@@ -38,6 +50,9 @@ func simLine(typ string, id uuid.UUID) string {
 	}
 	return fmt.Sprint("line ", id[15]%3)
 }
+
+// simLater reports whether a step is sent minutes later.
+func simLater(typ, step string) bool { return typ == "later" || typ == "visit" && step == "sms" }
 
 // simRoutes plan simulated events.
 type simRoutes struct{}
@@ -52,11 +67,17 @@ func (simRoutes) Plan(_ context.Context, ev dispatch.Event) (msgs []dispatch.Mes
 	for _, step := range simTypes[ev.Type] {
 		m := dispatch.Message{Route: "r", Step: step, Channel: dispatch.Channel(step), Content: fmt.Appendf(nil, `{"to": %q}`, ev.ID)}
 		line := simLine(ev.Type, ev.ID)
-		after := simAfter[ev.Type][step]
-		if ev.Type == "frozen" || ev.Type == "later" || line != "" || simAfter[ev.Type] != nil {
+		after, visit := simAfter[ev.Type][step], simVisit(ev.Type, ev.ID)
+		if ev.Type == "frozen" || ev.Type == "later" || visit != "" || line != "" || simAfter[ev.Type] != nil {
 			m.Terms = &dispatch.Terms{Freeze: true, Ordering: line, Retry: dispatch.Retries{Attempts: 4}}
 		}
-		if ev.Type == "later" {
+		if visit != "" && step != "hook" {
+			m.Terms.Supersedes = visit
+		}
+		if ev.Type == "visit.canceled" {
+			m.Channel, m.Content, m.Skip = "", nil, "cancels"
+		}
+		if simLater(ev.Type, step) {
 			m.Terms.At = ev.CreatedAt.Add(3 * time.Minute)
 		}
 		if after != nil {

@@ -54,7 +54,7 @@ func (db *simDB) chance(p float64) bool { return db.r.Float64() < p*db.trouble }
 // clone is for a server that may crash: what is committed and not on disk is gone then.
 func (m *reference) clone() *reference {
 	c := *m
-	c.events, c.rows, c.names = map[uuid.UUID]*refEvent{}, map[uuid.UUID]*refRow{}, maps.Clone(m.names)
+	c.events, c.rows, c.names, c.tries = map[uuid.UUID]*refEvent{}, map[uuid.UUID]*refRow{}, maps.Clone(m.names), maps.Clone(m.tries)
 	for id, e := range m.events {
 		kept := *e
 		c.events[id] = &kept
