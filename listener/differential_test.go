@@ -41,7 +41,8 @@ type move struct {
 var moves = []string{"insert", "insert", "claim", "claim", "claim", "claim due", "claim due", "plan", "plan", "plan", "announce", "announce", "announce",
 	"record fresh", "record fresh", "record", "record", "record delivery", "record delivery", "record delivery", "freeze", "freeze", "renew", "give back",
 	"expire event", "expire event", "expire delivery", "expire delivery", "expire delivery", "note look", "reopen", "reopen", "release held", "cancel", "delete", "record orphans", "disown",
-	"pass turns", "pass turns", "pass turns", "stalled lines", "release followers", "release followers", "freeze delivery", "step results"}
+	"pass turns", "pass turns", "pass turns", "stalled lines", "release followers", "release followers", "freeze delivery", "step results",
+	"note report", "note report", "standing"}
 
 // history makes the history of a seed.
 func history(seed uint64) []move {
@@ -184,7 +185,7 @@ func (p *play) rows(t *testing.T) string {
 	var lines []string
 	rows, err := p.db.Pool.Query(t.Context(), `select 'event ' || seq || ' processed ' || (processed_at is not null) || ' lease ' || `+fmt.Sprintf(class, "lease_until")+`, coalesce(claim::text, ''), '' from outbox_events
 		union all select 'row ' || left(id::text, 18) || ' of ' || event_seq || ' ' || step || ' ' || state || '/' || attempts || ' generation ' || generation || ' required ' || required
-		|| ' provider "' || coalesce(provider_id, '') || '" due ' || `+fmt.Sprintf(class, "due_at")+` || ' line "' || coalesce(line, '') || '" turn ' || (turn_at is not null) || ' after [' || coalesce(array_to_string(after_steps, ' '), '') || ']', coalesce(claim::text, ''),
+		|| ' provider "' || coalesce(provider_id, '') || '" due ' || `+fmt.Sprintf(class, "due_at")+` || ' line "' || coalesce(line, '') || '" turn ' || (turn_at is not null) || ' after [' || coalesce(array_to_string(after_steps, ' '), '') || '] instead of "' || coalesce(instead_of, '') || '" receipt "' || coalesce(receipt, '') || '"', coalesce(claim::text, ''),
 		' finished ' || (finished_at is not null) || ' looks ' || jsonb_array_length(coalesce(looks, '[]')) from outbox.deliveries`, refLease.Seconds()+1)
 	if err != nil {
 		t.Fatal(err)
@@ -393,6 +394,12 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 			if j.Step == "b" && m.c&8 != 0 {
 				terms.After, terms.Scope, j.Content = []string{"a"}, []byte(`{}`), nil
 			}
+			if j.Step == "b" && m.c&8 == 0 && m.b>>8&1 != 0 {
+				terms.InsteadOf, terms.Optional = "a", true
+				if j.standsIn() {
+					j.outcome, j.wait = &dispatch.Outcome{State: dispatch.Scheduled, Attempts: j.attempts}, time.Hour
+				}
+			}
 			j.Terms, j.blocked = &terms, j.outcome == nil && (terms.Ordering != "" || terms.After != nil)
 		}
 		en := entry{event: e, rows: e.rows(refLease), frozen: true}
@@ -437,6 +444,24 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		n := 0
 		err := p.s.tx(ctx, durable, func(b *pgx.Batch) { p.s.releaseFollowers(b, ids, &n) })
 		return fmt.Sprint(len(p.ref.releaseFollowers(plain))), fmt.Sprint(n), err
+	case "note report":
+		row, ok := pick(p.refRows(), m.a)
+		if !ok {
+			return skip()
+		}
+		rep := dispatch.Report{Delivery: row.id, ProviderID: []string{"", "SM1", "SM2"}[m.b%3], Fate: append([]dispatch.Fate{""}, fates...)[m.c%7]}
+		n, err := p.s.noteReport(ctx, rep)
+		return fmt.Sprint(p.ref.noteReport(rep)), fmt.Sprint(n), err
+	case "standing":
+		row, ok := pick(p.refRows(), m.a)
+		if !ok {
+			return skip()
+		}
+		asked := &job{seq: row.seq, Delivery: dispatch.Delivery{Message: dispatch.Message{Route: "r", Terms: &dispatch.Terms{InsteadOf: "a"}}}}
+		st, err := p.s.standing(ctx, asked)
+		was := p.ref.standing(asked)
+		st.Over, was.Over = 0, 0
+		return fmt.Sprint(was), fmt.Sprint(st), err
 	case "freeze delivery":
 		if !hasJob {
 			return skip()

@@ -87,6 +87,11 @@ type refRow struct {
 	turn           time.Time // when it got it
 	after          []string
 	supersedes     string
+	insteadOf      string
+	receipt        dispatch.Fate
+	code           string
+	heldFrom       dispatch.State // "": null
+	finished       time.Time
 
 	of        dispatch.Delivery // for the simulation: what else the row says
 	lastError string
@@ -238,13 +243,24 @@ func (m *reference) put(to *refRow, r row) {
 		to.claim = r.job.lease.claim
 	}
 	proven := r.state == dispatch.Held && to.state != dispatch.Held && to.provider != ""
-	if to.state, to.attempts, to.due = r.state, r.attempts, m.dueIn(r); proven {
+	if r.state != dispatch.Held || to.state != dispatch.Held {
+		to.heldFrom = ""
+	}
+	m.become(to, r.state)
+	if to.attempts, to.due = r.attempts, m.dueIn(r); proven {
 		to.state, to.due = dispatch.Uncertain, m.now()
 	}
 	if r.providerID != nil {
 		to.provider = *r.providerID
 	}
 	to.lastError = deref(r.lastError)
+}
+
+// become gives r a state, and notes when it was over.
+func (m *reference) become(r *refRow, state dispatch.State) {
+	if r.state, r.finished = state, never; state.Terminal() {
+		r.finished = m.now()
+	}
 }
 
 // deref is what p points to, or "" for null.
@@ -360,11 +376,12 @@ func (m *reference) freeze(en entry) bool {
 		case known == nil:
 			known = m.insert(r, f.Generation)
 			known.provider, known.required, known.after = "", f.Required, f.After
-			known.supersedes = deref(f.Supersedes)
+			known.supersedes, known.insteadOf = deref(f.Supersedes), deref(f.InsteadOf)
 		case m.open(f.ID, r.job.lease.claim) == nil:
 			continue
 		default:
-			known.state, known.attempts, known.lastError = f.State, f.Attempts, deref(f.LastError)
+			m.become(known, f.State)
+			known.attempts, known.lastError = f.Attempts, deref(f.LastError)
 		}
 		if known.claim = uuid.Nil; f.Leased {
 			known.claim = r.job.lease.claim
@@ -451,8 +468,8 @@ func (m *reference) String() string {
 		lines = append(lines, fmt.Sprintf("event %d processed %t lease %s claim %s", e.seq, e.processed, m.class(e.lease), m.name(e.claim)))
 	}
 	for _, r := range m.rows {
-		lines = append(lines, fmt.Sprintf("row %s of %d %s %s/%d generation %d required %t provider %q due %s line %q turn %t after %v claim %s finished %t looks %d",
-			r.id.String()[:18], r.seq, r.step, r.state, r.attempts, r.generation, r.required, r.provider, m.class(r.due), r.line, !r.turn.IsZero(), r.after, m.name(r.claim), r.state.Terminal(), r.looks))
+		lines = append(lines, fmt.Sprintf("row %s of %d %s %s/%d generation %d required %t provider %q due %s line %q turn %t after %v instead of %q receipt %q claim %s finished %t looks %d",
+			r.id.String()[:18], r.seq, r.step, r.state, r.attempts, r.generation, r.required, r.provider, m.class(r.due), r.line, !r.turn.IsZero(), r.after, r.insteadOf, r.receipt, m.name(r.claim), r.state.Terminal(), r.looks))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")

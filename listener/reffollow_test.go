@@ -14,11 +14,16 @@ import (
 func (m *reference) releaseFollowers(ids []uuid.UUID) (released []*refRow) {
 	for _, id := range ids {
 		over := m.rows[id]
-		if over == nil || !over.state.Terminal() {
+		if over == nil || !over.state.Terminal() && over.receipt == "" {
 			continue
 		}
+		settled := over.state.Terminal() && over.state != dispatch.Delivered || over.receipt.Final()
 		for _, r := range m.rowsAt(over.seq) {
-			if r.of.Route != over.of.Route || !slices.Contains(r.after, over.step) || slices.Contains(released, r) {
+			if settled && r.of.Route == over.of.Route && r.insteadOf == over.step && r.state == dispatch.Scheduled && m.ahead(r.due) &&
+				nobodys(r.claim) && !slices.Contains(released, r) {
+				released = append(released, r)
+			}
+			if !over.state.Terminal() || r.of.Route != over.of.Route || !slices.Contains(r.after, over.step) || slices.Contains(released, r) {
 				continue
 			}
 			if r.state == dispatch.Ready && r.due.IsZero() && (r.line == "" || !r.turn.IsZero()) && !m.awaits(r) {

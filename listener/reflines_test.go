@@ -13,11 +13,11 @@ import (
 
 // terms are those that the ledger has of r; nil where it has none.
 func (r *refRow) terms() *dispatch.Terms {
-	t := dispatch.Terms{Ordering: r.ordering, After: r.after, Supersedes: r.supersedes}
+	t := dispatch.Terms{Ordering: r.ordering, After: r.after, Supersedes: r.supersedes, InsteadOf: r.insteadOf}
 	if r.of.Terms != nil {
 		t.Retry = r.of.Terms.Retry
 	}
-	if t.Retry == (dispatch.Retries{}) && t.Ordering == "" && t.After == nil && t.Supersedes == "" {
+	if t.Retry == (dispatch.Retries{}) && t.Ordering == "" && t.After == nil && t.Supersedes == "" && t.InsteadOf == "" {
 		return nil
 	}
 	if t.After != nil {

@@ -78,7 +78,8 @@ func (m *reference) supersede(keys []key) (canceled []*refRow) {
 			if r.supersedes != k.key || r.step != k.step || r.seq >= newest || !m.supersedable(r) {
 				continue
 			}
-			r.state, r.due, r.claim, r.lastError = dispatch.Canceled, never, uuid.Nil, "superseded by a newer event"
+			m.become(r, dispatch.Canceled)
+			r.due, r.claim, r.lastError = never, uuid.Nil, "superseded by a newer event"
 			r.of.Content = nil
 			canceled = append(canceled, r)
 		}
@@ -103,5 +104,6 @@ func (m *reference) cancelSuperseded(id uuid.UUID) {
 	if r == nil || r.supersedes == "" || r.state != dispatch.Ready && r.state != dispatch.Retry || m.newest(key{r.supersedes, r.step}) <= r.seq {
 		return
 	}
-	r.state, r.due, r.lastError, r.of.Content = dispatch.Canceled, never, "superseded by a newer event", nil
+	m.become(r, dispatch.Canceled)
+	r.due, r.lastError, r.of.Content = never, "superseded by a newer event", nil
 }

@@ -127,6 +127,7 @@ func (s *simStore) recordDeliveries(ctx context.Context, entries []entry) (map[u
 		if followed {
 			released = len(m.releaseFollowers(ids))
 		}
+		released += m.recall(entries)
 		for _, en := range entries {
 			m.settle(en.job.seq)
 		}

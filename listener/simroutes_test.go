@@ -21,6 +21,7 @@ var simTypes = map[string][]string{
 	"line.hook": {"hook"}, "line.two": {"mail", "hook"}, "line.once": {"once"},
 	"chain": {"hook", "once", "mail"}, "fan": {"once", "mail", "hook"}, "line.chain": {"hook", "mail"}, "line.late": {"mail", "once"},
 	"visit": {"sms", "mail"}, "visit.chain": {"mail", "hook"}, "visit.canceled": {"sms", "mail"},
+	"notice": {"sms", "once"}, "notice.later": {"sms", "mail"},
 }
 
 // simVisit is what an event supersedes older ones by; "" for nothing. The SMS of a visit is
@@ -52,7 +53,17 @@ func simLine(typ string, id uuid.UUID) string {
 }
 
 // simLater reports whether a step is sent minutes later.
-func simLater(typ, step string) bool { return typ == "later" || typ == "visit" && step == "sms" }
+func simLater(typ, step string) bool {
+	return typ == "later" || typ == "visit" && step == "sms" || simInstead(typ, step) != "" || typ == "notice.later"
+}
+
+// simInstead is the step that another one is sent instead of; "" for none.
+func simInstead(typ, step string) string {
+	if strings.HasPrefix(typ, "notice") && step != "sms" {
+		return "sms"
+	}
+	return ""
+}
 
 // simRoutes plan simulated events.
 type simRoutes struct{}
@@ -68,7 +79,7 @@ func (simRoutes) Plan(_ context.Context, ev dispatch.Event) (msgs []dispatch.Mes
 		m := dispatch.Message{Route: "r", Step: step, Channel: dispatch.Channel(step), Content: fmt.Appendf(nil, `{"to": %q}`, ev.ID)}
 		line := simLine(ev.Type, ev.ID)
 		after, visit := simAfter[ev.Type][step], simVisit(ev.Type, ev.ID)
-		if ev.Type == "frozen" || ev.Type == "later" || visit != "" || line != "" || simAfter[ev.Type] != nil {
+		if ev.Type == "frozen" || ev.Type == "later" || visit != "" || strings.HasPrefix(ev.Type, "notice") || line != "" || simAfter[ev.Type] != nil {
 			m.Terms = &dispatch.Terms{Freeze: true, Ordering: line, Retry: dispatch.Retries{Attempts: 4}}
 		}
 		if visit != "" && step != "hook" {
@@ -77,7 +88,9 @@ func (simRoutes) Plan(_ context.Context, ev dispatch.Event) (msgs []dispatch.Mes
 		if ev.Type == "visit.canceled" {
 			m.Channel, m.Content, m.Skip = "", nil, "cancels"
 		}
-		if simLater(ev.Type, step) {
+		if instead := simInstead(ev.Type, step); instead != "" {
+			m.Terms.InsteadOf, m.Terms.Optional = instead, true
+		} else if simLater(ev.Type, step) {
 			m.Terms.At = ev.CreatedAt.Add(3 * time.Minute)
 		}
 		if after != nil {

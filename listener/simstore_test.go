@@ -349,12 +349,6 @@ func (s *simStore) raiseFloor(ctx context.Context, upTo int64) (floor int64, err
 
 var errNotSimulated = errors.New("simulated: nothing of the kind is there")
 
-func (s *simStore) noteReport(context.Context, dispatch.Report) (noted, error) {
-	return noted{}, errNotSimulated
-}
-func (s *simStore) standing(context.Context, *job) (dispatch.Standing, error) {
-	return dispatch.Standing{}, errNotSimulated
-}
 func (s *simStore) recordSQL(context.Context, *job, dispatch.SQL, SQLConfig) (bool, error) {
 	return false, errNotSimulated
 }

@@ -165,7 +165,7 @@ func (w *simWorld) quiet() bool {
 		}
 	}
 	for _, row := range w.db.ref.rows {
-		if !row.state.Terminal() && row.state != dispatch.Held || row.line != "" {
+		if !row.state.Terminal() && row.state != dispatch.Held && !w.waitsForPerson(row) || row.line != "" {
 			return false
 		}
 	}

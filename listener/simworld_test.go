@@ -32,6 +32,7 @@ type simWorld struct {
 	blamed   uuid.UUID               // the event that the first fault is about
 	flying   map[uuid.UUID]simFlight // by delivery
 	arrivals map[string][]simArrival // by line
+	words    map[uuid.UUID]*simWord
 	procs    []*simProc
 	trouble  float64
 	attempts int
@@ -48,6 +49,7 @@ type simTaken struct {
 type simProc struct {
 	n      int
 	w      *simWorld
+	l      *Listener
 	cancel context.CancelFunc
 	done   chan struct{}
 
@@ -115,7 +117,7 @@ func newSimWorld(seed uint64) *simWorld {
 	w := &simWorld{
 		r: rand.New(rand.NewPCG(seed, 3)), taken: map[uuid.UUID][]simTaken{}, unclear: map[uuid.UUID]int{}, sent: map[uuid.UUID]int{},
 		history: map[uuid.UUID][]string{}, aborted: map[uuid.UUID]bool{}, commits: map[uuid.UUID]string{}, began: time.Now(),
-		flying: map[uuid.UUID]simFlight{}, arrivals: map[string][]simArrival{},
+		flying: map[uuid.UUID]simFlight{}, arrivals: map[string][]simArrival{}, words: map[uuid.UUID]*simWord{},
 	}
 	w.db = newSimDB(rand.New(rand.NewPCG(seed, 4)), 20*time.Second)
 	// A fifth of the worlds know no trouble: nothing may be sent twice there.
@@ -147,13 +149,15 @@ func (w *simWorld) spawn(r *rand.Rand, crashes int) *simProc {
 	d.Use(simRoutes{})
 	cfg := Config{
 		Dispatcher: d, BatchSize: 1 + r.IntN(20), Workers: 1 + r.IntN(8), PollInterval: time.Second, Lease: w.db.lease,
-		MaxAttempts: 4, MaxCrashes: crashes, MaxPayload: 1 << 20, ShutdownGrace: 5 * time.Second, RetainProcessed: Forever, RetainLedger: Forever,
+		MaxAttempts: 4, MaxCrashes: crashes, MaxPayload: 1 << 20, AwaitReport: simPatience, ShutdownGrace: 5 * time.Second, RetainProcessed: Forever, RetainLedger: Forever,
 		LookAfter: DefaultLookAfter(), Clock: &dispatch.Clock{}, Log: slog.New(slog.DiscardHandler),
 	}
 	l := newListener(cfg, &simStore{db: w.db, proc: p})
 	ctx, cancel := context.WithCancel(context.Background())
-	p.cancel = cancel
+	p.l, p.cancel = l, cancel
+	w.mu.Lock()
 	w.procs = append(w.procs, p)
+	w.mu.Unlock()
 	go func() {
 		defer close(p.done)
 		if err := l.run(ctx, true, l.drive); err != nil {
@@ -343,6 +347,9 @@ func (w *simWorld) take(d *dispatch.Delivery, s simSender, entered time.Time) di
 		w.fault(d.EventID, "%s was sent, and never committed", s.ch)
 	}
 	s.arrived(d, entered)
+	if s.ch == "sms" {
+		w.reports(d.ID, id)
+	}
 	return dispatch.Receipt{ProviderID: id}
 }
 
@@ -377,6 +384,7 @@ func (s simSender) mayBegin(d *dispatch.Delivery, entered time.Time) {
 	}
 	if r != nil {
 		s.mayFollow(d, r)
+		s.mayStandIn(d, r)
 	}
 	if r != nil && r.ordering != "" && !forgotten {
 		s.mayTurn(d, r)
@@ -419,6 +427,7 @@ func (w *simWorld) judge() {
 			w.judgeRow(r)
 			w.judgeFollower(typ, r)
 			w.judgeSuperseded(r)
+			w.judgeStandIn(r)
 			open = open || !r.state.Terminal() && !simLater(typ, step)
 			later = later || !r.state.Terminal() && simLater(typ, step) // keeps its event back if its time came first
 		}
@@ -434,6 +443,7 @@ func (w *simWorld) judgeRow(r *refRow) {
 	switch {
 	case r.line != "":
 		w.fault(r.event, "%s is %s, and stands in its line", r.step, r.state)
+	case w.waitsForPerson(r):
 	case !r.state.Terminal() && (r.state != dispatch.Held || policy.OnUnknown == dispatch.Resend):
 		w.fault(r.event, "%s is %s for ever (%s)", r.step, r.state, r.lastError)
 	case r.state == dispatch.Delivered && n == 0:
