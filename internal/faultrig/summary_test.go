@@ -136,6 +136,7 @@ func (s *summary) markdown(seeds []uint64, events int) string {
 	row("stale writes, and attempts miscounted (O6)", s.oracles["O6"])
 	row("runs not quiet in time (O7)", s.oracles["O7"])
 	row("listeners that did not end, or left leases (O8)", s.oracles["O8"])
+	row("accepted out of order (O12)", s.oracles["O12"])
 	for _, what := range slices.Sorted(maps.Keys(s.again)) {
 		row("repetitions with licence: "+what, s.again[what])
 	}
