@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"syscall"
 	"testing"
 	"time"
@@ -45,6 +46,10 @@ func newTerminal(t *testing.T) (master, slave *os.File) {
 // about the routes.
 func TestTerminalGone(t *testing.T) {
 	t.Parallel()
+	// Under nohup the listener would inherit that SIGHUP is ignored, and outlive its terminal.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	db := pgtest.New(t)
 	master, slave := newTerminal(t)
 	p := newProc(t, t.TempDir(), daemonEnv(db))
