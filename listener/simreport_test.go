@@ -76,20 +76,33 @@ func (w *simWorld) report(rep dispatch.Report) {
 	}
 	word.failed = word.failed || rep.Fate == dispatch.FateUndelivered || rep.Fate == dispatch.FateFailed
 	word.delivered = word.delivered || rep.Fate == dispatch.FateDelivered
+	w.saying++
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.saying--
+	}()
 	p := w.procs[len(w.procs)-1-w.r.IntN(min(len(w.procs), 3))]
 	w.mu.Unlock()
 	for range 3 {
 		known, err := p.l.Report(context.Background(), rep)
 		if err == nil {
 			w.mu.Lock()
-			defer w.mu.Unlock()
 			if known && rep.Fate.Final() && word.noted.IsZero() {
 				word.noted = time.Now()
 			}
+			w.mu.Unlock()
 			return
 		}
 		time.Sleep(time.Second)
 	}
+}
+
+// said reports whether no report is under way.
+func (w *simWorld) said() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.saying == 0
 }
 
 // mayStandIn holds the beginning of an attempt at r, which is sent in the place of another

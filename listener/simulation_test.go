@@ -128,6 +128,9 @@ func play1(t *testing.T, seed uint64, sum *simSum) {
 	for _, p := range w.procs {
 		<-p.done
 	}
+	for !w.said() {
+		time.Sleep(time.Second)
+	}
 	w.judge()
 	sum.worlds++
 	sum.lasted += time.Since(w.began)

@@ -33,6 +33,7 @@ type simWorld struct {
 	flying   map[uuid.UUID]simFlight // by delivery
 	arrivals map[string][]simArrival // by line
 	words    map[uuid.UUID]*simWord
+	saying   int // reports under way
 	procs    []*simProc
 	trouble  float64
 	attempts int
