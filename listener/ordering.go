@@ -43,8 +43,8 @@ func linesOf(entries []entry) []string {
 		}
 	}
 	for _, en := range entries {
-		if en.job != nil && en.job.outcome.State.Terminal() {
-			note(en.job)
+		if j := en.job; j != nil && (j.outcome.State.Terminal() || j.mayBeSuperseded(j.outcome.State)) {
+			note(j)
 		}
 		for _, r := range en.rows {
 			note(r.job)
@@ -53,8 +53,10 @@ func linesOf(entries []entry) []string {
 	return out
 }
 
+// passTurns has the turn passed in lines. Where there are none it asks nothing, also
+// while other lines wait to be asked again: see keepLines.
 func (r *recorder) passTurns(ctx context.Context, lines []string) {
-	if r.pass != nil {
+	if r.pass != nil && len(lines) > 0 {
 		r.pass(ctx, lines)
 	}
 }

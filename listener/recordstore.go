@@ -174,7 +174,7 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 		due = append(due, r.dueIn)
 		answers = append(answers, text(en.job.answer(en.plain)))
 		followed = followed || en.job.mayBeFollowed()
-		if en.job.mayBeSuperseded(r.state) {
+		if en.job.mayBeSuperseded(r.state) || r.kept != nil && (r.state == dispatch.Retry || r.state == dispatch.Ready) { // a spool has no keys
 			again.add(en.job.ID)
 		}
 		successors.add(en.job.lease.successor())
