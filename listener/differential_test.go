@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -42,17 +43,32 @@ var moves = []string{"insert", "insert", "claim", "claim", "claim", "claim due",
 	"record fresh", "record fresh", "record", "record", "record delivery", "record delivery", "record delivery", "freeze", "freeze", "renew", "give back",
 	"expire event", "expire event", "expire delivery", "expire delivery", "expire delivery", "note look", "reopen", "reopen", "release held", "cancel", "delete", "record orphans", "disown",
 	"pass turns", "pass turns", "pass turns", "stalled lines", "release followers", "release followers", "freeze delivery", "step results",
-	"note report", "note report", "standing"}
+	"note report", "note report", "standing", "hold", "hold", "let out", "withdraw", "replay", "replay"}
+
+// themes are moves that lead deeper into one matter. Every other history is of one of
+// them.
+var themes = [][]string{
+	{"insert", "claim", "claim", "plan", "plan", "freeze", "freeze", "freeze", "pass turns", "pass turns", "pass turns", "claim due", "record delivery", "record delivery",
+		"replay", "replay", "reopen", "reopen", "expire delivery", "expire event", "withdraw", "hold", "let out", "stalled lines", "disown", "delete"},
+	{"insert", "claim", "claim", "plan", "plan", "freeze", "freeze", "freeze", "record delivery", "record delivery", "record delivery", "record delivery", "claim due", "claim due",
+		"release followers", "step results", "freeze delivery", "note report", "note report", "standing", "withdraw", "replay", "hold", "let out", "expire delivery", "reopen"},
+}
 
 // history makes the history of a seed.
 func history(seed uint64) []move {
 	r := rand.New(rand.NewPCG(seed, 2))
-	out := []move{{what: "insert"}}
+	out, from := []move{{what: "insert"}}, moves
+	if n := seed % uint64(2*len(themes)); n%2 == 0 {
+		from = themes[n/2]
+	}
 	for range 30 + r.IntN(50) {
-		out = append(out, move{moves[r.IntN(len(moves))], r.IntN(1 << 16), r.IntN(1 << 16), r.IntN(1 << 16)})
+		out = append(out, move{from[r.IntN(len(from))], r.IntN(1 << 16), r.IntN(1 << 16), r.IntN(1 << 16)})
 	}
 	return out
 }
+
+// playTypes are the types of events, and their steps.
+var playTypes = map[string][]string{"one": {"a"}, "two": {"a", "b"}, "three": {"a", "b", "c"}}
 
 // play is a history under way, on both.
 type play struct {
@@ -152,7 +168,7 @@ func run(t *testing.T, db *pgtest.DB, h []move, done map[string]int) (steps int,
 	pgtest.Exec(t, db, `alter sequence outbox_events_seq_seq restart`) // numbers and ids are the same each time
 	d := dispatch.New()
 	d.Register("c", senderFunc(func(*dispatch.Delivery) error { return nil }), dispatch.Policy{})
-	for typ, steps := range map[string][]string{"one": {"a"}, "two": {"a", "b"}} {
+	for typ, steps := range playTypes {
 		d.Route(typ, func(context.Context, dispatch.Event) (msgs []dispatch.Message) {
 			for _, step := range steps {
 				msgs = append(msgs, dispatch.Message{Route: "r", Step: step, Channel: "c", Content: []byte(`{}`)})
@@ -185,7 +201,7 @@ func (p *play) rows(t *testing.T) string {
 	var lines []string
 	rows, err := p.db.Pool.Query(t.Context(), `select 'event ' || seq || ' processed ' || (processed_at is not null) || ' lease ' || `+fmt.Sprintf(class, "lease_until")+`, coalesce(claim::text, ''), '' from outbox_events
 		union all select 'row ' || left(id::text, 18) || ' of ' || event_seq || ' ' || step || ' ' || state || '/' || attempts || ' generation ' || generation || ' required ' || required
-		|| ' provider "' || coalesce(provider_id, '') || '" due ' || `+fmt.Sprintf(class, "due_at")+` || ' line "' || coalesce(line, '') || '" turn ' || (turn_at is not null) || ' after [' || coalesce(array_to_string(after_steps, ' '), '') || '] instead of "' || coalesce(instead_of, '') || '" receipt "' || coalesce(receipt, '') || '"', coalesce(claim::text, ''),
+		|| ' provider "' || coalesce(provider_id, '') || '" due ' || `+fmt.Sprintf(class, "due_at")+` || ' line "' || coalesce(line, '') || '" turn ' || (turn_at is not null) || ' after [' || coalesce(array_to_string(after_steps, ' '), '') || '] instead of "' || coalesce(instead_of, '') || '" receipt "' || coalesce(receipt, '') || '" held from "' || coalesce(held_from, '') || '"', coalesce(claim::text, ''),
 		' finished ' || (finished_at is not null) || ' looks ' || jsonb_array_length(coalesce(looks, '[]')) from outbox.deliveries`, refLease.Seconds()+1)
 	if err != nil {
 		t.Fatal(err)
@@ -231,8 +247,13 @@ func those[T any](items []T, fit func(T) bool) []T {
 
 // outcomes are what a delivery may come to; nil stands for none yet.
 var outcomes = []*dispatch.Outcome{
-	nil, {State: dispatch.Delivered, Receipt: dispatch.Receipt{ProviderID: "SM1"}}, {State: dispatch.Dead}, {State: dispatch.Retry},
-	{State: dispatch.Uncertain}, {State: dispatch.Held}, {State: dispatch.Skipped}, {State: dispatch.Delivered}, {State: dispatch.Ready},
+	nil, {State: dispatch.Delivered, Receipt: dispatch.Receipt{ProviderID: "SM1"}}, {State: dispatch.Dead, Err: refusal(dispatch.Rejected)},
+	{State: dispatch.Retry, Err: refusal(dispatch.Down)}, {State: dispatch.Uncertain, Err: refusal(dispatch.Unknown)},
+	{State: dispatch.Held, Err: refusal(dispatch.Unknown)}, {State: dispatch.Skipped}, {State: dispatch.Delivered}, {State: dispatch.Ready},
+}
+
+func refusal(kind dispatch.Kind) *dispatch.Error {
+	return &dispatch.Error{Kind: kind, Err: errors.New("no")}
 }
 
 // ends gives j outcome number n.
@@ -240,7 +261,7 @@ func ends(j *job, n int) {
 	j.outcome, j.wait = nil, time.Hour
 	if o := outcomes[n%len(outcomes)]; o != nil {
 		made := *o
-		made.Attempts = j.attempts + 1
+		made.Attempts, j.Attempt = j.attempts+1, j.attempts+1
 		j.outcome = &made
 	}
 }
@@ -273,7 +294,7 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 	j, hasJob := pick(p.jobs, m.a)
 	switch m.what {
 	case "insert":
-		typ := []string{"one", "two"}[m.a%2]
+		typ := []string{"one", "two", "three"}[m.a%3]
 		var ev refEvent
 		ev.id = uuid.NewSHA1(uuid.Nil, []byte{byte(len(p.ref.events) + p.gone)})
 		err = p.db.Pool.QueryRow(ctx, `insert into outbox_events (id, type, payload) values ($1, $2, '{}') returning seq`, ev.id, typ).Scan(&ev.seq)
@@ -391,8 +412,8 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 				terms.At = time.Now().Add(time.Hour)
 				j.outcome = &dispatch.Outcome{State: dispatch.Scheduled, Attempts: j.attempts}
 			}
-			if j.Step == "b" && m.c&8 != 0 {
-				terms.After, terms.Scope, j.Content = []string{"a"}, []byte(`{}`), nil
+			if after := map[string][]string{"b": {"a"}, "c": {"a", "b"}}[j.Step]; after != nil && m.c&8 != 0 {
+				terms.After, terms.Scope, j.Content = after, []byte(`{}`), nil
 			}
 			if j.Step == "b" && m.c&8 == 0 && m.b>>8&1 != 0 {
 				terms.InsteadOf, terms.Optional = "a", true
@@ -412,71 +433,6 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		}
 		p.ref.disown(e.jobs)
 		return "", "", p.s.disown(ctx, e.jobs)
-	case "pass turns":
-		lines := [][]string{{"k1"}, {"k2"}, {"k1", "k2"}}[m.a%3]
-		types := [][]string{{"one"}, {"one", "two"}, nil, {"t%"}}[m.b%4]
-		made, was := 0, 0
-		p.s.due = func() { made++ }
-		again, err := p.s.passTurns(ctx, lines, types)
-		wantAgain, due := p.ref.passTurns(lines, types, 0, nil)
-		if due > 0 {
-			was = 1
-		}
-		slices.Sort(again)
-		return fmt.Sprint(wantAgain, was), fmt.Sprint(again, made), err
-	case "stalled lines":
-		after, most := []string{"", "k1"}[m.a%2], 1+m.b%3
-		stalled, last, err := p.s.stalledLines(ctx, after, most)
-		wantStalled, wantLast := p.ref.stalledLines(after, most)
-		return fmt.Sprint(wantStalled, wantLast), fmt.Sprint(stalled, last), err
-	case "release followers":
-		var ids uuids
-		var plain []uuid.UUID
-		for i, row := range p.refRows() {
-			if (m.b>>(i%8))&1 != 0 {
-				ids.add(row.id)
-				plain = append(plain, row.id)
-			}
-		}
-		if len(plain) == 0 {
-			return skip()
-		}
-		n := 0
-		err := p.s.tx(ctx, durable, func(b *pgx.Batch) { p.s.releaseFollowers(b, ids, &n) })
-		return fmt.Sprint(len(p.ref.releaseFollowers(plain))), fmt.Sprint(n), err
-	case "note report":
-		row, ok := pick(p.refRows(), m.a)
-		if !ok {
-			return skip()
-		}
-		rep := dispatch.Report{Delivery: row.id, ProviderID: []string{"", "SM1", "SM2"}[m.b%3], Fate: append([]dispatch.Fate{""}, fates...)[m.c%7]}
-		n, err := p.s.noteReport(ctx, rep)
-		return fmt.Sprint(p.ref.noteReport(rep)), fmt.Sprint(n), err
-	case "standing":
-		row, ok := pick(p.refRows(), m.a)
-		if !ok {
-			return skip()
-		}
-		asked := &job{seq: row.seq, Delivery: dispatch.Delivery{Message: dispatch.Message{Route: "r", Terms: &dispatch.Terms{InsteadOf: "a"}}}}
-		st, err := p.s.standing(ctx, asked)
-		was := p.ref.standing(asked)
-		st.Over, was.Over = 0, 0
-		return fmt.Sprint(was), fmt.Sprint(st), err
-	case "freeze delivery":
-		if !hasJob {
-			return skip()
-		}
-		kept, err := p.s.freezeDelivery(ctx, j)
-		return fmt.Sprint(p.ref.freezeDelivery(j)), fmt.Sprint(kept), err
-	case "step results":
-		rows := p.refRows()
-		row, ok := pick(rows, m.a)
-		if !ok {
-			return skip()
-		}
-		asked := &job{seq: row.seq, Delivery: dispatch.Delivery{Message: dispatch.Message{Route: "r", Terms: &dispatch.Terms{After: []string{"a", "b"}}}}}
-		steps, err := p.s.stepResults(ctx, asked)
-		return fmt.Sprint(p.ref.stepResults(asked)), fmt.Sprint(steps), err
 	case "renew":
 		var events []*event
 		var jobs []*job
@@ -517,11 +473,11 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		kept, err := p.s.noteLook(ctx, j, 0, dispatch.VerdictFound, dispatch.Receipt{ProviderID: found}, "")
 		return fmt.Sprint(p.ref.noteLook(j.ID, j.lease.claim, found)), fmt.Sprint(kept), err
 	default:
-		did, err := p.outside(ctx, m)
+		want, got, did, err := p.beside(ctx, m, j)
 		if !did {
 			return skip()
 		}
-		return "", "", err
+		return want, got, err
 	}
 	return want, got, err
 }
@@ -537,11 +493,7 @@ func (p *play) planned(e *event) (want string) {
 	if e.again {
 		have = p.ref.adopt(e.seq, e.lease.claim)
 	}
-	steps := []string{"a"}
-	if e.Type == "two" {
-		steps = append(steps, "b")
-	}
-	for _, step := range steps {
+	for _, step := range playTypes[e.Type] {
 		msg := dispatch.Message{Route: "r", Step: step, Channel: "c"}
 		generation := 0
 		var newest *refRow
@@ -563,59 +515,6 @@ func (p *play) planned(e *event) (want string) {
 		want += fmt.Sprintf("%s generation %d /0 known false; ", deliveryID(e.seq, e.ID, &msg, generation), generation)
 	}
 	return want
-}
-
-// outside is what time, people and the application do. It reports whether there was
-// something to do it to.
-func (p *play) outside(ctx context.Context, m move) (did bool, err error) {
-	exec := func(sql string, args ...any) error {
-		_, err := p.db.Pool.Exec(ctx, sql, args...)
-		return err
-	}
-	ev, hasEvent := pick(those(p.ref.ordered(), func(e *refEvent) bool {
-		switch m.what {
-		case "expire event":
-			return p.ref.class(e.lease) == "soon"
-		case "reopen":
-			return e.processed
-		}
-		return true
-	}), m.a)
-	row, hasRow := pick(those(p.refRows(), func(r *refRow) bool {
-		if m.what == "expire delivery" {
-			return p.ref.class(r.due) == "soon" || p.ref.class(r.due) == "later"
-		}
-		return r.state == dispatch.Held
-	}), m.a)
-	switch {
-	case m.what == "expire event" && hasEvent:
-		ev.lease = p.ref.now()
-		return true, exec(`update outbox_events set lease_until = clock_timestamp() - interval '1 second' where id = $1`, ev.id)
-	case m.what == "expire delivery" && hasRow:
-		row.due = p.ref.now()
-		return true, exec(`update outbox.deliveries set due_at = clock_timestamp() - interval '1 second' where id = $1`, row.id)
-	case m.what == "reopen" && hasEvent:
-		var place int64
-		if err := exec(`update outbox_events set processed_at = null where id = $1`, ev.id); err != nil {
-			return true, err
-		}
-		if err := p.db.Pool.QueryRow(ctx, `select seq from outbox_events where id = $1`, ev.id).Scan(&place); err != nil {
-			return true, err
-		}
-		p.ref.reopen(ev, place)
-		return true, nil
-	case m.what == "release held" && hasRow:
-		row.state, row.due = dispatch.Ready, p.ref.now()
-		return true, exec(`update outbox.deliveries set state = 'ready', due_at = clock_timestamp() where id = $1 and state = 'held'`, row.id)
-	case m.what == "cancel" && hasRow:
-		row.state, row.due = dispatch.Canceled, p.ref.now()
-		return true, exec(`update outbox.deliveries set state = 'canceled', finished_at = clock_timestamp(), due_at = clock_timestamp() where id = $1 and state = 'held'`, row.id)
-	case m.what == "delete" && hasEvent && m.b%4 == 0:
-		delete(p.ref.events, ev.id)
-		p.gone++
-		return true, exec(`delete from outbox_events where id = $1`, ev.id)
-	}
-	return false, nil
 }
 
 func sorted(ids []uuid.UUID) []uuid.UUID {

@@ -86,12 +86,14 @@ type refRow struct {
 	ordering, line string
 	turn           time.Time // when it got it
 	after          []string
+	scope          bool // what it is rendered from is there
 	supersedes     string
 	insteadOf      string
 	receipt        dispatch.Fate
 	code           string
 	heldFrom       dispatch.State // "": null
 	finished       time.Time
+	made           time.Time
 
 	of        dispatch.Delivery // for the simulation: what else the row says
 	lastError string
@@ -229,7 +231,7 @@ func (m *reference) dueIn(r row) time.Time {
 }
 
 func (m *reference) insert(r row, generation int) *refRow {
-	made := &refRow{id: r.job.ID, event: r.job.EventID, seq: r.job.seq, step: r.job.Step, generation: generation, required: true}
+	made := &refRow{id: r.job.ID, event: r.job.EventID, seq: r.job.seq, step: r.job.Step, generation: generation, required: true, made: m.now()}
 	// Attempt is written by whoever tries, and no column.
 	made.of = dispatch.Delivery{ID: r.job.ID, EventID: r.job.EventID, Type: r.job.Type, Date: r.job.Date, Message: r.job.Message}
 	m.rows[made.id] = made
@@ -247,6 +249,9 @@ func (m *reference) put(to *refRow, r row) {
 		to.heldFrom = ""
 	}
 	m.become(to, r.state)
+	if r.state == dispatch.Delivered {
+		to.of.Content = nil
+	}
 	if to.attempts, to.due = r.attempts, m.dueIn(r); proven {
 		to.state, to.due = dispatch.Uncertain, m.now()
 	}
@@ -309,14 +314,13 @@ func (m *reference) upsert(r row) (written bool) {
 // recordFresh is record_fresh.sql for one event. twin says that it fails.
 func (m *reference) recordFresh(en entry) (kept, twin bool) {
 	e := m.held(en.event.seq, en.event.lease.claim)
-	if e == nil {
-		return false, false
-	}
-	if m.rows[en.rows[0].job.ID] != nil {
+	if e != nil && m.rows[en.rows[0].job.ID] != nil {
 		return false, true
 	}
+	if m.tried(en.rows...); e == nil {
+		return false, false
+	}
 	e.end(anyOpen(en.rows))
-	m.tried(en.rows...)
 	m.insert(en.rows[0], 0)
 	return true, false
 }
@@ -376,10 +380,14 @@ func (m *reference) freeze(en entry) bool {
 		case known == nil:
 			known = m.insert(r, f.Generation)
 			known.provider, known.required, known.after = "", f.Required, f.After
+			known.scope = f.Scope != nil
 			known.supersedes, known.insteadOf = deref(f.Supersedes), deref(f.InsteadOf)
 		case m.open(f.ID, r.job.lease.claim) == nil:
 			continue
 		default:
+			if f.State != dispatch.Held || known.state != dispatch.Held {
+				known.heldFrom = ""
+			}
 			m.become(known, f.State)
 			known.attempts, known.lastError = f.Attempts, deref(f.LastError)
 		}
@@ -468,8 +476,8 @@ func (m *reference) String() string {
 		lines = append(lines, fmt.Sprintf("event %d processed %t lease %s claim %s", e.seq, e.processed, m.class(e.lease), m.name(e.claim)))
 	}
 	for _, r := range m.rows {
-		lines = append(lines, fmt.Sprintf("row %s of %d %s %s/%d generation %d required %t provider %q due %s line %q turn %t after %v instead of %q receipt %q claim %s finished %t looks %d",
-			r.id.String()[:18], r.seq, r.step, r.state, r.attempts, r.generation, r.required, r.provider, m.class(r.due), r.line, !r.turn.IsZero(), r.after, r.insteadOf, r.receipt, m.name(r.claim), r.state.Terminal(), r.looks))
+		lines = append(lines, fmt.Sprintf("row %s of %d %s %s/%d generation %d required %t provider %q due %s line %q turn %t after %v instead of %q receipt %q held from %q claim %s finished %t looks %d",
+			r.id.String()[:18], r.seq, r.step, r.state, r.attempts, r.generation, r.required, r.provider, m.class(r.due), r.line, !r.turn.IsZero(), r.after, r.insteadOf, r.receipt, r.heldFrom, m.name(r.claim), r.state.Terminal(), r.looks))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")

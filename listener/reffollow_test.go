@@ -51,6 +51,7 @@ func (m *reference) freezeDelivery(j *job) bool {
 		return false
 	}
 	r.of.Content, r.of.Recipient, r.after = j.Content, j.Recipient, nil
+	r.scope = false
 	return true
 }
 

@@ -80,7 +80,7 @@ func (m *reference) supersede(keys []key) (canceled []*refRow) {
 			}
 			m.become(r, dispatch.Canceled)
 			r.due, r.claim, r.lastError = never, uuid.Nil, "superseded by a newer event"
-			r.of.Content = nil
+			r.of.Content, r.scope = nil, false
 			canceled = append(canceled, r)
 		}
 	}
@@ -106,4 +106,5 @@ func (m *reference) cancelSuperseded(id uuid.UUID) {
 	}
 	m.become(r, dispatch.Canceled)
 	r.due, r.lastError, r.of.Content = never, "superseded by a newer event", nil
+	r.scope = false
 }

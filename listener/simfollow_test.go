@@ -43,13 +43,16 @@ func (m *reference) awaited(typ string, r *refRow) map[string]dispatch.StepResul
 // mayFollow holds the beginning of an attempt at r against the steps that it waits
 // for: all of them were delivered. The caller holds db.mu and w.mu.
 func (s simSender) mayFollow(d *dispatch.Delivery, r *refRow) {
+	if len(d.Content) == 0 {
+		s.p.w.fault(d.EventID, "%s is sent by listener %d, and has no content", d.Step, s.p.n)
+	}
+	if s.p.w.db.ref.replayed(r.seq) {
+		return
+	}
 	for step, o := range s.p.w.db.ref.awaited(d.Type, r) {
 		if o.State != dispatch.Delivered {
 			s.p.w.fault(d.EventID, "%s is sent by listener %d, and %s before it is %s", d.Step, s.p.n, step, o.State)
 		}
-	}
-	if len(d.Content) == 0 {
-		s.p.w.fault(d.EventID, "%s is sent by listener %d, and was not rendered", d.Step, s.p.n)
 	}
 }
 
@@ -57,7 +60,7 @@ func (s simSender) mayFollow(d *dispatch.Delivery, r *refRow) {
 // skipped where one of them was not delivered, and only there.
 func (w *simWorld) judgeFollower(typ string, r *refRow) {
 	steps := w.db.ref.awaited(typ, r)
-	if steps == nil || strings.HasPrefix(r.lastError, "poison") {
+	if steps == nil || r.state == dispatch.Canceled || w.db.ref.replayed(r.seq) || strings.HasPrefix(r.lastError, "poison") {
 		return
 	}
 	skip := false

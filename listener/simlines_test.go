@@ -64,7 +64,7 @@ func (s simSender) mayTurn(d *dispatch.Delivery, r *refRow) {
 			w.fault(d.EventID, "%s is sent by listener %d, and event %s before it is not planned", d.Step, s.p.n, e.id)
 		}
 		for _, o := range m.inLine(e, r.ordering) {
-			if !o.state.Terminal() {
+			if !o.state.Terminal() && o.made.Before(r.turn) { // else a person had it sent again since
 				w.fault(d.EventID, "%s is sent by listener %d, and %s of event %s before it is %s", d.Step, s.p.n, o.step, e.id, o.state)
 			}
 		}
@@ -82,7 +82,7 @@ func (s simSender) mayTurn(d *dispatch.Delivery, r *refRow) {
 func (s simSender) arrived(d *dispatch.Delivery, entered time.Time) {
 	w, m := s.p.w, s.p.w.db.ref
 	r, e := m.rows[d.ID], m.events[d.EventID]
-	if r == nil || r.ordering == "" || s.p.stoodSince(entered.Add(-w.db.lease)) || w.db.owners[r.claim] != s.p {
+	if r == nil || r.ordering == "" || r.generation > 0 || s.p.stoodSince(entered.Add(-w.db.lease)) || w.db.owners[r.claim] != s.p {
 		return
 	}
 	for _, a := range w.arrivals[r.ordering] {

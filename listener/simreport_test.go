@@ -108,12 +108,15 @@ func (w *simWorld) said() bool {
 // mayStandIn holds the beginning of an attempt at r, which is sent in the place of another
 // step, against what its provider said of that one. The caller holds db.mu and w.mu.
 func (s simSender) mayStandIn(d *dispatch.Delivery, r *refRow) {
-	if r.insteadOf == "" {
+	if r.insteadOf == "" || s.p.w.db.ref.replayed(r.seq) {
 		return
 	}
 	m, w := s.p.w.db.ref, s.p.w
 	o := m.stoodInFor(r.seq, r.of.Route, r.insteadOf)
 	word := w.words[o.id]
+	if w.forced[r.id] {
+		return // a person had it sent
+	}
 	if (word == nil || !word.failed) && (o.state != dispatch.Dead || m.unclear(o)) {
 		w.fault(d.EventID, "%s is sent by listener %d instead of %s, which is %s, and nobody said that it did not arrive", d.Step, s.p.n, o.step, o.state)
 	}
@@ -122,7 +125,7 @@ func (s simSender) mayStandIn(d *dispatch.Delivery, r *refRow) {
 // judgeStandIn holds what became of r against what was said of the step that it is
 // sent instead of.
 func (w *simWorld) judgeStandIn(r *refRow) {
-	if r.insteadOf == "" || !r.state.Terminal() {
+	if r.insteadOf == "" || !r.state.Terminal() || w.db.ref.replayed(r.seq) {
 		return
 	}
 	o := w.db.ref.stoodInFor(r.seq, r.of.Route, r.insteadOf)
@@ -134,13 +137,4 @@ func (w *simWorld) judgeStandIn(r *refRow) {
 	case strings.HasPrefix(r.lastError, "the step") && strings.HasSuffix(r.lastError, "arrived") && (word == nil || !word.delivered):
 		w.fault(r.event, "%s is %s (%s), and nobody said that %s arrived", r.step, r.state, r.lastError, o.step)
 	}
-}
-
-// waitsForPerson reports whether r is sent instead of what is held for a person.
-func (w *simWorld) waitsForPerson(r *refRow) bool {
-	if r.insteadOf == "" || r.state != dispatch.Scheduled {
-		return false
-	}
-	o := w.db.ref.stoodInFor(r.seq, r.of.Route, r.insteadOf)
-	return o != nil && o.state == dispatch.Held
 }

@@ -14,14 +14,14 @@ import (
 
 // simTypes are the types of events, and the channels of their steps. What is frozen is
 // on record before it is sent; what is late is due minutes later; what begins with
-// line stands in one of a few lines, and has no step that is held for a person.
+// line stands in one of a few lines.
 var simTypes = map[string][]string{
 	"hook": {"hook"}, "mail": {"mail"}, "sms": {"sms"}, "held": {"held"}, "once": {"once"}, "two": {"hook", "sms"},
 	"frozen": {"mail", "sms", "hook"}, "later": {"sms", "once"}, "none": {},
-	"line.hook": {"hook"}, "line.two": {"mail", "hook"}, "line.once": {"once"},
-	"chain": {"hook", "once", "mail"}, "fan": {"once", "mail", "hook"}, "line.chain": {"hook", "mail"}, "line.late": {"mail", "once"},
+	"line.sms": {"sms", "held"}, "line.hook": {"hook"}, "line.two": {"mail", "hook"}, "line.once": {"once"},
+	"chain.sms": {"sms", "mail"}, "chain": {"hook", "once", "mail"}, "fan": {"once", "mail", "hook"}, "line.chain": {"hook", "mail"}, "line.late": {"mail", "once"},
 	"visit": {"sms", "mail"}, "visit.chain": {"mail", "hook"}, "visit.canceled": {"sms", "mail"},
-	"notice": {"sms", "once"}, "notice.later": {"sms", "mail"},
+	"notice": {"sms", "once"}, "notice.later": {"sms", "mail"}, "notice.once": {"once", "mail"},
 }
 
 // simVisit is what an event supersedes older ones by; "" for nothing. The SMS of a visit is
@@ -33,9 +33,9 @@ func simVisit(typ string, id uuid.UUID) string {
 	return fmt.Sprint("visit ", id[14]%3)
 }
 
-// simAfter are the steps that wait for others, by type. None of those is held for a
-// person.
+// simAfter are the steps that wait for others, by type.
 var simAfter = map[string]map[string][]string{
+	"chain.sms":  {"mail": {"sms"}},
 	"chain":      {"once": {"hook"}, "mail": {"once"}},
 	"fan":        {"hook": {"once", "mail"}},
 	"line.chain": {"mail": {"hook"}},
@@ -59,8 +59,8 @@ func simLater(typ, step string) bool {
 
 // simInstead is the step that another one is sent instead of; "" for none.
 func simInstead(typ, step string) string {
-	if strings.HasPrefix(typ, "notice") && step != "sms" {
-		return "sms"
+	if strings.HasPrefix(typ, "notice") && step != simTypes[typ][0] {
+		return simTypes[typ][0]
 	}
 	return ""
 }

@@ -12,6 +12,9 @@ func (s *simStore) mayAnnounce(j *job, r *refRow) {
 		w := s.proc.w
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		if w.released[r.id] {
+			return
+		}
 		w.fault(r.event, "%s is %s and announced by listener %d, and event number %d supersedes it", r.step, r.state, s.proc.n, newest)
 	}
 }

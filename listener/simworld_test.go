@@ -33,7 +33,10 @@ type simWorld struct {
 	flying   map[uuid.UUID]simFlight // by delivery
 	arrivals map[string][]simArrival // by line
 	words    map[uuid.UUID]*simWord
-	saying   int // reports under way
+	saying   int                // reports under way
+	forced   map[uuid.UUID]bool // a person had it sent, whether it arrived or not
+	released map[uuid.UUID]bool // a person had it sent, whatever came after it
+	meddled  int
 	procs    []*simProc
 	trouble  float64
 	attempts int
@@ -118,7 +121,7 @@ func newSimWorld(seed uint64) *simWorld {
 	w := &simWorld{
 		r: rand.New(rand.NewPCG(seed, 3)), taken: map[uuid.UUID][]simTaken{}, unclear: map[uuid.UUID]int{}, sent: map[uuid.UUID]int{},
 		history: map[uuid.UUID][]string{}, aborted: map[uuid.UUID]bool{}, commits: map[uuid.UUID]string{}, began: time.Now(),
-		flying: map[uuid.UUID]simFlight{}, arrivals: map[string][]simArrival{}, words: map[uuid.UUID]*simWord{},
+		flying: map[uuid.UUID]simFlight{}, arrivals: map[string][]simArrival{}, words: map[uuid.UUID]*simWord{}, forced: map[uuid.UUID]bool{}, released: map[uuid.UUID]bool{},
 	}
 	w.db = newSimDB(rand.New(rand.NewPCG(seed, 4)), 20*time.Second)
 	// A fifth of the worlds know no trouble: nothing may be sent twice there.
@@ -348,7 +351,7 @@ func (w *simWorld) take(d *dispatch.Delivery, s simSender, entered time.Time) di
 		w.fault(d.EventID, "%s was sent, and never committed", s.ch)
 	}
 	s.arrived(d, entered)
-	if s.ch == "sms" {
+	if s.ch == "sms" || s.ch == "once" {
 		w.reports(d.ID, id)
 	}
 	return dispatch.Receipt{ProviderID: id}
@@ -374,6 +377,8 @@ func (s simSender) mayBegin(d *dispatch.Delivery, entered time.Time) {
 	switch {
 	case e == nil:
 		w.fault(d.EventID, "%s is sent, and its event is not there", s.ch)
+	case r != nil && r.state == dispatch.Held && !forgotten:
+		w.fault(d.EventID, "%s is sent by listener %d, and is held", s.ch, s.p.n)
 	case r != nil && r.state.Terminal() && !forgotten:
 		w.fault(d.EventID, "%s is sent again by listener %d, and is %s", s.ch, s.p.n, r.state)
 	case r != nil && r.claim != uuid.Nil && db.owners[r.claim] != s.p && !forgotten:
@@ -403,10 +408,12 @@ func (w *simWorld) judge() {
 		if rows[r.event] == nil {
 			rows[r.event] = map[string]*refRow{}
 		}
-		if rows[r.event][r.step] != nil {
+		if o := rows[r.event][r.step]; o != nil && o.generation == r.generation {
 			w.fault(r.event, "%s has two deliveries", r.step)
+		} else if o == nil || o.generation < r.generation {
+			rows[r.event][r.step] = r
 		}
-		rows[r.event][r.step] = r
+		w.judgeRow(r)
 	}
 	for id, typ := range w.commits {
 		e := w.db.ref.events[id]
@@ -425,7 +432,6 @@ func (w *simWorld) judge() {
 				w.fault(id, "%s has no delivery", step)
 				continue
 			}
-			w.judgeRow(r)
 			w.judgeFollower(typ, r)
 			w.judgeSuperseded(r)
 			w.judgeStandIn(r)
@@ -444,18 +450,18 @@ func (w *simWorld) judgeRow(r *refRow) {
 	switch {
 	case r.line != "":
 		w.fault(r.event, "%s is %s, and stands in its line", r.step, r.state)
-	case w.waitsForPerson(r):
-	case !r.state.Terminal() && (r.state != dispatch.Held || policy.OnUnknown == dispatch.Resend):
+	case !r.state.Terminal():
 		w.fault(r.event, "%s is %s for ever (%s)", r.step, r.state, r.lastError)
 	case r.state == dispatch.Delivered && n == 0:
 		w.fault(r.event, "%s is delivered, and the provider does not have it", r.step)
+	case w.forced[r.id]:
 	case policy.OnUnknown == dispatch.NeverTwice && w.sent[r.id] > 1:
 		w.fault(r.event, "%s was submitted %d times", r.step, w.sent[r.id])
 	case policy.OnUnknown != dispatch.Resend && n > 1:
 		w.fault(r.event, "%s arrived %d times", r.step, n)
 	case n > 1 && w.trouble == 0:
 		w.fault(r.event, "%s arrived %d times without any trouble", r.step, n)
-	case policy.OnUnknown == dispatch.Reconcile && n == 1 && r.state != dispatch.Delivered && !poison && !w.stoodStill():
+	case policy.OnUnknown == dispatch.Reconcile && n == 1 && r.state != dispatch.Delivered && !poison && r.lastError != byPerson && !w.stoodStill():
 		w.fault(r.event, "%s is %s (%s), and the provider lists it", r.step, r.state, r.lastError)
 	case r.state == dispatch.Dead && n > 0 && w.unclear[r.id] == 0 && w.trouble == 0:
 		w.fault(r.event, "%s is dead (%s), and the provider has it", r.step, r.lastError)
