@@ -131,9 +131,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		l.handBack(j)
 		return nothing
 	}
-	if p := panicOf(err); p != nil {
-		l.log.Error("sender panicked", "channel", j.Channel, "delivery", j.ID, "panic", dispatch.MaskText(fmt.Sprint(p.Value)), "stack", string(p.Stack))
-	}
+	l.logPanic(j, err)
 	v := l.heed(j, begun, err)
 	l.finish(j, dispatch.Decide(policy, j.Attempt, limit, r, err))
 	return v
@@ -206,6 +204,13 @@ func panicOf(err *dispatch.Error) *dispatch.PanicError {
 	}
 	p, _ := errors.AsType[*dispatch.PanicError](err.Err)
 	return p
+}
+
+// logPanic logs that the sender of j panicked, where that is what err is.
+func (l *Listener) logPanic(j *job, err *dispatch.Error) {
+	if p := panicOf(err); p != nil {
+		l.log.Error("sender panicked", "channel", j.Channel, "delivery", j.ID, "panic", dispatch.MaskText(fmt.Sprint(p.Value)), "stack", string(p.Stack))
+	}
 }
 
 // lost reports whether j must not be begun any more.

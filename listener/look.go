@@ -67,9 +67,7 @@ func (l *Listener) look(ctx context.Context, j *job) verdict {
 	begun := time.Now()
 	found, failed := l.cfg.Dispatcher.Find(ctx, sent, begun.Add(-before.since))
 	j.took = time.Since(begun)
-	if p := panicOf(failed); p != nil {
-		l.log.Error("sender panicked", "channel", j.Channel, "delivery", j.ID, "panic", dispatch.MaskText(fmt.Sprint(p.Value)), "stack", string(p.Stack))
-	}
+	l.logPanic(j, failed)
 	if failed != nil && ctx.Err() != nil { // cut short by the shutdown
 		l.handBack(j)
 		return nothing

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -44,19 +42,10 @@ func runLines(ctx context.Context, cmd *linesCmd, s settings, stdout, stderr io.
 		return cannot(stderr, err)
 	}
 	if cmd.JSON {
-		enc := json.NewEncoder(stdout)
-		enc.SetEscapeHTML(false)
-		for _, l := range list {
-			if err := enc.Encode(l); err != nil {
-				return cannot(stderr, err)
-			}
-		}
-		return exitOK
+		return printJSON(list, stdout, stderr)
 	}
 	printLines(stdout, list)
-	if limit := cmp.Or(cmd.Limit, operate.DefaultLimit); len(list) == limit {
-		fmt.Fprintf(stdout, "\nthe %d that have stood the longest; there may be more (--limit)\n", limit)
-	}
+	printMore(stdout, "the %d that have stood the longest", len(list), cmd.Limit)
 	return exitOK
 }
 

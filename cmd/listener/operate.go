@@ -197,20 +197,31 @@ func runDeliveries(ctx context.Context, cmd *deliveriesCmd, s settings, stdout, 
 		return cannot(stderr, err)
 	}
 	if cmd.JSON {
-		enc := json.NewEncoder(stdout)
-		enc.SetEscapeHTML(false)
-		for _, d := range list {
-			if err := enc.Encode(d); err != nil {
-				return cannot(stderr, err)
-			}
-		}
-		return exitOK
+		return printJSON(list, stdout, stderr)
 	}
 	printDeliveries(stdout, list)
-	if limit := cmp.Or(f.Limit, operate.DefaultLimit); len(list) == limit {
-		fmt.Fprintf(stdout, "\nthe newest %d; there may be more (--limit)\n", limit)
+	printMore(stdout, "the newest %d", len(list), f.Limit)
+	return exitOK
+}
+
+// printJSON prints each of list as a line of JSON, and returns the exit code.
+func printJSON[T any](list []T, stdout, stderr io.Writer) int {
+	enc := json.NewEncoder(stdout)
+	enc.SetEscapeHTML(false)
+	for _, v := range list {
+		if err := enc.Encode(v); err != nil {
+			return cannot(stderr, err)
+		}
 	}
 	return exitOK
+}
+
+// printMore says, where a list has as many as its limit, that there may be more than these; 0
+// is the default limit.
+func printMore(stdout io.Writer, these string, listed, limit int) {
+	if limit = cmp.Or(limit, operate.DefaultLimit); listed == limit {
+		fmt.Fprintf(stdout, "\n"+these+"; there may be more (--limit)\n", limit)
+	}
 }
 
 func cannot(stderr io.Writer, err error) int {
