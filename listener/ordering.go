@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -24,7 +23,7 @@ type lines struct {
 }
 
 const (
-	turnsMost     = 1000 // lines of one statement
+	turnsMost     = 200 // lines of one statement: each is a lock, and the server has some 64 for each connection
 	turnAgain     = 2 * time.Millisecond
 	turnAgainMost = 250 * time.Millisecond
 	healSeldom    = 5 * time.Minute // where no route has an order: others may have, or had
@@ -66,12 +65,10 @@ func (r *recorder) passTurns(ctx context.Context, lines []string) {
 func (l *Listener) passTurns(ctx context.Context, names []string) {
 	l.lines.mu.Lock()
 	for k := range l.lines.pending {
-		if !slices.Contains(names, k) {
-			names = append(names, k)
-		}
 		if len(names) >= turnsMost {
 			break
 		}
+		names = append(names, k)
 	}
 	l.lines.mu.Unlock()
 	for part := range slices.Chunk(names, turnsMost) {
@@ -166,7 +163,7 @@ func (l *Listener) healLines(ctx context.Context) {
 }
 
 // orderedTypes are the types of events that may come into a line, as patterns of
-// LIKE.
+// LIKE; nil for none, which nothing is like.
 func (l *Listener) orderedTypes() []string {
 	var out []string
 	for _, typ := range l.cfg.Dispatcher.Ordered() {
@@ -177,21 +174,14 @@ func (l *Listener) orderedTypes() []string {
 		}
 		out = append(out, p)
 	}
-	return slices.Compact(slices.Sorted(slices.Values(out)))
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
-// passTurns passes the turn in lines, and returns those in which it could not be
-// passed now. A lost commit is made good by stalledLines, so that none is waited
-// for.
+// passTurns passes the turn in lines, of which some may be there more than once, and returns
+// those in which it could not be passed now. A lost commit is made good by
+// stalledLines, so that none is waited for.
 func (s *store) passTurns(ctx context.Context, lines, types []string) (again []string, err error) {
-	all := map[string]struct{}{}
-	for _, k := range lines {
-		all[k] = struct{}{}
-	}
-	lines = slices.Sorted(maps.Keys(all))
-	if types == nil {
-		types = []string{}
-	}
 	made := 0
 	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
 		b.Queue(sqlLockLines, lines)

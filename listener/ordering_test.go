@@ -112,6 +112,14 @@ func insertKeyed(t testing.TB, db *pgtest.DB, key string, n int) uuid.UUID {
 	return insert(t, db, "ordered.s", fmt.Sprintf(`{"key": %q, "n": %d}`, key, n))
 }
 
+// downAtTimes is an answer of a witness that fails one time in ten.
+func downAtTimes(string, int) error {
+	if rand.N(10) == 0 {
+		return down()
+	}
+	return nil
+}
+
 func down() error {
 	return &dispatch.Error{Channel: "carrier", Kind: dispatch.Down, Err: fmt.Errorf("away")}
 }
@@ -123,12 +131,7 @@ func TestOneAfterTheOther(t *testing.T) {
 	db := pgtest.New(t)
 	w := newWitness()
 	w.slow = true
-	w.answer = func(string, int) error {
-		if rand.N(10) == 0 {
-			return down()
-		}
-		return nil
-	}
+	w.answer = downAtTimes
 	for range 3 {
 		start(t, newListener(t, db, inOrder(w), func(c *listener.Config) { c.MaxAttempts = 100 }))
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -53,12 +52,7 @@ func TestOrderUnderKill(t *testing.T) {
 	db := pgtest.New(t)
 	w := newWitness()
 	w.slow = true
-	w.answer = func(string, int) error {
-		if rand.N(10) == 0 {
-			return down()
-		}
-		return nil
-	}
+	w.answer = downAtTimes
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
