@@ -64,11 +64,6 @@ func (l *Listener) restoreFile(ctx context.Context, dir spoolDir, path string) {
 		return // told to stop; what is on record by now is so again at the next start
 	}
 	failpoint.Hit("K20b")
-	log := l.log.Info
-	if fenced > 0 {
-		log = l.log.Warn
-	}
-	log("outcomes of an earlier stop are on record", "file", path, "records", len(records)-fenced, "fenced", fenced)
 	if len(refused) > 0 {
 		var why []error
 		for i, r := range refused {
@@ -79,11 +74,14 @@ func (l *Listener) restoreFile(ctx context.Context, dir spoolDir, path string) {
 			why = append(why, r)
 		}
 		l.aside(dir, path, errors.Join(why...))
-		return
-	}
-	if err := dir.remove(path); err != nil {
+	} else if err := dir.remove(path); err != nil {
 		l.log.Error("a file of outcomes that are on record cannot be removed", "file", path, "error", err)
 	}
+	log := l.log.Info
+	if fenced > 0 {
+		log = l.log.Warn
+	}
+	log("outcomes of an earlier stop are on record", "file", path, "records", len(records)-fenced, "fenced", fenced)
 }
 
 // aside keeps a file that cannot be taken, or not as a whole.
