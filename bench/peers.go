@@ -33,19 +33,21 @@ const (
 	pgboss   = "pg-boss"
 
 	riverUntuned = "River (GOGC=100)" // River without the memory that the listener takes for speed
+	bareClient   = "a bare client"    // no queue at all: the limit of what is compared
 )
 
 var peerFolders = []struct{ name, folder string }{
 	{river, "river"},
 	{graphile, "graphile"},
 	{pgboss, "pgboss"},
+	{bareClient, "bare"},
 }
 
 // peerNeeds says which scenarios run peers, and which.
 var peerNeeds = map[string][]string{
 	"drain":   {river, riverUntuned, graphile, pgboss},
 	"drain10": {river},
-	"webhook": {river, riverUntuned},
+	"webhook": {river, riverUntuned, bareClient},
 	"latency": {river},
 }
 
@@ -192,7 +194,18 @@ func (p *peer) drain(ctx context.Context, s *server, n, bytes int, url string) (
 	if err := db.settle(ctx); err != nil {
 		return 0, err
 	}
-	out, err := p.do(ctx, db.url, work...)
+	return p.rate(ctx, db.url, n, work...)
+}
+
+// posts returns how many POSTs of that many bytes to url the peer makes a
+// second, of n, with no queue and no database.
+func (p *peer) posts(ctx context.Context, n, bytes int, url string) (float64, error) {
+	return p.rate(ctx, "", n, "post", strconv.Itoa(n), strconv.Itoa(bytes), url)
+}
+
+// rate runs a command that does n jobs, and returns how many that is a second.
+func (p *peer) rate(ctx context.Context, database string, n int, args ...string) (float64, error) {
+	out, err := p.do(ctx, database, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -201,10 +214,10 @@ func (p *peer) drain(ctx context.Context, s *server, n, bytes int, url string) (
 		Seconds float64
 	}
 	if err := json.Unmarshal([]byte(lastLine(out)), &done); err != nil {
-		return 0, fmt.Errorf("%s drain printed %q: %w", p.name, lastLine(out), err)
+		return 0, fmt.Errorf("%s %s printed %q: %w", p.name, args[0], lastLine(out), err)
 	}
 	if done.Jobs != n || done.Seconds <= 0 {
-		return 0, fmt.Errorf("%s drain did %d jobs of %d in %g s", p.name, done.Jobs, n, done.Seconds)
+		return 0, fmt.Errorf("%s %s did %d jobs of %d in %g s", p.name, args[0], done.Jobs, n, done.Seconds)
 	}
 	return float64(n) / done.Seconds, nil
 }

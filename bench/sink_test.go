@@ -67,7 +67,7 @@ func TestSinkThatWaits(t *testing.T) {
 	}
 	defer to.close()
 	begun := time.Now()
-	if err := post(http.DefaultClient, to.url(), numbered(0)); err != nil {
+	if err := post(http.DefaultClient, to.url(), []byte(`{"n": 0}`)); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(begun); took < delay {

@@ -12,7 +12,7 @@ func webhooks(ctx context.Context, r *run, res *result) error {
 	res.note(drainMethod)
 	res.note("%s webhooks to a receiver in the benchmark's own process, which answers 204 at once. The listener signs each one (HMAC-SHA256) and has its defaults: batch 10, 16 workers.", number(float64(n)))
 	res.note(untunedMethod)
-	res.note("%s is 16 goroutines of the benchmark's own process, which post the same number of bodies of the same length, with no queue, no database and no signature: what HTTP over loopback allows on this machine in this run.", bareClient)
+	res.note("%s is a process whose 16 goroutines post the same number of bodies of the same length, with no queue, no database and no signature: what HTTP over loopback allows on this machine in this run.", bareClient)
 	label := ours + ", default batch"
 	large := ours + ", batch 1000"
 	// Numbers may begin with 0 or with 1.
@@ -36,16 +36,15 @@ func webhooks(ctx context.Context, r *run, res *result) error {
 			variants = append(variants, variant{name, posting(func(url string) (float64, error) { return p.drain(ctx, r.server, n, payload, url) })})
 		}
 	}
-	variants = append(variants, variant{bareClient, posting(func(url string) (float64, error) { return postAll(url, n) })})
+	if p := r.peer(bareClient); p != nil {
+		variants = append(variants, variant{p.name, posting(func(url string) (float64, error) { return p.posts(ctx, n, payload, url) })})
+	}
 	if err := r.compare(res, "webhooks/s", r.Rounds, variants); err != nil {
 		return err
 	}
 	res.atLeast("listener / River, defaults", "x", 2, ratios(res.values(label), res.values(river)))
 	return nil
 }
-
-// bareClient is the limit of what is compared.
-const bareClient = "a bare client"
 
 // withSink runs f with a sink for the numbers from 0 to n-1.
 func withSink(n int, f func(*sink) error) error {
