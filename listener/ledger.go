@@ -147,6 +147,7 @@ type columns struct {
 	contents                []*string
 	leased                  []bool // whether it stays under the claim: what has an outcome is nobody's
 	attemptRows             attemptColumns
+	held                    uuids // those that are to be recorded as held; of what the ledger cannot know yet, none
 
 	fresh bool // for record_fresh.sql: without what the event's row has
 }
@@ -173,6 +174,9 @@ func (c *columns) add(r row) {
 		c.created = append(c.created, j.Date)
 		c.generations = append(c.generations, j.generation)
 		c.leased = append(c.leased, r.outcome == nil)
+		if r.state == dispatch.Held {
+			c.held.add(j.ID)
+		}
 	}
 	c.routes = append(c.routes, clean(j.Route))
 	c.steps = append(c.steps, clean(j.Step))

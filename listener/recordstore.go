@@ -59,6 +59,7 @@ func (s *store) recordEvents(ctx context.Context, entries []entry) (map[int64]bo
 			failpoint.Hit("K10")
 			return each(rows, func(seq int64) { kept[seq] = true })
 		})
+		noteHeld(b, slices.Concat(first.held, further.held))
 		first.attemptRows.queue(b)
 		further.attemptRows.queue(b)
 	})
@@ -89,6 +90,14 @@ func (s *store) recordFresh(ctx context.Context, entries []entry) (map[int64]boo
 		c.attemptRows.queue(b)
 	})
 	return kept, err
+}
+
+// noteHeld follows a record of deliveries of which those with ids are to be held, and
+// adds nothing where there are none.
+func noteHeld(b *pgx.Batch, ids uuids) {
+	if len(ids) > 0 {
+		b.Queue(sqlNoteHeld, ids)
+	}
 }
 
 // sortBySeq puts entries in the order in which everybody locks rows.
@@ -140,6 +149,7 @@ func (s *store) recordOrphans(ctx context.Context, entries []entry) (map[uuid.UU
 		b.Queue(sqlRecordOrphans, cols.args()...).Query(func(rows pgx.Rows) error {
 			return eachID(rows, func(id uuid.UUID) { written[id] = true })
 		})
+		noteHeld(b, cols.held)
 	})
 	return written, err
 }
@@ -149,7 +159,7 @@ func (s *store) recordOrphans(ctx context.Context, entries []entry) (map[uuid.UU
 func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid.UUID]bool, error) {
 	kept := make(map[uuid.UUID]bool, len(entries))
 	var seqs []int64
-	var ids, claims, successors uuids
+	var ids, claims, successors, held uuids
 	var states []string
 	var attempts []int
 	var providers, lastErrors []*string
@@ -168,6 +178,9 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 		ids.add(en.job.ID)
 		claims.add(en.job.lease.claim)
 		states = append(states, string(r.state))
+		if r.state == dispatch.Held {
+			held.add(en.job.ID)
+		}
 		attempts = append(attempts, r.attempts)
 		providers = append(providers, r.providerID)
 		lastErrors = append(lastErrors, r.lastError)
@@ -186,6 +199,7 @@ func (s *store) recordDeliveries(ctx context.Context, entries []entry) (map[uuid
 			failpoint.Hit("K10")
 			return eachID(rows, func(id uuid.UUID) { kept[id] = true })
 		})
+		noteHeld(b, held)
 		tries.queue(b)
 		if len(again) > 0 {
 			b.Queue(sqlCancelSuperseded, again)

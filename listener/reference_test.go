@@ -239,7 +239,7 @@ func (m *reference) insert(r row, generation int) *refRow {
 	return made
 }
 
-// put writes r. What has its outcome is nobody's.
+// put writes r, with note_held.sql after it. What has its outcome is nobody's.
 func (m *reference) put(to *refRow, r row) {
 	if to.claim = uuid.Nil; r.outcome == nil {
 		to.claim = r.job.lease.claim

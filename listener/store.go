@@ -109,6 +109,7 @@ var (
 	sqlRecordEvents      = sql.Query("record_events")
 	sqlRecordOrphans     = sql.Query("record_orphans")
 	sqlRecordDeliveries  = sql.Query("record_deliveries")
+	sqlNoteHeld          = sql.Query("note_held")
 	sqlRecordAttempts    = sql.Query("record_attempts")
 	sqlUnknownAttempts   = sql.Query("unknown_attempts")
 	sqlLockEvents        = sql.Query("lock_events")

@@ -12,6 +12,9 @@
 -- ledger with a due time of their own; the event keeps processed_at null and
 -- is out of the way of claims until they are.
 --
+-- What the ledger had, and is held now and was not before, has no stuck_at yet:
+-- note_held.sql follows, in the same transaction.
+--
 -- The deliveries come back from the update itself instead of being joined to
 -- it: with plans held to index walks, joining two results of a thousand rows
 -- means a million comparisons.
@@ -53,18 +56,16 @@ with fenced as (
 ), known as (
     -- rows that are in the ledger already, under this same claim
     update outbox.deliveries as d
-    set state       = case when g.state = 'held' and d.state <> 'held' and d.provider_id is not null then 'uncertain' else g.state end,  -- as record_deliveries.sql has it
+    set state       = g.state,
         attempts    = g.attempts,
         provider_id = coalesce(g.provider_id, d.provider_id),  -- a look may have found it since the row was made
         last_error  = g.last_error,
-        due_at      = case when g.state = 'held' and d.state <> 'held' and d.provider_id is not null then clock_timestamp()
-                           else clock_timestamp() + g.due_in * interval '1 second' end,
+        due_at      = clock_timestamp() + g.due_in * interval '1 second',
         claim       = case when g.leased then d.claim end,
         content     = g.content::json,
         held_from   = case when g.state = 'held' and d.state = 'held' then d.held_from end,
         finished_at = g.finished_at,
-        stuck_at    = case when g.state = 'held' and d.state <> 'held' and d.provider_id is not null then null
-                           when g.state in ('dead', 'held') then coalesce(d.stuck_at, clock_timestamp()) end
+        stuck_at    = case when g.state = 'dead' or g.state = 'held' and d.state = 'held' then coalesce(d.stuck_at, clock_timestamp()) end
     from given as g
     where d.id = g.id and d.claim = g.claim and d.finished_at is null
 ), fresh as (

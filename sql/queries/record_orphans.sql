@@ -1,6 +1,7 @@
 -- Record: deliveries whose event was deleted while they were being sent, so
 -- that what left is on record all the same. The arrays are those of
 -- record_events.sql from the fourth on; the answer is the ids written.
+-- As there, note_held.sql follows.
 with given as (
     select r.*, case when r.state in ('delivered', 'dead', 'expired', 'canceled', 'skipped')
                      then clock_timestamp() end as finished_at
@@ -15,18 +16,16 @@ with given as (
     where not exists (select from public.outbox_events as e where e.id = r.event_id)
 ), known as (
     update outbox.deliveries as d
-    set state       = case when g.state = 'held' and d.state <> 'held' and d.provider_id is not null then 'uncertain' else g.state end,  -- as record_deliveries.sql has it
+    set state       = g.state,
         attempts    = g.attempts,
         provider_id = coalesce(g.provider_id, d.provider_id),
         last_error  = g.last_error,
-        due_at      = case when g.state = 'held' and d.state <> 'held' and d.provider_id is not null then clock_timestamp()
-                           else clock_timestamp() + g.due_in * interval '1 second' end,
+        due_at      = clock_timestamp() + g.due_in * interval '1 second',
         claim       = case when g.leased then d.claim end,
         content     = g.content::json,
         held_from   = case when g.state = 'held' and d.state = 'held' then d.held_from end,
         finished_at = g.finished_at,
-        stuck_at    = case when g.state = 'held' and d.state <> 'held' and d.provider_id is not null then null
-                           when g.state in ('dead', 'held') then coalesce(d.stuck_at, clock_timestamp()) end
+        stuck_at    = case when g.state = 'dead' or g.state = 'held' and d.state = 'held' then coalesce(d.stuck_at, clock_timestamp()) end
     from given as g
     where d.id = g.id and d.claim = g.claim and d.finished_at is null
     returning d.id
