@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/sql"
 )
 
 // reference is the ledger protocol in memory: what each statement in sql/queries says
@@ -52,7 +53,7 @@ func (m *reference) ahead(t time.Time) bool { return t.After(m.now()) }
 func (m *reference) soon() time.Time        { return m.now().Add(m.lease) }
 
 // replaced is the claim of what something newer stands for.
-var replaced = uuid.MustParse("ffffffff-ffff-5fff-8fff-ffffffffffff")
+var replaced = uuid.MustParse(sql.Replaced)
 
 // someone is a claim that nobody knows.
 var someone = uuid.MustParse("ffffffff-ffff-4fff-8fff-ffffffffffff")

@@ -40,7 +40,7 @@ func TestInsteadOfWhich(t *testing.T) {
 			}
 			var claim, receipt any
 			if r.IntN(2) == 0 {
-				claim = "ffffffff-ffff-5fff-8fff-ffffffffffff"
+				claim = sql.Replaced
 			}
 			receipts := []any{nil, "sent", "delivered", "undelivered"}
 			receipt = receipts[r.IntN(len(receipts))]

@@ -9,6 +9,11 @@ import (
 	"strings"
 )
 
+// Replaced is the claim of a delivery in whose place there is a newer one, which is nobody's
+// who works: see queries/replay_deliveries.sql and triggers/reopen.sql. In queries and
+// triggers {{replaced}} stands for it.
+const Replaced = "ffffffff-ffff-5fff-8fff-ffffffffffff"
+
 //go:embed queries/*.sql triggers/*.sql grants.sql grants_operator.sql
 var files embed.FS
 
@@ -19,7 +24,12 @@ func Query(name string) string {
 	if err != nil {
 		panic(fmt.Sprintf("sql: no query %q", name))
 	}
-	return string(b)
+	return filled(b)
+}
+
+// filled is the text of a query or a trigger as Postgres gets it.
+func filled(text []byte) string {
+	return strings.ReplaceAll(string(text), "{{replaced}}", Replaced)
 }
 
 // Grants returns the statements that give the daemon's role its rights.
@@ -56,7 +66,7 @@ func Triggers() []Script {
 		if err != nil {
 			panic(err)
 		}
-		scripts = append(scripts, Script{Name: path.Base(n), SQL: string(b)})
+		scripts = append(scripts, Script{Name: path.Base(n), SQL: filled(b)})
 	}
 	return scripts
 }

@@ -70,6 +70,9 @@ func TestQueries(t *testing.T) {
 		if strings.Contains(query, "\r") {
 			t.Errorf("%s has CRLF line ends", file)
 		}
+		if strings.Contains(query, "{{") {
+			t.Errorf("%s has a place that nothing fills in", file)
+		}
 		prepared, err := conn.Prepare(t.Context(), name, query)
 		if err != nil {
 			t.Errorf("%s: %v", file, err)
@@ -110,6 +113,25 @@ func TestQueriesAreQualified(t *testing.T) {
 	}
 }
 
+// TestReplaced: the claim of what was replaced stands in one place.
+func TestReplaced(t *testing.T) {
+	t.Parallel()
+	for _, pattern := range []string{"queries/*.sql", "triggers/*.sql", "grants*.sql"} {
+		for _, file := range names(t, pattern) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(text), sql.Replaced) {
+				t.Errorf("%s has the claim of what was replaced; {{replaced}} stands for it", file)
+			}
+		}
+	}
+	if id, err := uuid.Parse(sql.Replaced); err != nil || id.Version() != 5 || !strings.Contains(sql.Query("step_results"), "'"+sql.Replaced+"'") {
+		t.Errorf("%s, version %s: %v; a claim that is nobody's has version 5, and step_results.sql asks for it", id, id.Version(), err)
+	}
+}
+
 func TestUnknownQuery(t *testing.T) {
 	t.Parallel()
 	defer func() {
@@ -133,6 +155,9 @@ func TestTriggers(t *testing.T) {
 		if m == nil {
 			t.Errorf("%s does not say which trigger it creates", s.Name)
 			continue
+		}
+		if strings.Contains(s.SQL, "{{") {
+			t.Errorf("%s has a place that nothing fills in", s.Name)
 		}
 		for range 2 { // a script replaces what it made before
 			pgtest.Exec(t, db, s.SQL)

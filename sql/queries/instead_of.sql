@@ -27,5 +27,5 @@ select t.state, coalesce(t.receipt, ''), coalesce(t.receipt_code, ''),
        coalesce(extract(epoch from clock_timestamp() - t.finished_at), 0)::float8
 from theirs as t
 where t.route = $2 and t.step = $3 and t.channel <> ''
-order by t.claim is not distinct from 'ffffffff-ffff-5fff-8fff-ffffffffffff', substr(uuid_send(t.id), 1, 6) desc, t.generation desc, t.id
+order by t.claim is not distinct from '{{replaced}}', substr(uuid_send(t.id), 1, 6) desc, t.generation desc, t.id
 limit 1

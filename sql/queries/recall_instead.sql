@@ -24,7 +24,7 @@ where f.id = t.id and f.state = 'scheduled' and f.instead_of is not null
               where d.event_seq = f.event_seq and substr(uuid_send(d.id), 1, 6) <> substr(int8send(d.event_seq), 3)
           ) as d
           where d.route = f.route and d.step = f.instead_of and d.channel <> ''
-          order by d.claim is not distinct from 'ffffffff-ffff-5fff-8fff-ffffffffffff', substr(uuid_send(d.id), 1, 6) desc, d.generation desc, d.id
+          order by d.claim is not distinct from '{{replaced}}', substr(uuid_send(d.id), 1, 6) desc, d.generation desc, d.id
           limit 1
       ) as now
       where now.state <> t.state or coalesce(now.receipt, '') <> t.receipt)

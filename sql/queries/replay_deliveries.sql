@@ -29,7 +29,7 @@ with made as (
     returning id
 ), replaced as (
     update outbox.deliveries as d
-    set claim = 'ffffffff-ffff-5fff-8fff-ffffffffffff'
+    set claim = '{{replaced}}'
     from unnest($1::uuid[], $2::uuid[]) as t (old, new)
     where d.id = t.old and t.new in (select id from made)
 )

@@ -20,5 +20,5 @@ with theirs as (
 select distinct on (t.step) t.step, t.state, t.answer::text
 from theirs as t
 where t.route = $2 and t.step = any ($3::text[])
-order by t.step, t.claim is not distinct from 'ffffffff-ffff-5fff-8fff-ffffffffffff', t.state = 'delivered',
+order by t.step, t.claim is not distinct from '{{replaced}}', t.state = 'delivered',
          substr(uuid_send(t.id), 1, 6) desc, t.generation desc, t.id

@@ -41,7 +41,7 @@ begin
     update outbox.deliveries
     set event_seq = place,
         claim = case when finished_at is not null and due_at is null and state <> 'delivered'
-                     then 'ffffffff-ffff-5fff-8fff-ffffffffffff' else claim end
+                     then '{{replaced}}' else claim end
     where id in (select outbox.deliveries_of(old.seq));
     return null;
 end
