@@ -206,14 +206,19 @@ func runDeliveries(ctx context.Context, cmd *deliveriesCmd, s settings, stdout, 
 
 // printJSON prints each of list as a line of JSON, and returns the exit code.
 func printJSON[T any](list []T, stdout, stderr io.Writer) int {
-	enc := json.NewEncoder(stdout)
-	enc.SetEscapeHTML(false)
 	for _, v := range list {
-		if err := enc.Encode(v); err != nil {
+		if err := writeJSON(stdout, v); err != nil {
 			return cannot(stderr, err)
 		}
 	}
 	return exitOK
+}
+
+// writeJSON writes v as a line of JSON in which <, > and & stand for themselves.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }
 
 // printMore says, where a list has as many as its limit, that there may be more than these; 0
@@ -310,9 +315,7 @@ func change(ctx context.Context, r operate.Request, flags *changeFlags, s settin
 		}
 	}
 	if flags.JSON {
-		enc := json.NewEncoder(stdout)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(changeJSON{r.Action, flags.DryRun, res}); err != nil {
+		if err := writeJSON(stdout, changeJSON{r.Action, flags.DryRun, res}); err != nil {
 			return cannot(stderr, err)
 		}
 	} else {

@@ -134,3 +134,34 @@ func TestOperatorRole(t *testing.T) {
 		t.Errorf("audit: %v", got)
 	}
 }
+
+// TestJSONOfPauses: what people wrote stands in JSON as they wrote it, as in that of
+// the other commands.
+func TestJSONOfPauses(t *testing.T) {
+	t.Parallel()
+	db := held(t)
+	env := map[string]string{"DATABASE_URL": db.URL}
+	pgtest.Exec(t, db, `insert into outbox.pauses (kind, pattern, who, reason) values ('channel', 'c<d', 'ann', 'a < b & c')`)
+	pgtest.Exec(t, db, `insert into outbox.brakes (destination, reason, failures, until, probe_at) values ('sms', 'mail to <ann>', 1, now(), now())`)
+	for _, tt := range []struct {
+		name, args string
+		lines      int
+		want       []string
+	}{
+		{"what is paused", "pause --json", 2, []string{`"reason":"a < b & c"`, `"reason":"mail to <ann>"`}},
+		{"paused", "pause --channel a<b --dry-run --json", 1, []string{`{"action":"pause","dry_run":true,`, `"pattern":"a<b"`}},
+		{"resumed", "resume --channel c<d --dry-run --json", 1, []string{`{"action":"resume","dry_run":true,`, `"pattern":"c<d"`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := call(t, env, strings.Fields(tt.args)...)
+			if got.code != exitOK || got.stderr != "" || strings.Count(got.stdout, "\n") != tt.lines {
+				t.Errorf("%+v; want %d lines", got, tt.lines)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(got.stdout, want) {
+					t.Errorf("%s has no %s", got.stdout, want)
+				}
+			}
+		})
+	}
+}

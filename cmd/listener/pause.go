@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -101,7 +100,7 @@ func pauseOr(ctx context.Context, action operate.Action, flags *pauseFlags, s se
 		}
 	}
 	if flags.JSON {
-		err := json.NewEncoder(stdout).Encode(struct {
+		err := writeJSON(stdout, struct {
 			Action operate.Action `json:"action"`
 			DryRun bool           `json:"dry_run"`
 			operate.PauseResult
@@ -147,18 +146,10 @@ func listPauses(ctx context.Context, o *operate.Operator, asJSON bool, stdout, s
 		return cannot(stderr, err)
 	}
 	if asJSON {
-		enc := json.NewEncoder(stdout)
-		for _, p := range all {
-			if err := enc.Encode(p); err != nil {
-				return cannot(stderr, err)
-			}
+		if code := printJSON(all, stdout, stderr); code != exitOK {
+			return code
 		}
-		for _, b := range braked {
-			if err := enc.Encode(b); err != nil {
-				return cannot(stderr, err)
-			}
-		}
-		return exitOK
+		return printJSON(braked, stdout, stderr)
 	}
 	printPaused(stdout, all)
 	printBraked(stdout, braked)
