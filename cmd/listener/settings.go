@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/joho/godotenv"
+
+	"github.com/outbox-listener/outbox-listener/dispatch/render"
 )
 
 // defaultEnvFile is read from the working directory when it is there. It is
@@ -203,23 +205,6 @@ func nearest(name string) string {
 	return best
 }
 
-// distance is how many letters have to be changed, added or taken away to
-// make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := diagonal
-			if a[i] != b[j] {
-				d = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], d
-		}
-	}
-	return row[len(b)]
-}
+// distance is how many letters have to be changed, added, taken away or swapped with their
+// neighbour to make b of a.
+func distance(a, b string) int { return render.Distance([]rune(a), []rune(b)) }
