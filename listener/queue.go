@@ -1,10 +1,7 @@
 package listener
 
 import (
-	"container/heap"
 	"context"
-	"encoding/json"
-	"slices"
 	"sync"
 	"time"
 )
@@ -61,42 +58,6 @@ func newQueue(workers, batch int) *queue {
 	return q
 }
 
-// capacity is how much may be held: what the workers have in hand, two claims,
-// and what is read ahead.
-func (q *queue) capacity() int { return q.workers + 2*q.batch + q.ahead() }
-
-// ahead is what will be done while claims are on their way, as far as the
-// memory for it goes: by what one kept of late, or keeps now if that is more.
-func (q *queue) ahead() int {
-	now := float64(q.bytes) / float64(max(q.held, 1))
-	return min(q.pace.ahead(), int(aheadBytes/max(q.size, now, 1)))
-}
-
-const aheadBytes = 16 << 20
-
-// room waits until n more may be claimed and returns how many may be, at
-// least n unless ctx ends first. Under load it waits for more than n, so that
-// there are fewer and larger claims. Where a worker has nothing to do because what
-// is held must not begin yet, it does not wait for n: one is enough.
-func (q *queue) room(ctx context.Context, n int) int {
-	for {
-		q.mu.Lock()
-		free := q.capacity() - q.held
-		n := max(n, q.ahead()/2) // what is held lasts meanwhile
-		starved := q.idle > 0 && free > 0 && len(q.blocked) > 0
-		q.mu.Unlock()
-		if free >= n || starved {
-			signal(q.freed) // for whoever waits beside us
-			return free
-		}
-		select {
-		case <-ctx.Done():
-			return 0
-		case <-q.freed:
-		}
-	}
-}
-
 // claimed adds events that a claim brought.
 func (q *queue) claimed(events []*event) {
 	q.mu.Lock()
@@ -142,36 +103,6 @@ func (q *queue) claimedJobs(jobs []*job) {
 	signal(q.ready)
 }
 
-// weigh notes what one keeps.
-func (q *queue) weigh(bytes int) { q.size += (float64(bytes) - q.size) / 64 }
-
-// keep notes how much l is from here on.
-func (q *queue) keep(l *load, bytes int) {
-	q.bytes += bytes - l.bytes
-	l.bytes = bytes
-}
-
-// contents is how many bytes of content jobs keep; such as have the same text
-// in common keep it once.
-func contents(jobs []*job) (n int) {
-	var last json.RawMessage
-	for _, j := range jobs {
-		if c := j.Content; len(c) > 0 && (len(last) == 0 || &c[0] != &last[0]) {
-			n += len(c)
-			last = c
-		}
-	}
-	return n
-}
-
-// unfold notes that e keeps the contents of jobs from here on, in place of its
-// payload.
-func (q *queue) unfold(e *event, jobs []*job) {
-	n := contents(jobs)
-	q.keep(&e.load, n)
-	q.weigh(n)
-}
-
 // planned adds jobs, the deliveries of e, which is counted already. It returns
 // the first of them where that may begin at once; its worker then does it.
 func (q *queue) planned(e *event, jobs []*job) *job {
@@ -201,208 +132,6 @@ func (q *queue) launch(e *event, jobs []*job) {
 	q.mu.Unlock()
 	signal(q.ready)
 }
-
-// begin takes a place in the window of j's destination, if there is one.
-func (q *queue) begin(j *job) bool {
-	if j.destination == "" {
-		return true
-	}
-	d := q.at(j)
-	if !d.free() || len(d.waiting) > 0 {
-		return false
-	}
-	d.begin(j, time.Now())
-	return true
-}
-
-// most is how many destinations are remembered that have nothing to do.
-const most = 1000
-
-// at returns the destination of j.
-func (q *queue) at(j *job) *destination {
-	d := q.places[j.destination]
-	if d == nil {
-		if len(q.places) >= most {
-			for name, old := range q.places {
-				if old.flying+len(old.waiting) == 0 {
-					delete(q.places, name)
-				}
-			}
-		}
-		limit := mostOf(q.workers)
-		if j.concurrency > 0 {
-			limit = min(limit, j.concurrency)
-		}
-		d = newDestination(limit)
-		d.name = j.destination
-		if j.rate.Count > 0 {
-			d.meter = &meter{rate: j.rate}
-		}
-		q.places[j.destination] = d
-	}
-	return d
-}
-
-// await has j wait for its turn.
-func (q *queue) await(j *job) {
-	if j.destination == "" {
-		q.plain.push(j)
-		return
-	}
-	d := q.at(j)
-	d.waiting = append(d.waiting, j)
-	q.rank(d)
-}
-
-// rank puts d where it belongs after a change.
-func (q *queue) rank(d *destination) {
-	switch {
-	case len(d.waiting) > 0 && d.free():
-		delete(q.blocked, d)
-		if d.place >= 0 {
-			heap.Fix(&q.open, d.place)
-		} else {
-			heap.Push(&q.open, d)
-		}
-		return
-	case len(d.waiting) > 0:
-		if len(q.blocked) == 0 {
-			q.leisure = q.idle
-			q.relaxer.Reset(relaxEvery)
-		}
-		q.blocked[d] = struct{}{}
-		if d.meter != nil {
-			signal(q.short)
-		}
-	default:
-		delete(q.blocked, d)
-	}
-	if d.place >= 0 {
-		heap.Remove(&q.open, d.place)
-	}
-}
-
-// relaxEvery is how often windows are widened for hands that stay idle.
-const relaxEvery = 100 * time.Millisecond
-
-// relax widens the windows that hold work back where that is promising, by as
-// much as there were hands idle all the time since the last look: what nobody
-// else wanted.
-func (q *queue) relax() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	spare := q.leisure - keptOf(q.workers)
-	for d := range q.blocked {
-		if spare <= 0 {
-			break
-		}
-		if d.window < d.limit && d.promising(time.Now()) {
-			d.window++
-			spare--
-			q.rank(d)
-			signal(q.ready)
-		}
-	}
-	q.leisure = q.idle
-	if len(q.blocked) > 0 {
-		q.relaxer.Reset(relaxEvery)
-	}
-}
-
-// left notes that the attempt at j is over, and what it says about where it
-// went.
-func (q *queue) left(j *job, v verdict) {
-	if j.destination == "" {
-		return
-	}
-	q.mu.Lock()
-	d := q.at(j)
-	if j.flying {
-		d.end(j)
-		switch v {
-		case answered:
-			d.answered(time.Now())
-		case unanswered:
-			d.failed(j, time.Now())
-		}
-		q.rank(d)
-	}
-	q.mu.Unlock()
-}
-
-// recently is how long after its last attempt a destination still counts as
-// one that others would be in the way of.
-const recently = 5 * time.Second
-
-// overflow takes out what waits for slow destinations where it would keep
-// others waiting: when a destination that does not answer has a good part of
-// everything that may be held, or the memory that giants wait for. Where no other
-// destination was used of late it may be that all events go there: then it is done
-// only while there is no answer at all and more may wait than there is room for,
-// once a second, and for longer. It returns nothing that somebody waits for.
-func (q *queue) overflow() (out []putOff) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.blocked) == 0 {
-		return nil
-	}
-	now := time.Now()
-	for d := range q.blocked {
-		crowds := len(d.waiting) > q.capacity()/8
-		stuck := q.giants.len() > 0 && q.loaded >= q.workers && slices.ContainsFunc(d.waiting, ofGiant)
-		if !crowds && !stuck || !d.slow(now) {
-			continue
-		}
-		limit := lastPutOff
-		if !q.others(d, now) {
-			limit = longPutOff
-			if now.Sub(d.heard) < silence || now.Sub(d.relieved) < relieveEvery || !q.more && q.held < q.capacity() && !stuck {
-				continue
-			}
-		}
-		kept := d.waiting[:0:0]
-		for _, j := range d.waiting {
-			if j.awaited() {
-				kept = append(kept, j)
-				continue
-			}
-			if d.relieved != now {
-				d.relieved = now
-				limit = d.nextPutOff(limit)
-			}
-			out = append(out, putOff{j, jittered(limit)})
-		}
-		d.waiting = kept
-		q.rank(d)
-	}
-	return out
-}
-
-// looked notes whether the last claim was full, so that more may wait.
-func (q *queue) looked(full bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.more = full
-}
-
-// putOff is a delivery that leaves the queue for a while.
-type putOff struct {
-	job  *job
-	wait time.Duration
-}
-
-// others reports whether any destination but d was used of late.
-func (q *queue) others(d *destination, now time.Time) bool {
-	for _, o := range q.places {
-		if o != d && now.Sub(o.used) < recently {
-			return true
-		}
-	}
-	return false
-}
-
-// ofGiant reports whether j keeps a giant in memory.
-func ofGiant(j *job) bool { return j.event != nil && j.event.load.giant }
 
 // settled notes that one of what was claimed is on record or given back, what
 // it kept, and whether anything was done for it.
@@ -513,23 +242,4 @@ func (q *queue) takeAll() (events []*event, jobs []*job) {
 		q.rank(d)
 	}
 	return events, jobs
-}
-
-// fifo is a first-in first-out list.
-type fifo[T any] struct{ items []T }
-
-func (f *fifo[T]) len() int           { return len(f.items) }
-func (f *fifo[T]) push(items ...T)    { f.items = append(f.items, items...) }
-func (f *fifo[T]) takeAll() (all []T) { all, f.items = f.items, nil; return all }
-
-func (f *fifo[T]) pop() (first T, ok bool) {
-	if len(f.items) == 0 {
-		return first, false
-	}
-	var zero T
-	first, f.items[0] = f.items[0], zero
-	if f.items = f.items[1:]; len(f.items) == 0 {
-		f.items = nil
-	}
-	return first, true
 }

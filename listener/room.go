@@ -1,0 +1,72 @@
+package listener
+
+import (
+	"context"
+	"encoding/json"
+)
+
+// capacity is how much may be held: what the workers have in hand, two claims,
+// and what is read ahead.
+func (q *queue) capacity() int { return q.workers + 2*q.batch + q.ahead() }
+
+// ahead is what will be done while claims are on their way, as far as the
+// memory for it goes: by what one kept of late, or keeps now if that is more.
+func (q *queue) ahead() int {
+	now := float64(q.bytes) / float64(max(q.held, 1))
+	return min(q.pace.ahead(), int(aheadBytes/max(q.size, now, 1)))
+}
+
+const aheadBytes = 16 << 20
+
+// room waits until n more may be claimed and returns how many may be, at
+// least n unless ctx ends first. Under load it waits for more than n, so that
+// there are fewer and larger claims. Where a worker has nothing to do because what
+// is held must not begin yet, it does not wait for n: one is enough.
+func (q *queue) room(ctx context.Context, n int) int {
+	for {
+		q.mu.Lock()
+		free := q.capacity() - q.held
+		n := max(n, q.ahead()/2) // what is held lasts meanwhile
+		starved := q.idle > 0 && free > 0 && len(q.blocked) > 0
+		q.mu.Unlock()
+		if free >= n || starved {
+			signal(q.freed) // for whoever waits beside us
+			return free
+		}
+		select {
+		case <-ctx.Done():
+			return 0
+		case <-q.freed:
+		}
+	}
+}
+
+// weigh notes what one keeps.
+func (q *queue) weigh(bytes int) { q.size += (float64(bytes) - q.size) / 64 }
+
+// keep notes how much l is from here on.
+func (q *queue) keep(l *load, bytes int) {
+	q.bytes += bytes - l.bytes
+	l.bytes = bytes
+}
+
+// contents is how many bytes of content jobs keep; such as have the same text
+// in common keep it once.
+func contents(jobs []*job) (n int) {
+	var last json.RawMessage
+	for _, j := range jobs {
+		if c := j.Content; len(c) > 0 && (len(last) == 0 || &c[0] != &last[0]) {
+			n += len(c)
+			last = c
+		}
+	}
+	return n
+}
+
+// unfold notes that e keeps the contents of jobs from here on, in place of its
+// payload.
+func (q *queue) unfold(e *event, jobs []*job) {
+	n := contents(jobs)
+	q.keep(&e.load, n)
+	q.weigh(n)
+}
