@@ -172,3 +172,35 @@ func TestCheckWarnsOfFallbacks(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", got.code, got.stdout, got.stderr)
 	}
 }
+
+// TestDaemonWarnsOfFallbacks: so does the daemon when it starts, which not everybody checks
+// before, and what runs once does not, since it hears of no report in any case.
+func TestDaemonWarnsOfFallbacks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	env := maps.Clone(w.env)
+	env["OUTBOX_LOG_LEVEL"], env["OUTBOX_ADMIN_ADDR"] = "info", "127.0.0.1:0"
+	env["OUTBOX_ROUTES"] = filepath.Join(t.TempDir(), "routes.yaml")
+	if err := os.WriteFile(env["OUTBOX_ROUTES"], []byte(withFallback), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const warned = `"msg":"a fallback is sent only where Twilio refuses the SMS: whether one arrived is not reported without OUTBOX_TWILIO_CALLBACK_URL","step":"mail","instead_of":"text","line":8`
+	for _, tt := range []struct {
+		name, callback string
+		want           int
+	}{
+		{"nobody reports", "", 1},
+		{"Twilio reports", "https://hooks.example.com/twilio/status", 0},
+	} {
+		env["OUTBOX_TWILIO_CALLBACK_URL"] = tt.callback
+		p := startListener(t, env)
+		p.ready()
+		if n := strings.Count(p.stdout.String(), warned); n != tt.want {
+			t.Errorf("%s: %d warnings, want %d: %s", tt.name, n, tt.want, p.stdout.String())
+		}
+	}
+	env["OUTBOX_TWILIO_CALLBACK_URL"] = ""
+	if got := call(t, env, "--once"); got.code != exitOK || strings.Contains(got.stderr, "a fallback is sent only") {
+		t.Errorf("once: exit code %d: %s", got.code, got.stderr)
+	}
+}

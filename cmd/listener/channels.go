@@ -139,6 +139,18 @@ func warnUnconfigured(c *config, channels []dispatch.Channel, log *slog.Logger) 
 	}
 }
 
+// warnFallbacks writes a line for each step that is sent for SMS that did not arrive, where
+// nobody will say that one did not. Without routes rules is nil.
+func warnFallbacks(c *config, rules *ruleset, log *slog.Logger) {
+	if rules == nil || c.Twilio.Callback != "" {
+		return
+	}
+	for _, f := range rules.Fallbacks() {
+		log.Warn("a fallback is sent only where Twilio refuses the SMS: whether one arrived is not reported without OUTBOX_TWILIO_CALLBACK_URL",
+			"step", f.Step, "instead_of", f.InsteadOf, "line", f.Place.Line)
+	}
+}
+
 // warnRedirected writes one line that says what does not go to whom it is for.
 func warnRedirected(r dispatch.Redirect, log *slog.Logger) {
 	if !r.Active() {

@@ -99,6 +99,9 @@ func runListener(ctx context.Context, cmd runCmd, s settings, stdout, stderr io.
 	}
 	warnUnconfigured(cfg, rules.uses(providers), log)
 	warnRedirected(cfg.Redirect, log)
+	if daemonMode { // what runs once has nobody to report to
+		warnFallbacks(cfg, rules, log)
+	}
 
 	p := &program{cfg: cfg, settings: s, log: log, stdout: stdout, stderr: stderr}
 	if !outlives {
