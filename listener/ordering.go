@@ -63,15 +63,7 @@ func (r *recorder) passTurns(ctx context.Context, lines []string) {
 // passTurns passes the turn in lines, and in those where that is still to be done.
 // Where it cannot be now, it is tried again soon. Without any line it does nothing.
 func (l *Listener) passTurns(ctx context.Context, names []string) {
-	l.lines.mu.Lock()
-	for k := range l.lines.pending {
-		if len(names) >= turnsMost {
-			break
-		}
-		names = append(names, k)
-	}
-	l.lines.mu.Unlock()
-	for part := range slices.Chunk(names, turnsMost) {
+	for part := range slices.Chunk(l.lines.take(names), turnsMost) {
 		again, err := l.store.passTurns(ctx, part, l.orderedTypes())
 		if err != nil {
 			again = part
@@ -79,20 +71,33 @@ func (l *Listener) passTurns(ctx context.Context, names []string) {
 				l.sparse.warn("turn not passed; trying again", err)
 			}
 		}
-		l.lines.settle(part, again)
+		l.lines.retry(again)
 	}
 }
 
-// settle notes that the turn was passed in all of tried but again.
-func (n *lines) settle(tried, again []string) {
+// take adds to names those in which the turn is still to be passed, as far as they go into
+// one statement. They are pending no more before it is asked: what another one finds meanwhile
+// to be asked again is not settled by an answer that is older.
+func (n *lines) take(names []string) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, k := range tried {
+	for k := range n.pending {
+		if len(names) >= turnsMost {
+			break
+		}
+		names = append(names, k)
 		delete(n.pending, k)
 	}
+	return names
+}
+
+// retry notes that the turn is still to be passed in again.
+func (n *lines) retry(again []string) {
 	if len(again) == 0 {
 		return
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if len(n.pending) == 0 {
 		n.pending = map[string]struct{}{}
 		signal(n.news)
