@@ -84,9 +84,10 @@ func (j *job) planned() (o dispatch.Outcome, settled bool) {
 }
 
 // thaw goes on with an event that is on record with all its deliveries.
-func (l *Listener) thaw(en entry, canceled map[uuid.UUID]bool) {
+func (l *Listener) thaw(en entry, canceled map[uuid.UUID]string) {
 	e := en.event
-	open := slices.DeleteFunc(slices.Clone(en.open), func(j *job) bool { return canceled[j.ID] })
+	gone := func(j *job) bool { _, is := canceled[j.ID]; return is }
+	open := slices.DeleteFunc(slices.Clone(en.open), gone)
 	for _, j := range e.jobs {
 		if j.outcome != nil && j.outcome.State == dispatch.Scheduled {
 			due := j.wait // zero but for what stands in for another
@@ -95,7 +96,7 @@ func (l *Listener) thaw(en entry, canceled map[uuid.UUID]bool) {
 			}
 			l.noteDue(due)
 		}
-		if canceled[j.ID] {
+		if gone(j) {
 			j.outcome = &dispatch.Outcome{State: dispatch.Canceled, Reason: "superseded by a newer event", Attempts: j.attempts}
 		}
 		if j.outcome != nil {
@@ -149,7 +150,13 @@ func (r *recorder) writeFrozen(ctx context.Context, entries []entry) error {
 			return err
 		}
 	}
-	r.passTurns(ctx, linesOf(entries))
+	lines := linesOf(entries)
+	for _, line := range canceled { // older ones may have stood in other lines than what supersedes them
+		if line != "" {
+			lines = append(lines, line)
+		}
+	}
+	r.passTurns(ctx, lines)
 	for _, en := range entries {
 		if kept[en.event.seq] {
 			r.thaw(en, canceled)
@@ -287,10 +294,10 @@ func onCalendar(t time.Time) *time.Time {
 }
 
 // freeze writes whole events with all their deliveries. It returns the seqs
-// that were still ours, and which of their deliveries a newer event has
-// superseded.
-func (s *store) freeze(ctx context.Context, entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]bool, err error) {
-	kept, canceled = map[int64]bool{}, map[uuid.UUID]bool{}
+// that were still ours, and which deliveries a newer event has superseded, of these
+// events or older ones, each with the line that it stood in, "" for none.
+func (s *store) freeze(ctx context.Context, entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]string, err error) {
+	kept, canceled = map[int64]bool{}, map[uuid.UUID]string{}
 	sortBySeq(entries)
 	var events []frozenEvent
 	var rows []frozenRow
@@ -331,8 +338,9 @@ func (s *store) freeze(ctx context.Context, entries []entry) (kept map[int64]boo
 		b.Queue(sqlSupersede, keys, steps).Query(func(rows pgx.Rows) error {
 			var id [16]byte
 			var seq int64
-			_, err := pgx.ForEachRow(rows, []any{&id, &seq}, func() error {
-				canceled[id] = true
+			var line string
+			_, err := pgx.ForEachRow(rows, []any{&id, &seq, &line}, func() error {
+				canceled[id] = line
 				gone.add(id)
 				older = append(older, seq)
 				return nil

@@ -204,6 +204,7 @@ func New(cfg Config) (*Listener, error) {
 	}
 	l := newListener(cfg, &store{pool: cfg.Pool, lease: cfg.Lease, maxPayload: cfg.MaxPayload, clock: cfg.Clock})
 	l.waker = newWaker(cfg.Listen, cfg.Pool, l.log, l.sparse)
+	l.waker.told = l.lines.told
 	return l, nil
 }
 
@@ -222,7 +223,7 @@ func newListener(cfg Config, s storage) *Listener {
 	l.store.onRead(l.brakes)
 	l.SetSQL(cfg.SQL)
 	l.paused.now.Store(new(pauses))
-	l.lines.news = make(chan struct{}, 1)
+	l.lines.news, l.lines.told = make(chan struct{}, 1), make(chan struct{}, 1)
 	l.lane.more, l.lane.lives = make(chan struct{}, 1), make(chan struct{}, 1)
 	l.batch.log = cfg.Log
 	l.waker = &waker{C: make(chan struct{}, 1), beatNow: make(chan struct{}, 1)}

@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -13,13 +12,15 @@ import (
 )
 
 // Deliveries with an ordering key stand in the line of that name: see "In order" in
-// docs/design.md. Whoever puts one there, or ends one, has the turn passed right after.
+// docs/design.md. Whoever puts one there, or ends one, has the turn passed right after; an
+// operator, who is no listener, tells those that there are.
 
 // lines are those of which it is not known yet that the turn was passed.
 type lines struct {
 	mu      sync.Mutex
 	pending map[string]struct{}
 	news    chan struct{} // pending was empty, and is not any more
+	told    chan struct{} // somebody has changed who stands in a line: see tell_lines.sql
 }
 
 const (
@@ -36,9 +37,15 @@ func (j *job) ordered() bool { return j.terms().Ordering != "" && !j.afterLater 
 // linesOf are the lines in which entries change something.
 func linesOf(entries []entry) []string {
 	var out []string
-	note := func(j *job) {
-		if k := cmp.Or(j.line, j.terms().Ordering); k != "" {
+	add := func(k string) {
+		if k != "" {
 			out = append(out, clean(k))
+		}
+	}
+	note := func(j *job) {
+		add(j.line)
+		if k := j.terms().Ordering; k != j.line { // it is planned otherwise today
+			add(k)
 		}
 	}
 	for _, en := range entries {
@@ -118,6 +125,11 @@ func (n *lines) left() int {
 func (l *Listener) keepLines(ctx context.Context) {
 	delay, sweep := turnAgain, time.Now()
 	for ctx.Err() == nil {
+		select {
+		case <-l.lines.told:
+			sweep = time.Time{}
+		default:
+		}
 		if !time.Now().Before(sweep) {
 			l.healLines(ctx)
 			if sweep = l.nextSweep(); len(l.cfg.Dispatcher.Ordered()) == 0 {
@@ -131,6 +143,8 @@ func (l *Listener) keepLines(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 			case <-l.lines.news:
+			case <-l.lines.told:
+				sweep = time.Time{}
 			case <-timer.C:
 			}
 			timer.Stop()

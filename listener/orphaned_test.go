@@ -94,7 +94,7 @@ func TestAdoptedAndDeleted(t *testing.T) {
 			pgtest.Exec(t, db, `delete from outbox_events`)
 
 			rec := newRecorder(t.Context(), s, quietLog(), func(entry, bool) {})
-			rec.thaw = func(entry, map[uuid.UUID]bool) { t.Error("thawed") }
+			rec.thaw = func(entry, map[uuid.UUID]string) { t.Error("thawed") }
 			rec.pass = func(ctx context.Context, lines []string) {
 				if _, err := s.passTurns(ctx, lines, nil); err != nil {
 					t.Error(err)

@@ -116,7 +116,7 @@ func (e *event) resume(k *known, m dispatch.Message) *job {
 	terms := *j.terms()
 	terms.InsteadOf, terms.Optional = "", !k.required // as it is on record
 	if k.terms != nil {
-		terms.InsteadOf = k.terms.InsteadOf
+		terms.InsteadOf, j.line = k.terms.InsteadOf, k.terms.Ordering
 	}
 	switch {
 	case k.at != nil:

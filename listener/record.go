@@ -97,8 +97,8 @@ type recorder struct {
 	fresh   *batcher[entry]
 	others  *batcher[entry]
 	freezes *batcher[entry]
-	thaw    func(entry, map[uuid.UUID]bool) // called for each that was frozen
-	pass    func(context.Context, []string) // called with the lines in which the turn may pass
+	thaw    func(entry, map[uuid.UUID]string) // called for each that was frozen
+	pass    func(context.Context, []string)   // called with the lines in which the turn may pass
 }
 
 // A batch of outcomes, at most, and how many fresh ones must wait for a second
@@ -210,6 +210,7 @@ func (r *recorder) recordedEvents(ctx context.Context, entries []entry, kept map
 			entries[i].orphan = slices.ContainsFunc(entries[i].rows, func(r row) bool { return written[r.job.ID] })
 		}
 	}
+	r.passTurns(ctx, linesOf(entries)) // where what the ledger had of them stands in one
 	for _, en := range entries {
 		r.done(en, kept[en.event.seq])
 	}

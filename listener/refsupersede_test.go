@@ -39,8 +39,8 @@ func (m *reference) unclear(r *refRow) bool {
 
 // freezeAll is freeze_events.sql for entries, with what follows it where they supersede
 // others.
-func (m *reference) freezeAll(entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]bool, released int) {
-	kept, canceled = map[int64]bool{}, map[uuid.UUID]bool{}
+func (m *reference) freezeAll(entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]string, released int) {
+	kept, canceled = map[int64]bool{}, map[uuid.UUID]string{}
 	var keys []key
 	for _, en := range entries {
 		if m.freeze(en) {
@@ -50,7 +50,7 @@ func (m *reference) freezeAll(entries []entry) (kept map[int64]bool, canceled ma
 	}
 	var gone []uuid.UUID
 	for _, r := range m.supersede(keys) {
-		canceled[r.id] = true
+		canceled[r.id] = r.line
 		gone = append(gone, r.id)
 	}
 	released = len(m.releaseFollowers(gone))

@@ -31,7 +31,7 @@ func (s *simStore) announce(ctx context.Context, batch []announcement) (map[uuid
 	return kept, err
 }
 
-func (s *simStore) freeze(ctx context.Context, entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]bool, err error) {
+func (s *simStore) freeze(ctx context.Context, entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]string, err error) {
 	released := 0
 	err = s.do(ctx, durable, func(m *reference) error {
 		kept, canceled, released = m.freezeAll(entries)

@@ -28,7 +28,7 @@ type storage interface {
 	raiseFloor(ctx context.Context, upTo int64) (floor int64, err error)
 
 	announce(ctx context.Context, batch []announcement) (map[uuid.UUID]bool, error)
-	freeze(ctx context.Context, entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]bool, err error)
+	freeze(ctx context.Context, entries []entry) (kept map[int64]bool, canceled map[uuid.UUID]string, err error)
 	disown(ctx context.Context, jobs []*job) error
 	passTurns(ctx context.Context, lines, types []string) (again []string, err error)
 	stalledLines(ctx context.Context, after string, most int) (stalled []string, last string, err error)

@@ -23,6 +23,9 @@ import (
 // WakeName is the name under which the trigger on outbox_events notifies.
 const WakeName = "outbox_events"
 
+// wakeLines is the payload of a notification of tell_lines.sql. That of the trigger is empty.
+const wakeLines = "lines"
+
 // The heartbeat: a notification that we send to ourselves through the pool.
 // It shows that LISTEN works, which no successful LISTEN statement does (a
 // transaction pooler answers it and delivers nothing), and it notices a
@@ -44,6 +47,7 @@ type waker struct {
 	sparse *sparse
 	C      chan struct{} // readable after a wake-up, a reconnect, or a change of the gate
 	own    string        // the wake name of our own notifications
+	told   chan struct{} // is signaled when somebody has changed who stands in a line
 
 	mu        sync.Mutex
 	conn      net.Conn
@@ -317,8 +321,12 @@ const (
 	burstWithin   = 10 * time.Millisecond
 )
 
-func (h wakeHandler) HandleNotification(ctx context.Context, _ *pgconn.Notification, conn *pgx.Conn) error {
+func (h wakeHandler) HandleNotification(ctx context.Context, n *pgconn.Notification, conn *pgx.Conn) error {
 	w := h.w
+	if n.Payload == wakeLines {
+		signal(w.told)
+		return nil
+	}
 	now := time.Now()
 	w.mu.Lock()
 	shut, suspect := false, false

@@ -98,6 +98,9 @@ func (o *Operator) batch(ctx context.Context, w *run, ids []uuid.UUID) error {
 		if w.Action != Replay {
 			changed = idsOf(able)
 		}
+		if _, err := tx.Exec(ctx, sqlTellLines, changed); err != nil {
+			return fmt.Errorf("tell of lines: %w", err)
+		}
 		return w.note(ctx, tx, changed)
 	}
 	err := o.tx(ctx, pgx.ReadWrite, once)

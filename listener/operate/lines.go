@@ -19,7 +19,7 @@ var sqlFindLines = sql.Query("find_lines")
 
 // Lines returns up to limit lines in which something waits behind the first, or the
 // first has failed, longest first. Zero means DefaultLimit. Whoever cancels the first
-// lets the next one go, which a listener sees to with its next sweep.
+// lets the next one go, at once where a listener hears of it, and else with its next sweep.
 func (o *Operator) Lines(ctx context.Context, limit int) (list []Line, err error) {
 	switch {
 	case limit < 0:

@@ -57,4 +57,5 @@ var (
 	sqlReleaseFollowers = sql.Query("release_followers")
 	sqlSettleEvents     = sql.Query("settle_events")
 	sqlNoteAudit        = sql.Query("note_audit")
+	sqlTellLines        = sql.Query("tell_lines")
 )

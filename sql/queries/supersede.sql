@@ -10,6 +10,8 @@
 -- its attempts is on record as not taken: then it is held for another reason, such
 -- as a recipient who is not on the list. An attempt without a record is one whose
 -- listener died.
+--
+-- The last column is the line in which one stood, whose turn may pass now; '' for none.
 with newest as materialized (
     select k.key, k.step, max(d.event_seq) as seq
     from unnest($1::text[], $2::text[]) as k (key, step)
@@ -25,4 +27,4 @@ where d.supersedes = n.key and d.step = n.step and d.event_seq < n.seq
   and (d.state in ('scheduled', 'ready', 'retry')
        or d.state = 'held' and d.attempts = (
            select count(*) from outbox.attempts as a where a.delivery_id = d.id and a.kind <> 'unknown'))
-returning d.id, d.event_seq
+returning d.id, d.event_seq, coalesce(d.line, '')
