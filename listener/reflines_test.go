@@ -86,7 +86,7 @@ func (m *reference) passTurns(lines, types []string, floor int64, locked func(*r
 				}
 			case r.seq == h.seq && r.turn.IsZero():
 				next = append(next, r)
-				free = free && r.claim == uuid.Nil && (locked == nil || !locked(r))
+				free = free && (r.claim == uuid.Nil || m.events[r.event] == nil) && (locked == nil || !locked(r))
 			}
 		}
 		switch {
@@ -106,7 +106,7 @@ func (m *reference) passTurns(lines, types []string, floor int64, locked func(*r
 		}
 	}
 	for _, r := range turned {
-		r.turn = now
+		r.turn, r.claim = now, uuid.Nil
 	}
 	for _, r := range begin {
 		r.due = now

@@ -9,7 +9,8 @@
 --
 -- An event gets the turn with all its deliveries or with none, since one may wait for
 -- another. Where somebody holds a row lock on one, or a listener adopted it and is about
--- to write it anew, the answer says that the line is to be asked again. A step that waits for others gets the turn with its event and
+-- to write it anew, the answer says that the line is to be asked again; where the event is
+-- deleted since, that listener has nothing to write, and may have ended. A step that waits for others gets the turn with its event and
 -- is not due by it; one that is held stays so.
 with lines as materialized (
     select distinct t.line from unnest($1::text[]) as t (line)
@@ -41,11 +42,12 @@ with lines as materialized (
     select d.id, d.line, d.event_seq
     from next as n
     join outbox.deliveries as d on d.line = n.line and d.turn_at is null and d.event_seq = n.event_seq
-    where d.finished_at is null and d.claim is null
+    where d.finished_at is null
+      and (d.claim is null or not exists (select from public.outbox_events as e where e.id = d.event_id))
     for no key update of d skip locked
 ), turned as (
     update outbox.deliveries as d
-    set turn_at = clock_timestamp(),
+    set turn_at = clock_timestamp(), claim = null,
         due_at  = case when d.state <> 'held' and not exists (
                             select from outbox.deliveries as o
                             where o.line = d.line and o.turn_at is null and o.event_seq = d.event_seq and o.route = d.route
