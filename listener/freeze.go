@@ -334,6 +334,7 @@ func (s *store) freeze(ctx context.Context, entries []entry) (kept map[int64]boo
 		var b pgx.Batch
 		b.Queue(sqlLockKeys, keys)
 		b.Queue(sqlLockSuperseded, keys, steps, entries[0].event.seq)
+		b.Queue(sqlLockOrphaned, keys, steps)
 		b.Queue(sqlFreezeEvents, string(es), string(rs)).Query(note)
 		b.Queue(sqlSupersede, keys, steps).Query(func(rows pgx.Rows) error {
 			var id [16]byte

@@ -131,6 +131,7 @@ var (
 	sqlDisownDeliveries = sql.Query("disown_deliveries")
 	sqlLockKeys         = sql.Query("lock_keys")
 	sqlLockSuperseded   = sql.Query("lock_superseded")
+	sqlLockOrphaned     = sql.Query("lock_orphaned")
 	sqlSupersede        = sql.Query("supersede")
 	sqlCancelSuperseded = sql.Query("cancel_superseded")
 	sqlLockLines        = sql.Query("lock_lines")
