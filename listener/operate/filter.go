@@ -120,10 +120,12 @@ func (f *Filter) all() bool {
 	return len(f.IDs)+len(f.Types)+len(f.Channels)+len(f.States) == 0 && f.Error == "" && f.Since.IsZero() && f.Until.IsZero()
 }
 
-// onlyIDs reports whether f says nothing beside ids.
+// onlyIDs reports whether f says nothing beside ids: a limit that leaves room for all of
+// them, as the admin endpoint has, says nothing.
 func (f Filter) onlyIDs() bool {
+	room := f.Limit == 0 || f.Limit >= distinct(f.IDs)
 	f.IDs = nil
-	return f.all() && f.Limit == 0
+	return f.all() && room
 }
 
 // like makes patterns of SQL of those of types.
