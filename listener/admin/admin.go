@@ -80,7 +80,7 @@ type Server struct {
 	unsigned *failures // callbacks, for the log alone
 	probe    probe
 
-	readTimeout time.Duration // readTimeout; shorter in tests
+	readTimeout, writeTimeout time.Duration // readTimeout and writeTimeout; shorter in tests
 }
 
 // New returns a Server. It refuses a key that CheckKey refuses, and warns of
@@ -105,7 +105,7 @@ func New(cfg Config) (*Server, error) {
 	if n := len(cfg.Key.Reveal()); keyed && n < weakKey {
 		cfg.Log.Warn("ADMIN_API_KEY is short; a long random one is better", "characters", n, "recommended", weakKey)
 	}
-	return &Server{cfg: cfg, keySum: sum(cfg.Key.Reveal()), failures: newFailures(), unsigned: newFailures(), readTimeout: readTimeout}, nil
+	return &Server{cfg: cfg, keySum: sum(cfg.Key.Reveal()), failures: newFailures(), unsigned: newFailures(), readTimeout: readTimeout, writeTimeout: writeTimeout}, nil
 }
 
 func orDefault[T comparable](v *T, d T) {
@@ -167,7 +167,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		Handler:           s.handler(),
 		ReadHeaderTimeout: min(headerTimeout, s.readTimeout),
 		ReadTimeout:       s.readTimeout,
-		WriteTimeout:      writeTimeout,
+		WriteTimeout:      s.writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ConnContext:       withConn,

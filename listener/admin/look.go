@@ -23,7 +23,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.Limit = min(f.Limit, mostListed)
-	list, err := s.cfg.Look.List(r.Context(), f)
+	ctx, cancel := unhurried(w, r)
+	defer cancel()
+	list, err := s.cfg.Look.List(ctx, f)
 	if s.failed(w, r, "deliveries", 0, err) {
 		return
 	}
@@ -41,7 +43,9 @@ func (s *Server) lines(w http.ResponseWriter, r *http.Request) {
 	if !readJSON(w, r, &body) {
 		return
 	}
-	list, err := s.cfg.Look.Lines(r.Context(), min(body.Limit, mostListed))
+	ctx, cancel := unhurried(w, r)
+	defer cancel()
+	list, err := s.cfg.Look.Lines(ctx, min(body.Limit, mostListed))
 	if s.failed(w, r, "lines", 0, err) {
 		return
 	}

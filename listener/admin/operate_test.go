@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -70,6 +71,36 @@ func TestLook(t *testing.T) {
 				t.Errorf("asked for %q, want %q", asked, tt.asked)
 			}
 		})
+	}
+}
+
+// slow is a Look that has its answer when the time to answer a request in is long over.
+type slow struct{}
+
+func (slow) List(ctx context.Context, _ operate.Filter) ([]operate.Delivery, error) {
+	return nil, outlast(ctx)
+}
+
+func (slow) Lines(ctx context.Context, _ int) ([]operate.Line, error) { return nil, outlast(ctx) }
+
+func outlast(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(500 * time.Millisecond):
+		return nil
+	}
+}
+
+// TestLookTakesLong: longer than an ordinary request may take until it is answered, as a walk
+// through a large ledger does.
+func TestLookTakesLong(t *testing.T) {
+	t.Parallel()
+	r := serve(t, func(c *Config) { c.Look = slow{} }, func(s *Server) { s.writeTimeout = 50 * time.Millisecond })
+	for _, what := range []string{"deliveries", "lines"} {
+		if got := r.do("POST", "/api/admin/outbox/"+what, `{}`, "x-api-key", key, "Content-Type", "application/json"); got.status != 200 {
+			t.Errorf("%s: %d %s", what, got.status, got.body)
+		}
 	}
 }
 
