@@ -1,6 +1,7 @@
 package migrations_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -276,17 +277,24 @@ func TestGrant(t *testing.T) {
 	wantError(t, migrations.Grant(t.Context(), conn, "no such"), `there is no role "no such": create role "no such" login`)
 	wantError(t, migrations.Grant(t.Context(), conn, "public"), `there is no role "public"`)
 
-	strange := db.Name[len("outbox_test_"):] + ` "; drop schema outbox; --`
-	quoted := pgx.Identifier{strange}.Sanitize()
-	pgtest.Exec(t, db, `create role `+quoted)
-	if err := migrations.Grant(t.Context(), conn, strange); err != nil {
-		t.Error(err)
+	for _, end := range []string{` "; drop schema outbox; --`, "\n; create table oops (); --"} {
+		strange := db.Name[len("outbox_test_"):] + end
+		quoted := pgx.Identifier{strange}.Sanitize()
+		pgtest.Exec(t, db, `create role `+quoted)
+		for name, grant := range map[string]func(context.Context, *pgx.Conn, string) error{"Grant": migrations.Grant, "GrantOperator": migrations.GrantOperator} {
+			if err := grant(t.Context(), conn, strange); err != nil {
+				t.Errorf("%s to %q: %v", name, strange, err)
+			}
+		}
+		if !pgtest.QueryVal[bool](t, db, `select has_table_privilege($1, 'outbox.state', 'select')`, strange) {
+			t.Errorf("no rights were granted to %q", strange)
+		}
+		if pgtest.QueryVal[int](t, db, `select count(*) from pg_class where relname = 'oops'`) != 0 {
+			t.Errorf("the name %q was run", strange)
+		}
+		pgtest.Exec(t, db, `drop owned by `+quoted)
+		pgtest.Exec(t, db, `drop role `+quoted)
 	}
-	if !pgtest.QueryVal[bool](t, db, `select has_table_privilege($1, 'outbox.state', 'select')`, strange) {
-		t.Error("no rights were granted")
-	}
-	pgtest.Exec(t, db, `drop owned by `+quoted)
-	pgtest.Exec(t, db, `drop role `+quoted)
 }
 
 // TestCheck: one line, which says what to do.

@@ -1,7 +1,8 @@
 -- What the daemon's role needs and no more: it can read events and mark
 -- them, not change their payload, insert, delete or create anything. Of the
 -- ledger it deletes what is past its retention, and to the audit it only adds.
--- {{role}} is replaced by the quoted name of the role.
+-- What is in braces is replaced by the quoted name of the role, which may have a line break: it has
+-- no place in a comment.
 grant usage on schema public, outbox to {{role}};
 grant select, update (processed_at, lease_until, claim) on public.outbox_events to {{role}};
 grant select on sequence public.outbox_events_seq_seq to {{role}};
