@@ -19,6 +19,9 @@ cross join lateral (
     where o.line = l.line and o.finished_at is null
     order by o.line, o.turn_at, o.event_seq, o.id
     limit 1) as h
-where l.open > 1 or h.state in ('retry', 'uncertain', 'held')
+where h.state in ('retry', 'uncertain', 'held')
+   or l.open > 1 and exists (
+        select from outbox.deliveries as o
+        where o.line = l.line and o.turn_at is null and o.finished_at is null and o.event_seq <> h.event_seq)
 order by coalesce(h.turn_at, h.created_at), l.line
 limit $1::integer
