@@ -305,7 +305,7 @@ func (s *session) placeBacklog(ctx context.Context) (placed int64, err error) {
 			break
 		}
 		var n int64
-		err = s.retry(ctx, "delivering the backlog", func() error {
+		err = s.retry(ctx, "delivering the backlog", eventsTable, func() error {
 			return s.tx(ctx, func(tx pgx.Tx) error {
 				if _, err := tx.Exec(ctx, `set local lock_timeout = '`+milliseconds(s.lockTimeout)+`'`); err != nil {
 					return err

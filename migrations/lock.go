@@ -139,13 +139,13 @@ func (s *session) tx(ctx context.Context, fn func(pgx.Tx) error) error {
 	})
 }
 
-// tableTx is tx for what locks the application's table. It tries again until
+// tableTx is tx for what locks table, which others write to. It tries again until
 // the session's time is used up; then it returns a *LockedError, and nothing
 // of fn is left. what names the work in that error.
-func (s *session) tableTx(ctx context.Context, what string, fn func(pgx.Tx) error) error {
-	return s.retry(ctx, what, func() error {
+func (s *session) tableTx(ctx context.Context, what, table string, fn func(pgx.Tx) error) error {
+	return s.retry(ctx, what, table, func() error {
 		return s.tx(ctx, func(tx pgx.Tx) error {
-			if err := quietVacuum(ctx, tx, s.lockTimeout); err != nil {
+			if err := quietVacuum(ctx, tx, table, s.lockTimeout); err != nil {
 				return err
 			}
 			return fn(tx)
@@ -153,19 +153,19 @@ func (s *session) tableTx(ctx context.Context, what string, fn func(pgx.Tx) erro
 	})
 }
 
-// quietVacuum takes a lock that neither readers nor writers notice, and that
+// quietVacuum takes a lock on table that neither readers nor writers notice, and that
 // an autovacuum gives way to when asked for longer than deadlock_timeout (1
 // second): longer than writers may be held up while fn asks for more.
-func quietVacuum(ctx context.Context, tx pgx.Tx, then time.Duration) error {
+func quietVacuum(ctx context.Context, tx pgx.Tx, table string, then time.Duration) error {
 	_, err := tx.Exec(ctx, fmt.Sprintf(`
 		set local lock_timeout = '3s';
-		lock table public.outbox_events in share update exclusive mode;
-		set local lock_timeout = '%s'`, milliseconds(then)))
+		lock table %s in share update exclusive mode;
+		set local lock_timeout = '%s'`, table, milliseconds(then)))
 	return err
 }
 
-// retry calls fn until it does not fail for want of a lock.
-func (s *session) retry(ctx context.Context, what string, fn func() error) error {
+// retry calls fn until it does not fail for want of a lock, of table as far as is known.
+func (s *session) retry(ctx context.Context, what, table string, fn func() error) error {
 	begin := time.Now()
 	var holders []Holder
 	for pause := s.lockTimeout; ; pause = min(2*pause, 2*time.Second) {
@@ -173,7 +173,7 @@ func (s *session) retry(ctx context.Context, what string, fn func() error) error
 		if !busy(err) {
 			return err
 		}
-		now, herr := s.holders(ctx, eventsTable, false)
+		now, herr := s.holders(ctx, table, false)
 		if herr != nil {
 			return errors.Join(err, herr)
 		}
@@ -184,7 +184,7 @@ func (s *session) retry(ctx context.Context, what string, fn func() error) error
 			holders = now
 		}
 		if time.Since(begin)+pause > s.wait {
-			return &LockedError{What: what, Table: eventsTable, Waited: time.Since(begin), Holders: holders, err: err}
+			return &LockedError{What: what, Table: table, Waited: time.Since(begin), Holders: holders, err: err}
 		}
 		if err := sleep(ctx, jitter(pause)); err != nil {
 			return err

@@ -8,7 +8,8 @@
 // them and are applied again whenever they have changed.
 //
 // The application's table is altered under a lock that waits a fraction of a
-// second at a time, so that writers are never held up for longer than that.
+// second at a time, so that writers are never held up for longer than that; and
+// so is the ledger, which listeners write to.
 package migrations
 
 import (
@@ -96,10 +97,16 @@ func newFile(kind, name, text string) file {
 	return f
 }
 
-// altersTable reports whether the script takes a lock on the application's
-// table that keeps writers out.
-func (f file) altersTable() bool {
-	return f.trigger != "" || strings.Contains(f.sql, "alter table public.outbox_events")
+// alters returns the table on which the script takes a lock that keeps its writers
+// out, and which others write to: the application's, or the ledger. "" where it is neither.
+func (f file) alters() string {
+	switch {
+	case f.trigger != "" || strings.Contains(f.sql, "alter table public.outbox_events"):
+		return eventsTable
+	case strings.Contains(f.sql, "alter table outbox.deliveries"):
+		return deliveriesTable
+	}
+	return ""
 }
 
 // numbered returns the migrations of fsys in order. They must be numbered

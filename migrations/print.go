@@ -127,9 +127,9 @@ func printFile(f file, b Backlog) []part {
 	if f.kind == kindMigration && f.version == adoption {
 		body = printDecision(b) + "\n\n" + body
 	}
-	if f.altersTable() {
+	if table := f.alters(); table != "" {
 		body = "-- what an autovacuum yields to, and writers do not notice\n" +
-			"set local lock_timeout = '3s';\nlock table public.outbox_events in share update exclusive mode;\n\n" +
+			"set local lock_timeout = '3s';\nlock table " + table + " in share update exclusive mode;\n\n" +
 			"-- how long writers may be held up\nset local lock_timeout = '" + milliseconds(defaultLockTimeout) + "';\n\n" + body
 	}
 	return []part{{title: f.name, body: body, tx: true}}

@@ -103,6 +103,21 @@ func TestPrintAfter(t *testing.T) {
 	}
 }
 
+// TestPrintedWaitsNotForLong: whatever keeps others from a table has a lock timeout, as
+// with Up.
+func TestPrintedWaitsNotForLong(t *testing.T) {
+	t.Parallel()
+	for part := range strings.SplitSeq(printed(t, migrations.PrintOptions{}), "\n-- ==== ") {
+		name, _, _ := strings.Cut(part, "\n")
+		for _, table := range []string{"public.outbox_events", "outbox.deliveries"} {
+			lock := "lock table " + table + " in share update exclusive mode;"
+			if strings.Contains(part, "alter table "+table) && (!strings.Contains(part, lock) || !strings.Contains(part, "set local lock_timeout = '200ms'")) {
+				t.Errorf("%s waits for %s as long as it takes", name, table)
+			}
+		}
+	}
+}
+
 // TestPrintedWithPsql runs the script the way its first lines say.
 func TestPrintedWithPsql(t *testing.T) {
 	t.Parallel()

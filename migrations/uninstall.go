@@ -66,7 +66,7 @@ func Uninstall(ctx context.Context, conn *pgx.Conn, opt UninstallOptions) (remov
 			return false, err
 		}
 	}
-	err = s.retry(ctx, "uninstall", func() error {
+	err = s.retry(ctx, "uninstall", eventsTable, func() error {
 		return s.tx(ctx, func(tx pgx.Tx) error {
 			var table, partitioned bool
 			if err := tx.QueryRow(ctx, `
@@ -78,7 +78,7 @@ func Uninstall(ctx context.Context, conn *pgx.Conn, opt UninstallOptions) (remov
 				return errors.New("nothing was removed: public.outbox_events is partitioned by our column seq; make it an ordinary table first (docs/retention.md)")
 			}
 			if table {
-				if err := quietVacuum(ctx, tx, s.lockTimeout); err != nil {
+				if err := quietVacuum(ctx, tx, eventsTable, s.lockTimeout); err != nil {
 					return err
 				}
 				// Nobody claims from here on, so that what inUse counts now stays true.

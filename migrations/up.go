@@ -168,14 +168,13 @@ func (s *session) plan(ctx context.Context, all scripts, h history) ([]file, err
 // apply runs one file and records it. a and b are written down with the file
 // that adopts the table.
 func (s *session) apply(ctx context.Context, f file, a asked, b Backlog) error {
-	switch {
-	case !f.tx:
+	if !f.tx {
 		return s.applyIndex(ctx, f)
-	case f.altersTable():
-		return s.tableTx(ctx, f.name, func(tx pgx.Tx) error { return applyTx(ctx, tx, f, a, b) })
-	default:
-		return s.tx(ctx, func(tx pgx.Tx) error { return applyTx(ctx, tx, f, a, b) })
 	}
+	if table := f.alters(); table != "" {
+		return s.tableTx(ctx, f.name, table, func(tx pgx.Tx) error { return applyTx(ctx, tx, f, a, b) })
+	}
+	return s.tx(ctx, func(tx pgx.Tx) error { return applyTx(ctx, tx, f, a, b) })
 }
 
 func applyTx(ctx context.Context, tx pgx.Tx, f file, a asked, b Backlog) error {

@@ -243,6 +243,27 @@ func TestFromVersion4(t *testing.T) {
 	}
 }
 
+// TestLedgerInUse: somebody who has looked at the ledger keeps a change of it waiting, and
+// is named; listeners that write there queue behind it no longer than one lock timeout.
+func TestLedgerInUse(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	want := catalog(t, db)
+	pgtest.Exec(t, db, `delete from outbox.schema_history where version > 16`)
+	reader := connect(t, db, "")
+	exec(t, reader, `begin; select count(*) from outbox.deliveries`)
+	_, err := migrations.Up(t.Context(), connect(t, db, ""), quick)
+	wantError(t, err, "0017_receipts.sql", "outbox.deliveries was in use", fmt.Sprintf("pid %d", reader.PgConn().PID()), "nothing was left half done")
+	if _, ok := errors.AsType[*migrations.LockedError](err); !ok {
+		t.Errorf("a %T", err)
+	}
+	exec(t, reader, `rollback`)
+	if rep := up(t, db, quick); strings.Join(rep.Applied, " ") != from(17) {
+		t.Errorf("report %+v", rep)
+	}
+	sameCatalog(t, catalog(t, db), want)
+}
+
 // A build that fails for real leaves an invalid index behind.
 func TestIndexBuildFails(t *testing.T) {
 	t.Parallel()
