@@ -62,8 +62,17 @@ func Uninstall(ctx context.Context, conn *pgx.Conn, opt UninstallOptions) (remov
 		return false, err
 	}
 	if h.table && !opt.Force {
-		if err := inUse(ctx, conn, h); err != nil {
+		use := &InUseError{Open: map[string]int64{}}
+		if err := use.findListeners(ctx, conn); err != nil {
 			return false, err
+		}
+		if h.version() > 0 {
+			if err := use.countOpen(ctx, conn); err != nil {
+				return false, err
+			}
+		}
+		if use.any() {
+			return false, use
 		}
 	}
 	err = s.retry(ctx, "uninstall", eventsTable, func() error {
@@ -77,18 +86,36 @@ func Uninstall(ctx context.Context, conn *pgx.Conn, opt UninstallOptions) (remov
 			if partitioned {
 				return errors.New("nothing was removed: public.outbox_events is partitioned by our column seq; make it an ordinary table first (docs/retention.md)")
 			}
+			use := &InUseError{Open: map[string]int64{}}
+			careful := h.table && !opt.Force
+			if careful && h.version() > 0 {
+				if err := quietVacuum(ctx, tx, deliveriesTable, s.lockTimeout); err != nil {
+					return err
+				}
+				// Nobody writes there from here on, so that what is counted now stays true. The
+				// application can write meanwhile: reading the whole ledger may take a while.
+				if _, err := tx.Exec(ctx, `lock table outbox.deliveries in share mode`); err != nil {
+					return err
+				}
+				if err := use.countOpen(ctx, tx); err != nil {
+					return err
+				}
+			}
 			if table {
 				if err := quietVacuum(ctx, tx, eventsTable, s.lockTimeout); err != nil {
 					return err
 				}
-				// Nobody claims from here on, so that what inUse counts now stays true.
+				// Nobody claims from here on.
 				if _, err := tx.Exec(ctx, `lock table public.outbox_events in access exclusive mode`); err != nil {
 					return err
 				}
 			}
-			if h.table && !opt.Force {
-				if err := inUse(ctx, tx, h); err != nil {
+			if careful {
+				if err := use.findListeners(ctx, tx); err != nil {
 					return err
+				}
+				if use.any() {
+					return use
 				}
 			}
 			if table {
@@ -123,11 +150,16 @@ func ownColumns(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	return true, err
 }
 
-// inUse returns an *InUseError if somebody still needs what is installed.
-func inUse(ctx context.Context, db interface {
+// querier is a connection, or a transaction on one.
+type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}, h history) error {
-	e := &InUseError{Open: map[string]int64{}}
+}
+
+// any reports whether somebody still needs what is installed.
+func (e *InUseError) any() bool { return len(e.Listeners)+len(e.Open) > 0 }
+
+// findListeners finds those that are connected.
+func (e *InUseError) findListeners(ctx context.Context, db querier) error {
 	rows, err := db.Query(ctx, `
 		select pid, coalesce(usename::text, ''), coalesce(application_name, ''), coalesce(state, '')
 		from pg_stat_activity
@@ -142,28 +174,23 @@ func inUse(ctx context.Context, db interface {
 		err := row.Scan(&h.PID, &h.User, &h.Application, &h.State)
 		return h, err
 	})
+	return err
+}
+
+// countOpen counts the deliveries that are not finished. It reads the whole ledger.
+func (e *InUseError) countOpen(ctx context.Context, db querier) error {
+	rows, err := db.Query(ctx, `select state, count(*) from outbox.deliveries where finished_at is null group by state order by state`)
 	if err != nil {
 		return err
 	}
-	if h.version() > 0 {
-		rows, err = db.Query(ctx, `select state, count(*) from outbox.deliveries where finished_at is null group by state order by state`)
-		if err != nil {
-			return err
-		}
-		var state string
-		var count int64
-		if _, err := pgx.ForEachRow(rows, []any{&state, &count}, func() error {
-			e.Open[state] = count
-			e.states = append(e.states, state)
-			return nil
-		}); err != nil {
-			return err
-		}
-	}
-	if len(e.Listeners) > 0 || len(e.Open) > 0 {
-		return e
-	}
-	return nil
+	var state string
+	var count int64
+	_, err = pgx.ForEachRow(rows, []any{&state, &count}, func() error {
+		e.Open[state] = count
+		e.states = append(e.states, state)
+		return nil
+	})
+	return err
 }
 
 // stripTable takes our triggers, columns and settings off the events table.

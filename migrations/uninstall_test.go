@@ -1,9 +1,13 @@
 package migrations_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
 	"github.com/outbox-listener/outbox-listener/migrations"
@@ -150,6 +154,50 @@ func TestUninstallSparesWhatDependsOnUs(t *testing.T) {
 			wantError(t, err, tt.want)
 			sameCatalog(t, catalog(t, db), want)
 		})
+	}
+}
+
+// witness is called before each statement of a connection.
+type witness func(statement string)
+
+// TraceQueryStart implements pgx.QueryTracer.
+func (w witness) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	w(data.SQL)
+	return ctx
+}
+
+// TraceQueryEnd implements pgx.QueryTracer.
+func (witness) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// TestUninstallCountsBeforeItLocks: while the ledger is read from end to end, which may
+// take long, the application writes on.
+func TestUninstallCountsBeforeItLocks(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	app := connect(t, db, "")
+	exec(t, app, `set lock_timeout = '100ms'`)
+	config, err := pgx.ParseConfig(db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := 0
+	config.Tracer = witness(func(statement string) {
+		if !strings.Contains(statement, "from outbox.deliveries where finished_at is null") {
+			return
+		}
+		counted++
+		if _, err := app.Exec(t.Context(), `insert into outbox_events (type, payload) values ('a', '{}')`); err != nil {
+			t.Errorf("an insert at count %d: %v", counted, err)
+		}
+	})
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	removed, err := migrations.Uninstall(t.Context(), conn, migrations.UninstallOptions{})
+	if err != nil || !removed || counted != 2 {
+		t.Errorf("Uninstall: %t, %v, after %d counts", removed, err, counted)
 	}
 }
 
