@@ -276,7 +276,11 @@ func (p *program) serveAdmin(ctx context.Context, d *drains, helpers *sync.WaitG
 	case p.cfg.AdminKey == "":
 		p.log.Warn("no admin endpoint and no probes, but callbacks: ADMIN_API_KEY is not set", "callbacks", callbacks.Path)
 	}
-	operator := operate.New(p.pool)
+	desk, err := p.deskPool(ctx)
+	if err != nil {
+		return "", err
+	}
+	operator := operate.New(desk)
 	server, err := admin.New(admin.Config{
 		Key:        p.cfg.AdminKey,
 		Callbacks:  callbacks,
@@ -291,21 +295,39 @@ func (p *program) serveAdmin(ctx context.Context, d *drains, helpers *sync.WaitG
 		Log:        p.log,
 	})
 	if err != nil {
+		desk.Close()
 		return "", err
 	}
 	l, err := net.Listen("tcp", p.cfg.AdminAddr)
 	if err != nil {
+		desk.Close()
 		return "", fmt.Errorf("cannot serve the admin endpoint at OUTBOX_ADMIN_ADDR=%s: %w", p.cfg.AdminAddr, lastError(err))
 	}
 	if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil && remote(host) {
 		p.log.Warn("the admin endpoint can be reached from other machines, by plain HTTP", "addr", l.Addr().String())
 	}
 	helpers.Go(func() {
+		defer desk.Close()
 		if err := server.Serve(ctx, l); err != nil {
 			p.log.Error("admin endpoint ended", "error", err)
 		}
 	})
 	return l.Addr().String(), nil
+}
+
+// Connections for what people ask at the admin endpoint.
+const (
+	deskConns = 2 // a long look, and a pause meanwhile
+	deskIdle  = time.Minute
+)
+
+// deskPool makes the pool for what people ask at the admin endpoint. It has connections of its
+// own, since a walk through the ledger may take minutes: as many of these as the listener's
+// pool has would keep it from everything. There are none while nobody asks.
+func (p *program) deskPool(ctx context.Context) (*pgxpool.Pool, error) {
+	pc := p.pool.Config()
+	pc.MaxConns, pc.MinConns, pc.MinIdleConns, pc.MaxConnIdleTime = deskConns, 0, 0, deskIdle
+	return pgxpool.NewWithConfig(context.WithoutCancel(ctx), pc)
 }
 
 // callbacks is where Twilio reports, nil where it was not told to.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -519,6 +520,40 @@ func TestOperateEndpoints(t *testing.T) {
 	if got, want := fmt.Sprint(audit), fmt.Sprintf("[pause 1 true resume 1 true replay %d true]", n); got != want {
 		t.Errorf("audit: %s, want %s", got, want)
 	}
+}
+
+// TestOperateLeavesTheListenerItsConnections: requests that wait for the database, however many,
+// keep nothing from being delivered.
+func TestOperateLeavesTheListenerItsConnections(t *testing.T) {
+	t.Parallel()
+	posixSignals(t)
+	db := pgtest.New(t)
+	p := startListener(t, daemonEnv(db))
+	p.ready()
+	base := "http://" + p.line("starting", 0)["admin"].(string) + "/api/admin/outbox/"
+	tx, err := db.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	if _, err := tx.Exec(t.Context(), `lock table outbox.audit in access exclusive mode`); err != nil {
+		t.Fatal(err)
+	}
+	var asked sync.WaitGroup
+	for i := range 3 * leastConns {
+		asked.Go(func() { request(t, "POST", base+"pause", fmt.Sprintf(`{"types": ["other.%d"]}`, i)) })
+	}
+	pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
+		n := pgtest.QueryVal[int](t, db, `select count(*) from pg_locks where relation = 'outbox.audit'::regclass and not granted`)
+		return n >= deskConns, fmt.Sprintf("%d requests wait for the audit", n)
+	})
+	insert(t, db, 1, "discard.send", `{}`)
+	// A request gives up after five seconds, so that three rounds of them would take fifteen.
+	pgtest.Eventually(t, 8*time.Second, func() (bool, string) { return open(t, db) == 0, "the event waits as well" })
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	asked.Wait()
 }
 
 // TestStopDuringDispatch: whoever waits for a dispatch gets the answer.
