@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -24,18 +25,39 @@ import (
 
 // filterFlags name deliveries.
 type filterFlags struct {
-	IDs     []string `arg:"" optional:"" name:"delivery-id" help:"These deliveries."`
-	State   []string `placeholder:"STATE" help:"In this state; several are separated by commas."`
-	Type    []string `placeholder:"TYPE" help:"Of events of this type, or of quote.* for all that begin so."`
-	Channel []string `placeholder:"NAME" help:"On this channel."`
-	Error   string   `placeholder:"WORDS" help:"With these words in the last error."`
-	Since   string   `placeholder:"TIME" help:"Dead, held, finished or made since: 2026-12-01T09:00:00Z, 2026-12-01, or 36h for that long ago."`
-	Until   string   `placeholder:"TIME" help:"And before."`
-	Limit   int      `placeholder:"N" help:"The newest N of them."`
+	IDs     []string   `arg:"" optional:"" name:"delivery-id" help:"These deliveries."`
+	State   givenNames `placeholder:"STATE" help:"In this state; several are separated by commas."`
+	Type    givenNames `placeholder:"TYPE" help:"Of events of this type, or of quote.* for all that begin so."`
+	Channel givenNames `placeholder:"NAME" help:"On this channel."`
+	Error   givenWord  `placeholder:"WORDS" help:"With these words in the last error."`
+	Since   givenWord  `placeholder:"TIME" help:"Dead, held, finished or made since: 2026-12-01T09:00:00Z, 2026-12-01, or 36h for that long ago."`
+	Until   givenWord  `placeholder:"TIME" help:"And before."`
+	Limit   int        `placeholder:"N" help:"The newest N of them."`
+}
+
+// givenNames and givenWord are values of flags that narrow down what a command is about. With
+// nothing in it, as where a script's variable is not set, such a flag would narrow
+// nothing: it is refused.
+type (
+	givenNames []string
+	givenWord  string
+)
+
+// AfterApply is called by kong where the flag was given.
+func (n givenNames) AfterApply(p *kong.Path) error { return notEmpty(p, len(n)) }
+
+// AfterApply is called by kong where the flag was given.
+func (w givenWord) AfterApply(p *kong.Path) error { return notEmpty(p, len(w)) }
+
+func notEmpty(p *kong.Path, length int) error {
+	if length == 0 {
+		return fmt.Errorf("--%s is empty, which fits nothing; without it everything fits", p.Flag.Name)
+	}
+	return nil
 }
 
 func (f *filterFlags) filter(now time.Time) (operate.Filter, error) {
-	out := operate.Filter{Types: f.Type, Channels: f.Channel, Error: f.Error, Limit: f.Limit}
+	out := operate.Filter{Types: f.Type, Channels: f.Channel, Error: string(f.Error), Limit: f.Limit}
 	for _, text := range f.IDs {
 		id, err := uuid.Parse(text)
 		if err != nil || len(text) != 36 {
@@ -47,10 +69,10 @@ func (f *filterFlags) filter(now time.Time) (operate.Filter, error) {
 		out.States = append(out.States, dispatch.State(s))
 	}
 	var err error
-	if out.Since, err = momentAgo("--since", f.Since, now); err != nil {
+	if out.Since, err = momentAgo("--since", string(f.Since), now); err != nil {
 		return out, err
 	}
-	out.Until, err = momentAgo("--until", f.Until, now)
+	out.Until, err = momentAgo("--until", string(f.Until), now)
 	return out, err
 }
 

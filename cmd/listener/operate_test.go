@@ -65,6 +65,37 @@ func TestConfirmation(t *testing.T) {
 	}
 }
 
+// TestEmptyFlags: a flag that narrows down and has nothing in it, as where a variable of a script is
+// not set, is refused; it would not narrow down.
+func TestEmptyFlags(t *testing.T) {
+	t.Parallel()
+	db := held(t)
+	env := map[string]string{"DATABASE_URL": db.URL}
+	for _, flag := range []string{"type", "channel", "state", "error", "since", "until"} {
+		for _, action := range []string{"deliveries", "replay", "cancel", "hold", "release"} {
+			args := []string{action, "--state", "held", "--" + flag, ""}
+			if flag == "state" {
+				args[1] = "--channel"
+				args[2] = "sms"
+			}
+			if action != "deliveries" {
+				args = append(args, "--yes")
+			}
+			if got := call(t, env, args...); got.code != exitUsage || !strings.Contains(got.stderr, "--"+flag+" is empty") {
+				t.Errorf("%q: %+v", args, got)
+			}
+		}
+	}
+	for _, args := range [][]string{{"pause", "--channel="}, {"pause", "--type=a", "--channel=", "--yes"}, {"resume", "--channel=a", "--type=", "--yes"}} {
+		if got := call(t, env, args...); got.code != exitUsage || !strings.Contains(got.stderr, " is empty") {
+			t.Errorf("%q: %+v", args, got)
+		}
+	}
+	if n := pgtest.QueryVal[int](t, db, `select (select count(*) from outbox.deliveries where state <> 'held') + (select count(*) from outbox.audit)`); n != 0 {
+		t.Errorf("%d changes", n)
+	}
+}
+
 // TestNoOperator: a role that may only look is told what it lacks.
 func TestNoOperator(t *testing.T) {
 	t.Parallel()

@@ -15,12 +15,12 @@ import (
 
 // pauseFlags say what is paused or resumed.
 type pauseFlags struct {
-	Type    []string `placeholder:"TYPE" help:"Events of this type, or of quote.* all that begin so."`
-	Channel []string `placeholder:"NAME" help:"This channel."`
-	DryRun  bool     `help:"Say what would be done. Nothing is changed."`
-	Yes     bool     `short:"y" help:"Do not ask."`
-	Reason  string   `placeholder:"WORDS" help:"Why, for the audit."`
-	JSON    bool     `name:"json" help:"Print JSON. Goes with --yes or --dry-run."`
+	Type    givenNames `placeholder:"TYPE" help:"Events of this type, or of quote.* all that begin so."`
+	Channel givenNames `placeholder:"NAME" help:"This channel."`
+	DryRun  bool       `help:"Say what would be done. Nothing is changed."`
+	Yes     bool       `short:"y" help:"Do not ask."`
+	Reason  string     `placeholder:"WORDS" help:"Why, for the audit."`
+	JSON    bool       `name:"json" help:"Print JSON. Goes with --yes or --dry-run."`
 }
 
 func (f pauseFlags) names() bool { return len(f.Type)+len(f.Channel) > 0 }
