@@ -157,8 +157,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
 }
 
 // unhurried lifts the limits that the server has for a request as a whole: what
-// it asks for may take longer. When the read deadline passed, the request's context
-// would end too.
+// it asks for may take longer.
 func unhurried(w http.ResponseWriter, r *http.Request) (context.Context, context.CancelFunc) {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Time{})
