@@ -14,7 +14,8 @@ select l.line, h.id, h.event_id, h.event_type, h.route, h.step, h.channel, h.rec
         where o.line = l.line and o.turn_at is null and o.finished_at is null and o.event_seq <> h.event_seq)
 from lines as l
 cross join lateral (
-    select o.*
+    select o.id, o.event_id, o.event_seq, o.event_type, o.route, o.step, o.channel, o.recipient, o.state, o.attempts, o.generation,
+           o.last_error, o.due_at, o.turn_at, o.created_at  -- no more, since people who look may not read what messages say
     from outbox.deliveries as o
     where o.line = l.line and o.finished_at is null
     order by o.line, o.turn_at, o.event_seq, o.id
