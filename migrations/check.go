@@ -123,7 +123,10 @@ func Check(ctx context.Context, db Querier) error {
 	if columns < len(own) {
 		return errors.New(lostColumns)
 	}
-	return checkRights(ctx, db, role)
+	if err := checkRights(ctx, db, role); err != nil {
+		return err
+	}
+	return checkSeen(ctx, db, role)
 }
 
 func checkRights(ctx context.Context, db Querier, role string) error {

@@ -316,6 +316,15 @@ func TestCheck(t *testing.T) {
 		{"lacks a column", `revoke update (claim) on outbox_events from ROLE`, "role \"ROLE\" lacks rights (update (claim) on public.outbox_events): run `listener migrate --grant ROLE`"},
 		{"lacks three", `revoke execute on function outbox.gate_open(integer) from ROLE; revoke insert on outbox.attempts, outbox.deliveries from ROLE`,
 			"role \"ROLE\" lacks rights (insert on outbox.deliveries, insert on outbox.attempts, execute on outbox.gate_open(integer)): run `listener migrate --grant ROLE`"},
+		{"sees no row", `alter table outbox_events enable row level security`, "row level security keeps all events from role \"ROLE\": create a policy for it"},
+		{"may change no row", `alter table outbox_events enable row level security; create policy p on outbox_events for select to public using (true)`,
+			"row level security keeps all events from role \"ROLE\": create a policy for it"},
+		{"a policy for somebody else", `alter table outbox_events enable row level security; create policy p on outbox_events to postgres using (true)`,
+			"row level security keeps all events from role \"ROLE\": create a policy for it"},
+		{"a policy that only takes away", `alter table outbox_events enable row level security; create policy p on outbox_events as restrictive using (true)`,
+			"row level security keeps all events from role \"ROLE\": create a policy for it"},
+		{"a policy that shows it rows", `alter table outbox_events enable row level security; create policy p on outbox_events to ROLE using (true)`, ""},
+		{"a role that no policy keeps anything from", `alter table outbox_events enable row level security; alter role ROLE bypassrls`, ""},
 		{"nothing is wrong", `select`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
