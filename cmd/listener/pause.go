@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/listener/operate"
 )
 
@@ -76,6 +78,9 @@ func pauseOr(ctx context.Context, action operate.Action, flags *pauseFlags, s se
 	if !flags.names() {
 		return listPauses(ctx, o, flags.JSON, stdout, stderr)
 	}
+	if action == operate.Pause {
+		warnNoSuchChannel(flags.Channel, stderr)
+	}
 	r := operate.PauseRequest{Action: action, Types: flags.Type, Channels: flags.Channel, By: whoami(), DryRun: true}
 	r.By.Reason = flags.Reason
 	res, err := o.Pause(ctx, r)
@@ -114,13 +119,36 @@ func pauseOr(ctx context.Context, action operate.Action, flags *pauseFlags, s se
 	return exitOK
 }
 
+// ownChannels are those that this program has.
+var ownChannels = []string{
+	string(dispatch.ChannelDiscard), string(dispatch.ChannelEmail), string(dispatch.ChannelHTTP), string(dispatch.ChannelLog),
+	string(dispatch.ChannelOpenAI), string(dispatch.ChannelSMS), string(dispatch.ChannelSQL), string(dispatch.ChannelWebhook),
+}
+
+// warnNoSuchChannel warns of names that are no channel of this program, which stop nothing of
+// its. A program that has the listener as a library may have more, so that they may be paused.
+func warnNoSuchChannel(names []string, w io.Writer) {
+	for _, name := range names {
+		if slices.Contains(ownChannels, name) || name == string(dispatch.ChannelHandler) {
+			continue
+		}
+		meant := ""
+		for _, own := range ownChannels {
+			if distance(strings.ToLower(name), own) <= 1 {
+				meant = "did you mean " + own + "? "
+			}
+		}
+		fmt.Fprintf(w, "warning: listener has no channel %s: %sit has %s\n", printable(name), meant, strings.Join(ownChannels, ", "))
+	}
+}
+
 func printPauses(w io.Writer, action operate.Action, dry bool, res operate.PauseResult) {
 	done := map[operate.Action]string{operate.Pause: "paused", operate.Resume: "resumed"}[action]
 	if dry {
 		done = "to be " + done
 	}
 	if len(res.Done) > 0 {
-		fmt.Fprintf(w, "%s: %s; %s wait\n", done, list(res.Done), deliveries(res.Deliveries))
+		fmt.Fprintf(w, "%s: %s; %s %s\n", done, list(res.Done), deliveries(res.Deliveries), map[operate.Action]string{operate.Pause: "waiting", operate.Resume: "to go on"}[action])
 	}
 	if len(res.Unchanged) > 0 {
 		was := map[operate.Action]string{operate.Pause: "paused already", operate.Resume: "not paused"}[action]
