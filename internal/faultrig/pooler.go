@@ -4,6 +4,7 @@ package faultrig
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,19 +13,29 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/internal/devpg"
 )
 
-// pooler is a PgBouncer in transaction mode before a server.
+// pooler is a PgBouncer in transaction mode before a server. Where it ends by itself it is
+// started again, as a service manager does: what is looked for are faults of ours.
 type pooler struct {
-	cmd  *exec.Cmd
-	dir  string
-	addr string
-	done chan struct{}
+	program string
+	dir     string
+	addr    string
+	log     io.Writer
+	done    chan struct{} // it has ended, and is not started again
+
+	mu      sync.Mutex
+	cmd     *exec.Cmd // what runs, or ran last
+	stopped bool
 }
+
+// poolerAgain is how long one that ended by itself is away.
+const poolerAgain = 100 * time.Millisecond
 
 // poolerConfig asks for transactions and keeps its own defaults but for the time
 // after which a server that was away is tried again, which is 15 s otherwise.
@@ -69,7 +80,7 @@ func startPooler(ctx context.Context, server *devpg.Server, log io.Writer) (_ *p
 	if err := l.Close(); err != nil {
 		return nil, err
 	}
-	p := &pooler{addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), done: make(chan struct{})}
+	p := &pooler{program: program, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), log: log, done: make(chan struct{})}
 	if p.dir, err = os.MkdirTemp("", "faultrig-pgbouncer"); err != nil {
 		return nil, err
 	}
@@ -81,25 +92,28 @@ func startPooler(ctx context.Context, server *devpg.Server, log io.Writer) (_ *p
 	if err != nil {
 		return nil, err
 	}
-	p.cmd = exec.Command(program, config)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	dieWithParent(p.cmd)
-	if os.Geteuid() == 0 { // which it refuses
-		const nobody = 65534
-		if p.cmd.SysProcAttr == nil {
-			p.cmd.SysProcAttr = &syscall.SysProcAttr{}
-		}
-		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
-	}
 	started := make(chan error, 1)
 	go func() {
 		defer close(p.done)
 		runtime.LockOSThread() // see daemon.start
 		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = p.cmd.Wait() // it is killed
+		for first := true; ; first = false {
+			err := p.launch(config)
+			if first {
+				started <- err
+			}
+			if err != nil {
+				return
+			}
+			err = p.cmd.Wait()
+			p.mu.Lock()
+			stopped := p.stopped
+			p.mu.Unlock()
+			if stopped {
+				return
+			}
+			fmt.Fprintf(p.log, "pgbouncer ended by itself: %v; it is started again\n", err)
+			time.Sleep(poolerAgain)
 		}
 	}()
 	if err := <-started; err != nil {
@@ -112,18 +126,45 @@ func startPooler(ctx context.Context, server *devpg.Server, log io.Writer) (_ *p
 		}
 		select {
 		case <-p.done:
-			return nil, fmt.Errorf("pgbouncer ended: %s", p.cmd.ProcessState)
+			return nil, errors.Join(errors.New("pgbouncer cannot be started again"), p.stop())
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
-			return nil, fmt.Errorf("pgbouncer does not take connections: %w", err)
+			return nil, errors.Join(fmt.Errorf("pgbouncer does not take connections: %w", err), p.stop())
 		}
 	}
 }
 
+// launch starts the program, if it is not to be stopped.
+func (p *pooler) launch(config string) error {
+	cmd := exec.Command(p.program, config)
+	cmd.Stdout, cmd.Stderr = p.log, p.log
+	dieWithParent(cmd)
+	if os.Geteuid() == 0 { // which it refuses
+		const nobody = 65534
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = &syscall.SysProcAttr{}
+		}
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		return errors.New("it was stopped")
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p.cmd = cmd
+	return nil
+}
+
 // stop ends it.
 func (p *pooler) stop() error {
+	p.mu.Lock()
+	p.stopped = true
 	_ = p.cmd.Process.Kill() // or it has ended
+	p.mu.Unlock()
 	<-p.done
 	return os.RemoveAll(p.dir)
 }
