@@ -14,9 +14,7 @@ import (
 // Nobody adds outcomes any more but senders that were left behind.
 func (l *Listener) keepLeftover() {
 	records, outcomes := l.leftover()
-	records = append(records, l.unbegun...)
 	if outcomes == 0 {
-		l.keepUnbegun(records)
 		return
 	}
 	const lost = "stopped with outcomes that are not on record; their leases will run out, and what was sent may be sent again"
@@ -35,32 +33,8 @@ func (l *Listener) keepLeftover() {
 	l.log.Warn("stopped with outcomes that are not on record; they are kept in a file, and recorded at the next start", "count", outcomes, "file", path)
 }
 
-// keepUnbegun has the claims of records written to the state directory, of which nothing was
-// begun: whoever meets them when their leases have run out would count that as a crash.
-func (l *Listener) keepUnbegun(records []spooled) {
-	if len(records) == 0 || l.cfg.StateDir == "" {
-		return // that they were not given back is logged
-	}
-	path, err := spoolDir(l.cfg.StateDir).write(l.database, records)
-	if err != nil {
-		l.log.Error("claims that were not given back may not be in a file", "count", len(records), "dir", l.cfg.StateDir, "error", err)
-		return
-	}
-	l.log.Info("claims that were not given back are kept in a file, and given back at the next start", "count", len(records), "file", path)
-}
-
-// unbegun is the record that e was claimed, and nothing of it begun.
-func (e *event) unbegun() spooled {
-	return spooled{Claim: e.lease.claim, Seq: e.seq, Event: e.ID, Unbegun: true}
-}
-
-// unbegun is the record that j, a delivery on its own, was claimed and not begun.
-func (j *job) unbegun() spooled {
-	return spooled{Claim: j.lease.claim, Seq: j.seq, Event: j.EventID, Unbegun: true, ID: j.ID}
-}
-
 // leftover returns what has an outcome and is not known to be on record, and how
-// many outcomes that is, and the claims of what was not begun.
+// many outcomes that is.
 func (l *Listener) leftover() (records []spooled, outcomes int) {
 	for _, ls := range l.leases.snapshot() {
 		events, jobs := ls.held()
@@ -72,7 +46,7 @@ func (l *Listener) leftover() (records []spooled, outcomes int) {
 		}
 		for _, j := range jobs {
 			if r, ok := l.leftoverJob(j); ok {
-				records, outcomes = append(records, r), outcomes+1-btoi(r.Unbegun)
+				records, outcomes = append(records, r), outcomes+1
 			}
 		}
 	}
@@ -102,9 +76,6 @@ func (l *Listener) leftoverOf(e *event) (records []spooled, outcomes int) {
 	rows := e.asParked
 	if !e.parked {
 		if len(e.jobs) == 0 || !slices.ContainsFunc(e.jobs, (*job).worthKeeping) {
-			if allNotBegun(e.jobs) {
-				return []spooled{e.unbegun()}, 0
-			}
 			return nil, 0
 		}
 		rows = e.rows(l.store.ttl())
@@ -140,11 +111,8 @@ func (l *Listener) leftoverJob(j *job) (spooled, bool) {
 		j.lease.mu.Lock()
 		defer j.lease.mu.Unlock()
 	}
-	switch {
-	case j.outcome == nil || j.over.Load():
+	if !j.worthKeeping() || j.over.Load() {
 		return spooled{}, false
-	case !j.worthKeeping():
-		return j.unbegun(), true
 	}
 	return j.spool(l), true
 }

@@ -186,7 +186,6 @@ type Listener struct {
 	fenced    atomic.Int64 // outcomes that came after a take-over
 	lastSweep atomic.Int64 // Unix nanoseconds
 	released  atomic.Bool  // a delivery of ours made others due
-	unbegun   []spooled    // what could not be given back at the end
 
 	dueMu sync.Mutex
 	made  bool      // something was made due since due was last forgotten
@@ -402,8 +401,7 @@ func (l *Listener) awaitPool(deadline time.Time) bool {
 }
 
 // giveBackAll returns what was claimed and not begun, uncounted, in one
-// statement but for what the ledger knows already. It is called when the listener ends:
-// what cannot be returned is for keepLeftover.
+// statement but for what the ledger knows already.
 func (l *Listener) giveBackAll(ctx context.Context, events []*event, planned []*job) {
 	var jobs []*job
 	for _, j := range planned {
@@ -418,20 +416,11 @@ func (l *Listener) giveBackAll(ctx context.Context, events []*event, planned []*
 	if len(events)+len(jobs) == 0 {
 		return
 	}
-	if l.release(ctx, events, jobs) == nil {
-		return
-	}
-	for _, e := range events {
-		l.unbegun = append(l.unbegun, e.unbegun())
-	}
-	for _, j := range jobs {
-		l.unbegun = append(l.unbegun, j.unbegun())
-	}
+	l.release(ctx, events, jobs)
 }
 
-// release gives back what was claimed and not begun, and forgets it. Where it cannot be
-// given back it is left to its lease.
-func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) error {
+// release gives back what was claimed and not begun, and forgets it.
+func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) {
 	locked, err := l.store.release(ctx, events, jobs)
 	switch {
 	case err != nil:
@@ -445,7 +434,6 @@ func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) er
 	for _, j := range jobs {
 		l.forgetJob(j)
 	}
-	return err
 }
 
 // withdraw ends j, a delivery of an event, without an attempt, and reports

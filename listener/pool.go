@@ -193,7 +193,7 @@ func (l *Listener) giveBack(ctx context.Context, e *event, why string) {
 	if why != "" {
 		l.sparse.say(slog.LevelWarn, "event not begun", "event", e.ID, "reason", why)
 	}
-	_ = l.release(context.WithoutCancel(ctx), []*event{e}, nil) // it is logged
+	l.release(context.WithoutCancel(ctx), []*event{e}, nil)
 }
 
 // forget drops an event that is no longer ours, or no longer of interest.

@@ -1,16 +1,11 @@
 package listener
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
-	"github.com/google/uuid"
-
-	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
 
@@ -82,14 +77,11 @@ func (l *Listener) restoreFile(ctx context.Context, dir spoolDir, path string) {
 	} else if err := dir.remove(path); err != nil {
 		l.log.Error("a file of outcomes that are on record cannot be removed", "file", path, "error", err)
 	}
-	log, unbegun := l.log.Info, 0
-	for i := range records {
-		unbegun += btoi(records[i].Unbegun)
-	}
+	log := l.log.Info
 	if fenced > 0 {
 		log = l.log.Warn
 	}
-	log("outcomes of an earlier stop are on record", "file", path, "records", len(records)-unbegun-fenced, "fenced", fenced, "unbegun", unbegun)
+	log("outcomes of an earlier stop are on record", "file", path, "records", len(records)-fenced, "fenced", fenced)
 }
 
 // aside keeps a file that cannot be taken, or not as a whole.
@@ -103,59 +95,20 @@ func (l *Listener) aside(dir spoolDir, path string, why error) {
 // many came to an end, and how many of those were taken over since.
 func (l *Listener) replay(ctx context.Context, records []spooled) (done, fenced int) {
 	var events, jobs []entry
-	var unbegun []spooled
 	for _, s := range records {
-		switch {
-		case s.Unbegun:
-			unbegun = append(unbegun, s)
-		case s.Delivery != nil:
+		if s.Delivery != nil {
 			jobs = append(jobs, s.entry())
-		default:
+		} else {
 			events = append(events, s.entry())
 		}
 	}
 	for _, entries := range [][]entry{events, jobs} {
 		n, f := l.recordAll(ctx, entries)
 		if done, fenced = done+n, fenced+f; n < len(entries) {
-			return done, fenced
+			break
 		}
 	}
-	return done + l.giveBackUnbegun(ctx, unbegun), fenced
-}
-
-// unbegunTries is how often it is tried to give back what was kept of claims.
-const unbegunTries = 10
-
-// giveBackUnbegun gives back what was kept of claims of which nothing was begun, and returns how
-// many came to an end. It is not tried for ever: at worst their leases run out.
-func (l *Listener) giveBackUnbegun(ctx context.Context, records []spooled) (done int) {
-	if len(records) == 0 || ctx.Err() != nil {
-		return 0
-	}
-	var events []*event
-	var jobs []*job
-	for _, s := range records {
-		ls := newLeaseOf(s.Claim)
-		if s.ID != uuid.Nil {
-			jobs = append(jobs, &job{Delivery: dispatch.Delivery{ID: s.ID, EventID: s.Event}, seq: s.Seq, lease: ls})
-		} else {
-			events = append(events, &event{Event: dispatch.Event{ID: s.Event}, seq: s.Seq, lease: ls})
-		}
-	}
-	slices.SortFunc(events, func(a, b *event) int { return cmp.Compare(a.seq, b.seq) })
-	for try := 1; ; try++ {
-		_, err := l.store.release(ctx, events, jobs)
-		switch {
-		case err == nil:
-			return len(records)
-		case ctx.Err() != nil:
-			return 0 // it is there at the next start
-		case try == unbegunTries:
-			l.log.Warn("claims of an earlier stop not given back; their leases run out", "count", len(records), "error", err)
-			return len(records)
-		}
-		wait(ctx, pause(try))
-	}
+	return done, fenced
 }
 
 // recordAll has entries recorded by a recorder of their own, and waits until all

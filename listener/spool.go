@@ -23,9 +23,7 @@ import (
 //	{"outbox_spool":1,"database":"7436285941053112345/16384"}
 //	{"claim":"…","event_seq":17,"event":"…","type":"sms.send","created":"…","deliveries":[{…}]}
 //	{"claim":"…","event_seq":18,"event":"…","delivery":{…}}
-//	{"claim":"…","event_seq":19,"event":"…","unbegun":true}
-//	{"claim":"…","event_seq":20,"event":"…","unbegun":true,"id":"…"}
-//	{"end":4}
+//	{"end":2}
 
 // spoolVersion is that of the form of a spool.
 const spoolVersion = 1
@@ -49,8 +47,7 @@ type spoolEnd struct {
 }
 
 // spooled is one record: a whole event with its deliveries, or one delivery that
-// is on its own; or the claim of one of both of which nothing was begun, and which is to be
-// given back. Its fence is the claim, as that of any record.
+// is on its own. Its fence is the claim, as that of any record.
 type spooled struct {
 	Claim      uuid.UUID    `json:"claim"`
 	Seq        int64        `json:"event_seq"`
@@ -59,8 +56,6 @@ type spooled struct {
 	CreatedAt  time.Time    `json:"created,omitzero"` // of a whole event, by the database's clock
 	Deliveries []spooledRow `json:"deliveries,omitempty"`
 	Delivery   *spooledRow  `json:"delivery,omitempty"`
-	Unbegun    bool         `json:"unbegun,omitempty"`
-	ID         uuid.UUID    `json:"id,omitzero"` // of an unbegun delivery that is on its own; zero: it is a whole event
 }
 
 // spooledRow is what the ledger is to have of a delivery. What names a recipient is
@@ -107,11 +102,7 @@ func (s *spooled) check() error {
 		return errors.New("it names no claim")
 	case s.Event == uuid.Nil || s.Seq < 0:
 		return errors.New("it names no event")
-	case s.Unbegun && (s.Delivery != nil || len(s.Deliveries) > 0):
-		return errors.New("it was not begun, and has an outcome")
-	case !s.Unbegun && s.ID != uuid.Nil:
-		return errors.New("it names a delivery beside those that it has")
-	case !s.Unbegun && (s.Delivery == nil) == (len(s.Deliveries) == 0):
+	case (s.Delivery == nil) == (len(s.Deliveries) == 0):
 		return errors.New("it has to have either deliveries or a delivery")
 	case len(s.Deliveries) > spoolRows:
 		return fmt.Errorf("%d deliveries are more than any event has", len(s.Deliveries))

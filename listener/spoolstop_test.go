@@ -2,7 +2,6 @@ package listener_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -256,58 +255,5 @@ func TestStopWithoutStateDir(t *testing.T) {
 	}
 	if got := ledgerOf(t, db, id); got.State != "delivered" {
 		t.Errorf("ledger: %+v", got)
-	}
-}
-
-// TestUnbegunOutlivesAStop: what was claimed and not begun when a listener was told to stop, and
-// could not be given back since the database was away, is given back by the next start. Nobody
-// waits for its lease, nor counts it as the end of a listener.
-func TestUnbegunOutlivesAStop(t *testing.T) {
-	t.Parallel()
-	server, dir := pgtest.Private(t), t.TempDir()
-	db := pgtest.NewOn(t, server)
-	d, b := dispatch.New(), newBlocker()
-	channel(d, "greeting", "carrier", b, plain)
-	l := newListener(t, db, d, func(c *listener.Config) {
-		c.Workers, c.Lease, c.ShutdownGrace, c.StateDir = 1, 20*time.Second, 200*time.Millisecond, dir
-	})
-	// Of three, one is on its own. All are there before the listener is, so that it has them
-	// all while it sends one.
-	for range 3 {
-		insert(t, db, "greeting", `{}`)
-	}
-	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, due_at, content)
-		select gen_random_uuid(), gen_random_uuid(), 0, 'greeting', now(), 'r', 's', 'carrier', 'x', 'retry', 1, now(), '{}'`)
-	stop := start(t, l)
-	<-b.entered
-	pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
-		n := pgtest.QueryVal[int](t, db, `select (select count(*) from outbox_events where claim is not null) + (select count(*) from outbox.deliveries where claim is not null)`)
-		return n == 4, fmt.Sprintf("%d of 4 are claimed", n)
-	})
-	if err := server.Halt(t.Context(), devpg.Fast); err != nil {
-		t.Fatal(err)
-	}
-	close(b.gate)
-	stop()
-	files := spools(t, dir)
-	if len(files) != 1 {
-		t.Fatalf("files: %v", files)
-	}
-	text, err := os.ReadFile(files[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Restart(t.Context(), devpg.Fast); err != nil {
-		t.Fatal(err)
-	}
-	stats, err := newListener(t, db, d, func(c *listener.Config) { c.StateDir = dir }).Once(t.Context(), 0)
-	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where state = 'delivered'`); err != nil || n != 4 || b.count() != 4 {
-		t.Errorf("%+v, %v: %d delivered, %d sent, want 4; the file has %s", stats, err, n, b.count(), text)
-	}
-	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.crashes`); n != 0 {
-		t.Errorf("%d count as the end of a listener", n)
-	}
-	if files := spools(t, dir); len(files) != 0 {
-		t.Errorf("left: %v", files)
 	}
 }
