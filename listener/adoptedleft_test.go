@@ -3,7 +3,6 @@ package listener
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
@@ -26,13 +25,7 @@ func TestAdoptedAndLeft(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			db := pgtest.New(t)
-			pgtest.Exec(t, db, `insert into outbox_events (type, payload, claim, lease_until) values ('greeting', '{}', gen_random_uuid(), now() - interval '1 second')`)
-			s := &store{pool: db.Pool, lease: time.Minute}
-			claims, _, err := s.claimEvents(t.Context(), 0, 1, 1)
-			if err != nil || len(claims) != 1 {
-				t.Fatalf("%+v, %v", claims, err)
-			}
-			e := claims[0].events[0]
+			s, e := takenOver(t, db)
 			for name, stands := range tt.stands {
 				m := dispatch.Message{Route: "r", Step: name, Channel: "c"}
 				pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, due_at, content)

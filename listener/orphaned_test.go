@@ -60,13 +60,7 @@ func TestAdoptedAndDeleted(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			db := pgtest.New(t)
-			pgtest.Exec(t, db, `insert into outbox_events (type, payload, claim, lease_until) values ('greeting', '{}', gen_random_uuid(), now() - interval '1 second')`)
-			s := &store{pool: db.Pool, lease: time.Minute}
-			claims, _, err := s.claimEvents(t.Context(), 0, 10, 1)
-			if err != nil || len(claims) != 1 || len(claims[0].events) != 1 {
-				t.Fatalf("%+v, %v", claims, err)
-			}
-			e := claims[0].events[0]
+			s, e := takenOver(t, db)
 			for name, stands := range tt.stands {
 				m := tt.steps[name]
 				pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, due_at, content, required)
@@ -136,4 +130,16 @@ func TestAdoptedAndDeleted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// takenOver claims the one event of db, which somebody else had and whose lease ran out.
+func takenOver(t *testing.T, db *pgtest.DB) (*store, *event) {
+	t.Helper()
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload, claim, lease_until) values ('greeting', '{}', gen_random_uuid(), now() - interval '1 second')`)
+	s := &store{pool: db.Pool, lease: time.Minute}
+	claims, _, err := s.claimEvents(t.Context(), 0, 10, 1)
+	if err != nil || len(claims) != 1 || len(claims[0].events) != 1 {
+		t.Fatalf("%+v, %v", claims, err)
+	}
+	return s, claims[0].events[0]
 }

@@ -127,10 +127,18 @@ func occurrences(list []string, word string) int {
 
 // meant asks whether one of known was meant, where one is near.
 func meant(word string, known []string) string {
-	near := slices.Clone(known)
-	slices.SortStableFunc(near, func(a, b string) int { return distance(word, a) - distance(word, b) })
-	if len(near) == 0 || distance(word, near[0]) > max(1, len(word)/3) {
+	if n := near(word, known); n != "" {
+		return "did you mean \"" + n + "\"? "
+	}
+	return ""
+}
+
+// near is the one of known that is nearest to word, "" where none is near.
+func near(word string, known []string) string {
+	all := slices.Clone(known)
+	slices.SortStableFunc(all, func(a, b string) int { return distance(word, a) - distance(word, b) })
+	if len(all) == 0 || distance(word, all[0]) > max(1, len(word)/3) {
 		return ""
 	}
-	return "did you mean \"" + near[0] + "\"? "
+	return all[0]
 }

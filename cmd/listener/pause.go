@@ -132,11 +132,9 @@ func warnNoSuchChannel(names []string, w io.Writer) {
 		if slices.Contains(ownChannels, name) || name == string(dispatch.ChannelHandler) {
 			continue
 		}
-		meant := ""
-		for _, own := range ownChannels {
-			if distance(strings.ToLower(name), own) <= 1 {
-				meant = "did you mean " + own + "? "
-			}
+		meant := near(strings.ToLower(name), ownChannels)
+		if meant != "" {
+			meant = "did you mean " + meant + "? "
 		}
 		fmt.Fprintf(w, "warning: listener has no channel %s: %sit has %s\n", printable(name), meant, strings.Join(ownChannels, ", "))
 	}
