@@ -63,7 +63,7 @@ arrivals:
 
 # a receiver of webhooks that is down for a minute, beside others that are not: takes three; counts go to docs/evidence/outage.md
 outage *args:
-    go test ./cmd/listener -run TestOutage -count=1 -v -timeout 30m -outage 60s -backlog 20000 -outage-page ../../docs/evidence/outage.md {{args}}
+    OUTBOX_TEST_FSYNC=on go test ./cmd/listener -run TestOutage -count=1 -v -timeout 30m -outage 60s -backlog 20000 -outage-page ../../docs/evidence/outage.md {{args}}
 
 # 200 runs of one or two listeners that are killed while sql steps run: takes two minutes
 sql-kills:

@@ -353,20 +353,21 @@ func (o *outage) page(t *testing.T, c *outageCounts) string {
 		t.Error(err)
 	}
 	version := pgtest.QueryVal[string](t, o.w.db, `select current_setting('server_version')`)
+	fsync := pgtest.QueryVal[string](t, o.w.db, `select current_setting('fsync')`)
 	server, _, _ := strings.Cut(version, " ")
 	var b strings.Builder
 	fmt.Fprintf(&b, `# A provider that is down
 
-What %[1]sjust outage%[1]s printed: commit %[2]s, %[3]s, PostgreSQL %[4]s on the same machine (fsync off), %[5]d virtual cores, %[6]s.
+What %[1]sjust outage%[1]s printed: commit %[2]s, %[3]s, PostgreSQL %[4]s on the same machine (fsync %[13]s), %[5]d virtual cores, %[6]s.
 
-    go test ./cmd/listener -run TestOutage -count=1 -v -timeout 30m -outage %[7]s -backlog %[8]d
+    OUTBOX_TEST_FSYNC=%[13]s go test ./cmd/listener -run TestOutage -count=1 -v -timeout 30m -outage %[7]s -backlog %[8]d
 
 %[9]d listener processes send webhooks to one receiver, %.0[10]f a second, and an e-mail every %[11]s. Then for %[7]s the receiver
 answers 503 and 429 in turns, each with a Retry-After of %[12]s, while %[8]d more webhooks are inserted; and then it takes everything
 again. The program is `+"`cmd/listener/outage_test.go`"+`; every run of the tests does the same with 5 s and 1,000 webhooks.
 
 `, "`", strings.TrimSpace(string(commit)), runtime.Version(), server, runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly),
-		short(o.length), o.backlog, outageDaemons, float64(o.backlog)/o.length.Seconds(), trickleEvery, outageRetry)
+		short(o.length), o.backlog, outageDaemons, float64(o.backlog)/o.length.Seconds(), trickleEvery, outageRetry, fsync)
 	row := func(what, limit, was string) { fmt.Fprintf(&b, "| %s | %s | %s |\n", what, limit, was) }
 	b.WriteString("| | at most | was |\n|---|---|---|\n")
 	row("calls to the receiver from the outage on, for each webhook delivered", "1.1", fmt.Sprintf("%.4f (%d calls, %d of them refused, for %d webhooks)", c.amplification, c.calls, c.refused, c.deliveries))

@@ -6,7 +6,8 @@
 //
 // The first test to ask starts a private server, shared by the tests of that
 // binary; OUTBOX_TEST_DATABASE_URL names a server to use in its place, whose
-// role must be allowed to create databases.
+// role must be allowed to create databases. OUTBOX_TEST_FSYNC=on makes private
+// servers wait for the disk as a user's does, for what measures times.
 package pgtest
 
 import (
@@ -30,6 +31,7 @@ import (
 
 const (
 	urlEnv    = "OUTBOX_TEST_DATABASE_URL"
+	fsyncEnv  = "OUTBOX_TEST_FSYNC"
 	prefix    = "outbox_test_"   // of every database's name
 	poolSize  = 10               // connections of DB.Pool
 	timeout   = 30 * time.Second // for one step on the database
@@ -95,10 +97,12 @@ func Private(t testing.TB) *devpg.Server {
 	return server
 }
 
-// options are for a server whose data nobody will miss.
+// options are for a server whose data nobody will miss, so that it does not
+// wait for the disk unless a measurement asks for that.
 func options() devpg.Options {
 	return devpg.Options{
 		MaxConnections: 200,
+		Fsync:          os.Getenv(fsyncEnv) == "on",
 		Settings: map[string]string{
 			"shared_buffers": "16MB",
 			"jit":            "off", // takes longer than any query here
