@@ -22,38 +22,73 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// sparse logs at most one line a second for each message; what it swallowed
-// is counted in the next line.
+// A failure that goes on is told after one second again, then after two, and so
+// on up to farthest: while the database is away for an hour, a dozen parts of a
+// listener fail once a second each, and all of them by the same cause.
+const farthest = 16 * time.Second
+
+// sparse logs at most one line a second for each message, and fewer for a failure
+// that goes on; what it swallowed is counted in the next line.
 type sparse struct {
 	log *slog.Logger
 
 	mu   sync.Mutex
-	last map[string]time.Time
-	held map[string]int
+	said map[string]*said
+}
+
+// said is what became of one message.
+type said struct {
+	last time.Time
+	gap  time.Duration // until the next line
+	held int           // swallowed since last
 }
 
 func newSparse(log *slog.Logger) *sparse {
-	return &sparse{log: log, last: map[string]time.Time{}, held: map[string]int{}}
+	return &sparse{log: log, said: map[string]*said{}}
 }
 
 // allow reports whether a line may be written for a cause, and how many were
-// swallowed since the last one.
-func (s *sparse) allow(cause string) (repeated int, ok bool) {
+// swallowed since the last one. The gap to the next one grows if fading.
+func (s *sparse) allow(cause string, fading bool) (repeated int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	c := s.said[cause]
+	if c == nil {
+		c = &said{}
+		s.said[cause] = c
+	}
 	now := time.Now()
-	if now.Sub(s.last[cause]) < time.Second {
-		s.held[cause]++
+	since := now.Sub(c.last)
+	if since < c.gap {
+		c.held++
 		return 0, false
 	}
-	repeated = s.held[cause]
-	s.last[cause], s.held[cause] = now, 0
+	if fading && since < 2*c.gap {
+		c.gap = min(2*c.gap, farthest)
+	} else {
+		c.gap = time.Second
+	}
+	repeated = c.held
+	c.last, c.held = now, 0
 	return repeated, true
 }
 
 // say writes a line. msg is the cause by which lines are counted.
 func (s *sparse) say(level slog.Level, msg string, attrs ...any) {
-	n, ok := s.allow(msg)
+	s.write(level, msg, false, attrs)
+}
+
+// warn logs a failure; while it goes on the lines become fewer.
+func (s *sparse) warn(msg string, err error, more ...any) {
+	attrs := append([]any{"error", err}, more...)
+	if m := mend(err); m != "" {
+		attrs = append(attrs, "mend", m)
+	}
+	s.write(slog.LevelWarn, msg, true, attrs)
+}
+
+func (s *sparse) write(level slog.Level, msg string, fading bool, attrs []any) {
+	n, ok := s.allow(msg, fading)
 	if !ok {
 		return
 	}
@@ -61,15 +96,6 @@ func (s *sparse) say(level slog.Level, msg string, attrs ...any) {
 		attrs = append(attrs, "repeated", n)
 	}
 	s.log.Log(context.Background(), level, msg, attrs...)
-}
-
-// warn logs a failure, as say does.
-func (s *sparse) warn(msg string, err error, more ...any) {
-	attrs := append([]any{"error", err}, more...)
-	if m := mend(err); m != "" {
-		attrs = append(attrs, "mend", m)
-	}
-	s.say(slog.LevelWarn, msg, attrs...)
 }
 
 // mendable is an error with what to do about it.
