@@ -106,10 +106,17 @@ type mendable struct {
 
 func (e *mendable) Unwrap() error { return e.error }
 
-// mend says what to do about errors whose text does not.
+// Mend implements the way by which mend asks an error.
+func (e *mendable) Mend() string { return e.how }
+
+// mend says what to do about errors whose text does not. An error may know it, and
+// then what is behind it is not asked.
 func mend(err error) string {
-	if m, ok := errors.AsType[*mendable](err); ok {
-		return m.how
+	if m, ok := errors.AsType[interface {
+		error
+		Mend() string
+	}](err); ok {
+		return m.Mend()
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {

@@ -22,13 +22,13 @@ func (l *Listener) postpone(e *event, err error) {
 	wait := jittered(ceiling(e.unplanned, dispatch.Retries{First: planAgain, Longest: l.store.ttl()}))
 	switch l.queue.postpone(e, wait) {
 	case postponed:
-		l.sparse.warn("event not planned; trying again", err)
+		l.sparse.warn("event not planned; trying again", err, "event", e.ID, "type", e.Type)
 	case crowded:
-		l.sparse.warn("event not planned; it comes back when its lease has run out", err)
+		l.sparse.warn("event not planned; it comes back when its lease has run out", err, "event", e.ID, "type", e.Type)
 		l.alive(e.ID)
 		l.forget(e)
 	case stopped:
-		l.sparse.warn("event not planned; given back", err)
+		l.sparse.warn("event not planned; given back", err, "event", e.ID, "type", e.Type)
 		l.giveBack(context.Background(), e, "")
 	}
 }

@@ -16,6 +16,11 @@ import (
 
 var errAway = errors.New("the database is away")
 
+// mendable is an error that knows what to do about it, as that of a lookup.
+type mendable struct{ error }
+
+func (mendable) Mend() string { return "see the routes" }
+
 // TestPlanIsMadeAgain: an error of a plan costs its event seconds, long before
 // its lease has run out, and the others nothing.
 func TestPlanIsMadeAgain(t *testing.T) {
@@ -32,7 +37,7 @@ func TestPlanIsMadeAgain(t *testing.T) {
 			r := router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
 				if ev.Type == "fails twice" && tries.Add(1) <= 2 {
 					failing <- struct{}{}
-					return nil, errAway
+					return nil, fmt.Errorf("lookup x: %w", mendable{errAway})
 				}
 				m := step(ev.Type, dispatch.Terms{})
 				m.Content = ev.Payload
@@ -61,6 +66,9 @@ func TestPlanIsMadeAgain(t *testing.T) {
 			}
 			if n := strings.Count(logged.String(), "event not planned; trying again"); n < 1 || n > 2 {
 				t.Errorf("%d lines in the log: %s", n, logged.String())
+			}
+			if said := logged.String(); !strings.Contains(said, `type="fails twice"`) || !strings.Contains(said, "event=") || !strings.Contains(said, "mend=\"see the routes\"") {
+				t.Errorf("the log does not say which event, or what to do: %s", said)
 			}
 		})
 	}

@@ -83,9 +83,9 @@ func (g *guarded) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	res, err := kept.RoundTrip(req)
 	if err != nil && refused(err) {
-		why := "the address is private or reserved, or the port is none of those that are open"
+		why := "the address is private or reserved, or the port is none of those that are open (OUTBOX_WEBHOOK_ALLOW_CIDRS)"
 		if req.URL.Scheme == "http" && !g.plain {
-			why = "plain http is not allowed to this address"
+			why = "plain http is not allowed to this address (OUTBOX_WEBHOOK_ALLOW_CIDRS for a private one)"
 		}
 		err = &cause{text: "not called: " + why, err: err}
 	}

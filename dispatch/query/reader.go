@@ -61,6 +61,24 @@ func (e *Fault) Error() string {
 	return e.Err.Error()
 }
 
+// Mend says what to do about it; "" where there is nothing to do but wait.
+func (e *Fault) Mend() string {
+	if e.Code == "" || shortage(e.Code) {
+		return ""
+	}
+	return "run `listener check`, which names the place in the routes and what is missing; nothing is lost meanwhile"
+}
+
+// shortage reports whether a SQLSTATE is about the server or about the moment, not
+// about what was asked: of connections, resources, an operator, a lock, or a timeout.
+func shortage(code string) bool {
+	switch code[:min(2, len(code))] {
+	case "08", "40", "53", "55", "57", "58":
+		return true
+	}
+	return false
+}
+
 // Read runs f in one transaction. What f returns is returned; else the error is
 // a *Fault.
 func (r *Reader) Read(ctx context.Context, f func(*Tx) error) error {

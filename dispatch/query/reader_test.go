@@ -99,6 +99,9 @@ func TestFaults(t *testing.T) {
 		if !errors.As(err, &f) || f.Code != tt.code || f.Line != tt.line || f.Column != tt.column {
 			t.Errorf("%s: %+v (%v)", tt.sql, f, err)
 		}
+		if passes := tt.code == "57014"; (f.Mend() == "") != passes {
+			t.Errorf("%s: the mend is %q", tt.sql, f.Mend())
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

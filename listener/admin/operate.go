@@ -1,13 +1,9 @@
 package admin
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"io"
-	"mime"
 	"net/http"
 	"time"
 
@@ -120,38 +116,6 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, action operate.A
 	default:
 		s.cfg.Log.Error("operating failed", "action", action, "from", r.RemoteAddr, "done", done, "error", err)
 		fail(w, http.StatusInternalServerError, "outbox_failed")
-	}
-	return true
-}
-
-// invalid answers a request that means nothing, and says why.
-func invalid(w http.ResponseWriter, why string) {
-	answer(w, http.StatusBadRequest, struct {
-		Error  string `json:"error"`
-		Reason string `json:"reason"`
-	}{"invalid_request", why})
-}
-
-// readJSON reads a body that has to be one JSON object with no keys but those of
-// into. It reports whether it is; where not, the request was answered.
-func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		fail(w, http.StatusUnsupportedMediaType, "not_json")
-		return false
-	}
-	text, ok := readBody(w, r)
-	if !ok {
-		return false
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		invalid(w, "the body is no JSON object as documented: "+err.Error())
-		return false
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		invalid(w, "there is something after the JSON object")
-		return false
 	}
 	return true
 }

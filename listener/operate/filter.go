@@ -59,6 +59,14 @@ var states = []dispatch.State{
 	dispatch.Delivered, dispatch.Dead, dispatch.Expired, dispatch.Canceled, dispatch.Skipped,
 }
 
+func names(states []dispatch.State) []string {
+	var out []string
+	for _, s := range states {
+		out = append(out, string(s))
+	}
+	return out
+}
+
 func (f *Filter) check() error {
 	if len(f.IDs) > mostIDs {
 		return wrong("%d ids are more than %d", len(f.IDs), mostIDs)
@@ -68,7 +76,7 @@ func (f *Filter) check() error {
 	}
 	for _, s := range f.States {
 		if !slices.Contains(states, s) {
-			return wrong("there is no state %q", s)
+			return wrong("there is no state %q; there are %s", s, strings.Join(names(states), ", "))
 		}
 	}
 	for _, list := range [][]string{f.Types, f.Channels} {
