@@ -93,6 +93,7 @@ func runCheck(ctx context.Context, cmd checkCmd, s settings, stdout, stderr io.W
 	defer c.senders.Close()
 	c.readRoutes()
 	c.misspelled()
+	c.exposed()
 	c.channels()
 	c.keys()
 	c.fallbacks()

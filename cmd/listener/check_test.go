@@ -181,6 +181,13 @@ func TestCheck(t *testing.T) {
 		}, want: []string{`routes.yaml:21:9: warning: the step crm sends the credential crm to whatever host the event names; give the credential its hosts`}},
 		{name: "a variable of the routes that looks like ours", env: map[string]string{"OUTBOX_WORKER": "kim", "OUTBOX_ROUTE": "x"}, file: swap("version: 1", "version: 1\nexpose_env: [OUTBOX_WORKER]"),
 			want: []string{"warning: OUTBOX_ROUTE is none of our variables; did you mean OUTBOX_ROUTES?"}},
+		{name: "secrets that texts may send", file: swap("version: 1", "version: 1\nexpose_env:\n  - SITE_URL\n  - SMTP_PASS\n  - CRM_SECRET"), want: []string{
+			"routes.yaml:4:5: warning: expose_env lists SMTP_PASS, a secret of the listener, so that any text may send it; leave it out",
+			"routes.yaml:5:5: warning: expose_env lists CRM_SECRET, part of the credential crm, so that any text may send it; leave it out"}},
+		{name: "events that are to be deleted", sql: `do $$ begin execute (select string_agg(format('revoke delete on public.outbox_events from %I', grantee), ';')
+			from information_schema.role_table_grants where table_name = 'outbox_events' and privilege_type = 'DELETE' and grantee <> 'postgres');end $$`, env: map[string]string{"OUTBOX_RETAIN_PROCESSED": "30d"},
+			want: []string{"OUTBOX_RETAIN_PROCESSED: the role "}},
+		{name: "events that are to be deleted, and may be", env: map[string]string{"OUTBOX_RETAIN_PROCESSED": "30d"}},
 		{name: "a channel that is not configured", env: map[string]string{"TWILIO_FROM": ""},
 			want: []string{"routes.yaml:17:9: the step text would be skipped: sms is not configured; missing: TWILIO_FROM"}},
 		{name: "a channel that is not configured, offline", env: map[string]string{"TWILIO_FROM": ""}, args: []string{"--offline"},

@@ -36,7 +36,9 @@ func (c *checkup) database(ctx context.Context) {
 	schema := "migrated"
 	if err := checkedSchema(ctx, pool); err != nil {
 		c.problem("DATABASE_URL: the database is not ready: %v", err)
-		schema = "not migrated"
+		schema = "not ready"
+	} else if c.cfg.RetainProcessed > 0 {
+		c.deletes(ctx, pool)
 	}
 	if excess, err := migrations.Excess(ctx, pool); err == nil && excess != "" {
 		c.findings = append(c.findings, finding{Severity: warning, Message: "DATABASE_URL: " + excess})
@@ -48,6 +50,21 @@ func (c *checkup) database(ctx context.Context) {
 	c.lookups(ctx, pool)
 	c.statements(ctx, pool)
 	c.looked("database", "%s; %s and %s planned", schema, counted(len(c.routes.Lookups()), "lookup"), counted(len(c.routes.Statements()), "sql step"))
+}
+
+// deletes notes that the events that are to be deleted after a while cannot be.
+func (c *checkup) deletes(ctx context.Context, pool *pgxpool.Pool) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	var role string
+	var may bool
+	err := pool.QueryRow(ctx, `select pg_catalog.quote_ident(current_user), pg_catalog.has_table_privilege('public.outbox_events', 'DELETE')`).Scan(&role, &may)
+	switch {
+	case err != nil:
+		c.problem("OUTBOX_RETAIN_PROCESSED: whether the role may delete events is not known: %v", err)
+	case !may:
+		c.problem("OUTBOX_RETAIN_PROCESSED: the role %s may not delete events: grant delete on public.outbox_events to %s, or unset the variable", role, role)
+	}
 }
 
 func pinged(ctx context.Context, pool *pgxpool.Pool) error {

@@ -38,6 +38,29 @@ func (c *checkup) readRoutes() {
 	}
 }
 
+// exposed warns of secrets that any text may send.
+func (c *checkup) exposed() {
+	if c.routes == nil {
+		return
+	}
+	secrets := map[string]string{}
+	for _, v := range variables {
+		if v.secret {
+			secrets[v.name] = "a secret of the listener"
+		}
+	}
+	for _, u := range c.routes.CredentialUses() {
+		for _, name := range u.Variables {
+			secrets[name] = "part of the credential " + u.Name
+		}
+	}
+	for _, e := range c.routes.Exposed() {
+		if what := secrets[e.Name]; what != "" {
+			c.warnAt(e.Place, "expose_env lists %s, %s, so that any text may send it; leave it out", e.Name, what)
+		}
+	}
+}
+
 // channels notes the channels that routes use and that are not configured: one
 // problem each, at the first step.
 func (c *checkup) channels() {

@@ -138,11 +138,26 @@ func (r *Routes) CredentialUses() []CredentialUse {
 	return out
 }
 
+// Exposed is an environment variable that texts may read.
+type Exposed struct {
+	Name string
+	Place
+}
+
+// Exposed are the variables of expose_env, in the order of the file.
+func (r *Routes) Exposed() []Exposed {
+	var out []Exposed
+	for _, v := range r.file.ExposeEnv {
+		out = append(out, Exposed{v.value, placeIn(v.node, 0, 0)})
+	}
+	return out
+}
+
 // Variables are the names of the environment variables that the file may read.
 func (r *Routes) Variables() []string {
 	var out []string
-	for _, v := range r.file.ExposeEnv {
-		out = append(out, v.value)
+	for _, e := range r.Exposed() {
+		out = append(out, e.Name)
 	}
 	slices.SortFunc(out, strings.Compare)
 	return out
