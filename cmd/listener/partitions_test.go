@@ -24,7 +24,7 @@ func recipe(t *testing.T, app string) []string {
 	}
 	_, after, ok := strings.Cut(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n## Partitions\n")
 	steps := page{"docs/retention.md", after}.blocks("sql")
-	if !ok || len(steps) != 5 {
+	if !ok || len(steps) != 6 {
 		t.Fatalf("%d steps found", len(steps))
 	}
 	for i := range steps {
@@ -71,7 +71,7 @@ func TestPartitions(t *testing.T) {
 	if strings.HasPrefix(cfg.Host, "/") {
 		env["DATABASE_URL"] = fmt.Sprintf("host=%s port=%d user=%s password=secret dbname=%s", cfg.Host, cfg.Port, daemon, db.Name)
 	}
-	startListener(t, env)
+	process := startListener(t, env)
 	send := func(n int) { // as the application's role
 		t.Helper()
 		run(`set role ` + app)
@@ -185,6 +185,33 @@ func TestPartitions(t *testing.T) {
 		t.Errorf("%d events were delivered twice", n)
 	}
 	if _, _, err := migrateWith(t, db.URL, "uninstall", "--force"); err == nil || !strings.Contains(err.Error(), "is partitioned by our column seq") {
+		t.Errorf("uninstall: %v", err)
+	}
+
+	// And back to an ordinary table, which goes on and can be let go.
+	before := pgtest.QueryVal[int](t, db, `select count(*) from public.outbox_events`)
+	run(steps[5])
+	send(1)
+	migrate("--grant", daemon)
+	send(5)
+	processed(t, db)
+	run(`drop table public.outbox_events_parts`)
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from public.outbox_events`); n != before+6 {
+		t.Errorf("%d events, want %d", n, before+6)
+	}
+	send(5)
+	processed(t, db)
+	if out := migrate("status"); !strings.Contains(out, "up to date") {
+		t.Errorf("status says %q", out)
+	}
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from (select event_id from outbox.deliveries group by event_id having count(*) > 1) as twice`); n != 0 {
+		t.Errorf("%d events were delivered twice", n)
+	}
+	process.signal(os.Interrupt)
+	if code := process.exit(20 * time.Second); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if _, _, err := migrateWith(t, db.URL, "uninstall", "--force"); err != nil {
 		t.Errorf("uninstall: %v", err)
 	}
 }
