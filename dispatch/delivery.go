@@ -116,5 +116,10 @@ type Delivery struct {
 	Type    string    // the event's type
 	Date    time.Time // the event's created_at; frozen, so that each attempt looks the same
 	Attempt int       // 1 on the first attempt
+
+	// Once says that it must not simply be sent again: an answer that leaves it open
+	// whether the work was done is Unknown, and not Down.
+	Once bool
+
 	Message
 }

@@ -92,6 +92,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		return nothing
 	}
 	j.redirected = send != &j.Delivery
+	send.Once = policy.OnUnknown != dispatch.Resend
 	if !l.withinLimits(ctx, j, send) {
 		return nothing
 	}

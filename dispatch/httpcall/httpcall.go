@@ -138,7 +138,7 @@ func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Recei
 	if e != nil {
 		return dispatch.Receipt{}, e
 	}
-	if e := s.failure(h, res); e != nil {
+	if e := s.failure(h, res, d.Once); e != nil {
 		return dispatch.Receipt{}, e
 	}
 	receipt := dispatch.Receipt{Status: res.Status}
@@ -208,13 +208,14 @@ func succeeded(h dispatch.HTTP, status int) bool {
 	return status >= 200 && status <= 299
 }
 
-// failure is the error for an answer, or nil where the request was taken.
-func (s *Sender) failure(h dispatch.HTTP, res *httpsend.Response) *dispatch.Error {
+// failure is the error for an answer, or nil where the request was taken. once says
+// that a request that does no harm twice is not to be repeated all the same.
+func (s *Sender) failure(h dispatch.HTTP, res *httpsend.Response, once bool) *dispatch.Error {
 	if succeeded(h, res.Status) {
 		return nil
 	}
 	kind, why := httpsend.KindOfOnce(res.Status), httpsend.Meaning(res.Status)
-	if h.Repeatable() {
+	if h.Repeatable() && !once {
 		kind = httpsend.KindOf(res.Status)
 	}
 	switch {

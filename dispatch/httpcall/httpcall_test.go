@@ -127,6 +127,10 @@ func TestSuite(t *testing.T) {
 			{Name: "409", Prepare: status(409), Kind: dispatch.Rejected, Status: 409},
 			{Name: "425", Prepare: status(425), Kind: dispatch.Down, Status: 425},
 			{Name: "429 in seconds", Prepare: status(429, "Retry-After", "30"), Kind: dispatch.Throttled, Status: 429, RetryAfter: 30 * time.Second},
+			{
+				Name: "500 to what does no harm twice, and is not to be sent twice", Prepare: status(500), Kind: dispatch.Unknown, Status: 500,
+				Delivery: func() *dispatch.Delivery { d := repeatable(idempotent); d.Once = true; return d }(),
+			},
 			{Name: "500", Prepare: status(500), Kind: dispatch.Unknown, Status: 500},
 			{Name: "500 where a repeat does no harm", Prepare: status(500), Kind: dispatch.Down, Status: 500, Delivery: repeatable(idempotent)},
 			{Name: "502", Prepare: status(502), Kind: dispatch.Unknown, Status: 502},

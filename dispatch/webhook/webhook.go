@@ -98,6 +98,9 @@ func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Recei
 		return dispatch.Receipt{}, e
 	}
 	kind := httpsend.KindOf(res.Status)
+	if d.Once {
+		kind = httpsend.KindOfOnce(res.Status)
+	}
 	if kind == "" {
 		return dispatch.Receipt{Status: res.Status}, nil
 	}

@@ -45,6 +45,13 @@ func delivery(url string) *dispatch.Delivery {
 	})
 }
 
+// once is a delivery of which nobody wants a second.
+func once(url string) *dispatch.Delivery {
+	d := delivery(url)
+	d.Once = true
+	return d
+}
+
 func TestSuite(t *testing.T) {
 	receiver, _ := setup(t)
 	url := receiver.URL() + "/hooks/path-canary?token=query-canary"
@@ -101,6 +108,10 @@ func TestSuite(t *testing.T) {
 			{Name: "502", Prepare: status(502), Kind: dispatch.Down, Status: 502},
 			{Name: "503 with a wish", Prepare: status(503, "Retry-After", "7"), Kind: dispatch.Down, Status: 503, RetryAfter: 7 * time.Second},
 			{Name: "503 with garbage", Prepare: status(503, "Retry-After", "soon"), Kind: dispatch.Down, Status: 503},
+			{Name: "500 to what must not be sent twice", Delivery: once(url), Prepare: answer(standin.HTTPReply{Status: 500, Taken: true}), Kind: dispatch.Unknown, Status: 500},
+			{Name: "502 to what must not be sent twice", Delivery: once(url), Prepare: status(502), Kind: dispatch.Unknown, Status: 502},
+			{Name: "503 to what must not be sent twice", Delivery: once(url), Prepare: status(503, "Retry-After", "7"), Kind: dispatch.Down, Status: 503, RetryAfter: 7 * time.Second},
+			{Name: "429 to what must not be sent twice", Delivery: once(url), Prepare: status(429), Kind: dispatch.Throttled, Status: 429},
 			{Name: "504", Prepare: status(504), Kind: dispatch.Unknown, Status: 504},
 			{Name: "599", Prepare: status(599), Kind: dispatch.Unknown, Status: 599},
 			{Name: "cut before it was taken", Prepare: answer(standin.HTTPReply{CutBefore: true}), Kind: dispatch.Unknown},
