@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -229,6 +230,48 @@ func (r *recorder) writeJobs(ctx context.Context, entries []entry) error {
 	return nil
 }
 
+// recordLate is after what time a write that is under way counts as one that fails: a
+// server that hangs is not to be found out by a timeout, while workers go on with all
+// that is held. What a locked row costs is less (lock_timeout of settings).
+const recordLate = 2 * time.Second
+
+// trouble is that of one batch: from the first write of it that fails, or is late, until
+// it is written.
+type trouble struct {
+	recorder *recorder
+
+	mu   sync.Mutex
+	on   bool
+	over bool
+}
+
+func (t *trouble) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.on && !t.over {
+		t.on = true
+		t.recorder.trouble.Add(1)
+	}
+}
+
+func (t *trouble) begun() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.on
+}
+
+// end is called when the batch is written, or no patience is left: then it stays as it
+// is, so that nothing is begun on the way out.
+func (t *trouble) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+	if t.on && t.recorder.stop.Err() == nil {
+		t.on = false
+		t.recorder.trouble.Add(-1)
+	}
+}
+
 // insist has entries written, whatever it takes: it waits for the database,
 // steps around rows that somebody else has locked, and takes a batch apart
 // that has something in it which the database refuses.
@@ -238,28 +281,23 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 		r.insist(again, write)
 		return
 	}
-	troubled := false
-	trouble := func() {
-		if !troubled {
-			troubled = true
-			r.trouble.Add(1)
-		}
-	}
-	defer func() {
-		if troubled && r.stop.Err() == nil {
-			r.trouble.Add(-1)
-		}
-	}()
+	in := &trouble{recorder: r}
+	defer in.end()
 	for try, twins := 1, 0; ; try++ {
+		late := time.AfterFunc(recordLate, func() {
+			in.begin()
+			r.sparse.warn("outcomes are slow to be recorded; nothing new is begun meanwhile", fmt.Errorf("no answer for %s", recordLate), "count", len(entries))
+		})
 		err := write(r.stop, entries)
+		late.Stop()
 		switch {
 		case err == nil:
-			if troubled {
+			if in.begun() {
 				r.sparse.say(slog.LevelInfo, "outcomes are being recorded again", "count", len(entries), "tries", try)
 			}
 			return
 		case r.stop.Err() != nil:
-			trouble() // see keepLeftover
+			in.begin() // see keepLeftover
 			return
 		case isLocked(err):
 			if entries = r.stepAround(entries, write); len(entries) == 0 {
@@ -284,13 +322,13 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 			r.log.Error("outcome recorded without its texts, which the database refuses", "event", entries[0].eventID(), "error", err)
 			entries = []entry{entries[0].withoutTexts()}
 		case errors.Is(err, context.DeadlineExceeded) && len(entries) > 1:
-			trouble()
+			in.begin()
 			half := len(entries) / 2
 			r.insist(entries[:half], write)
 			r.insist(entries[half:], write)
 			return
 		default:
-			trouble()
+			in.begin()
 			r.sparse.warn("outcomes not recorded; trying again, nothing new is begun", err, "count", len(entries), "try", try)
 			wait(r.stop, pause(try))
 		}
@@ -341,7 +379,8 @@ func (en entry) key() entryKey {
 const busyAgain = 500 * time.Millisecond
 
 // stepAround puts off the entries whose rows are locked, and returns the
-// others. Where it cannot tell which those are, it tries each by itself.
+// others. Where it cannot tell which those are, it tries each by itself, and returns
+// those that failed for another reason.
 func (r *recorder) stepAround(entries []entry, write func(context.Context, []entry) error) (free []entry) {
 	busy, err := r.store.busyEvents(r.stop, entries)
 	if err != nil {
@@ -358,10 +397,17 @@ func (r *recorder) stepAround(entries []entry, write func(context.Context, []ent
 	if len(free) < len(entries) {
 		return free
 	}
-	for _, en := range entries {
-		if err := write(r.stop, []entry{en}); err != nil {
+	var failed []entry
+	for i, en := range entries {
+		switch err := write(r.stop, []entry{en}); {
+		case err == nil:
+		case isLocked(err):
 			later(en)
+		case isRefused(err):
+			failed = append(failed, en)
+		default:
+			return append(failed, entries[i:]...) // so would the others, most likely
 		}
 	}
-	return nil
+	return failed
 }

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
@@ -104,3 +108,61 @@ func TestNotBegunKeepsWhatIsUnclear(t *testing.T) {
 }
 
 func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// TestRecordLate: a write that has no answer for two seconds counts as one that fails,
+// until it has; what a lock may take does not.
+func TestRecordLate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		took time.Duration
+		want bool
+	}{{time.Second, false}, {1900 * time.Millisecond, false}, {2100 * time.Millisecond, true}} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRecorder(t.Context(), nil, quietLog(), nil)
+			during := false
+			r.insist([]entry{{event: &event{}}}, func(context.Context, []entry) error {
+				time.Sleep(tt.took) // of the fake clock
+				during = r.failing()
+				return nil
+			})
+			if during != tt.want {
+				t.Errorf("failing after %s: %t, want %t", tt.took, during, tt.want)
+			}
+			time.Sleep(time.Minute)
+			if r.failing() {
+				t.Errorf("still failing after one of %s was written", tt.took)
+			}
+		})
+	}
+}
+
+// nobodyKnows is a storage that has no locked rows to tell.
+type nobodyKnows struct{ storage }
+
+func (nobodyKnows) busyEvents(context.Context, []entry) (map[int64]bool, error) { return nil, nil }
+
+// TestStepAroundMeetsAnOutage: what fails by itself, and not since somebody has locked
+// it, is written by insist, which knows then that the database is away.
+func TestStepAroundMeetsAnOutage(t *testing.T) {
+	t.Parallel()
+	r := newRecorder(t.Context(), nobodyKnows{}, quietLog(), nil)
+	var wrote []int64
+	away, troubled := 3, false
+	r.insist([]entry{{event: &event{seq: 1}}, {event: &event{seq: 2}}, {event: &event{seq: 3}}}, func(_ context.Context, entries []entry) error {
+		switch {
+		case len(entries) == 3:
+			return &pgconn.PgError{Code: "55P03"}
+		case entries[0].event.seq == 2 && away > 0:
+			away--
+			troubled = troubled || r.failing()
+			return errors.New("connection refused")
+		}
+		for _, en := range entries {
+			wrote = append(wrote, en.event.seq)
+		}
+		return nil
+	})
+	if !slices.Equal(wrote, []int64{1, 2, 3}) || !troubled || r.failing() {
+		t.Errorf("written %v, known to fail meanwhile %t, still %t", wrote, troubled, r.failing())
+	}
+}
