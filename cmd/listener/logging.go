@@ -28,10 +28,11 @@ const (
 // newLogger returns a logger that writes to w. env tells about the terminal
 // and the journal.
 func newLogger(w io.Writer, format logFormat, level slog.Level, env map[string]string) *slog.Logger {
-	journal := inJournal(w, env["JOURNAL_STREAM"])
+	to := behind(w)
+	journal := inJournal(to, env["JOURNAL_STREAM"])
 	if format == logAuto || format == "" {
 		switch {
-		case isTerminal(w) && env["TERM"] != "dumb":
+		case isTerminal(to) && env["TERM"] != "dumb":
 			format = logTint
 		case journal:
 			format = logText
@@ -44,7 +45,7 @@ func newLogger(w io.Writer, format logFormat, level slog.Level, env map[string]s
 		return slog.New(tint.NewTextHandler(w, &tint.Options{
 			Level:       level,
 			TimeFormat:  "15:04:05.000",
-			NoColor:     env["NO_COLOR"] != "" || env["TERM"] == "dumb" || !isTerminal(w),
+			NoColor:     env["NO_COLOR"] != "" || env["TERM"] == "dumb" || !isTerminal(to),
 			ReplaceAttr: printableAttr,
 		}))
 	case format == logText && journal:

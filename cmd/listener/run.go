@@ -73,7 +73,10 @@ func runListener(ctx context.Context, cmd runCmd, s settings, stdout, stderr io.
 	if daemonMode {
 		logs = stdout
 	}
-	log := newLogger(logs, cfg.LogFormat, cfg.LogLevel, s.env)
+	lines := newLogQueue(logs)
+	defer lines.close()
+	log := newLogger(lines, cfg.LogFormat, cfg.LogLevel, s.env)
+	lines.dropped = func(n int) { log.Warn("log lines dropped, since nobody read them", "count", n) }
 	var hangups <-chan os.Signal
 	var outlives bool
 	if daemonMode { // before anything that takes time
