@@ -101,7 +101,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 			j.likeness = &alike
 		}
 		if !j.announces() {
-			l.handBack(j)
+			l.unsent(j)
 			return nothing
 		}
 		switch l.announcer.announce(ctx, j) {
@@ -109,10 +109,10 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 			// Withdrawn, or somebody else's by now: the ledger need
 			// not hear of what it does not know.
 			j.set(&j.announced, false)
-			l.handBack(j)
+			l.unsent(j)
 			return nothing
 		case unclear:
-			l.handBack(j)
+			l.unsent(j)
 			return nothing
 		}
 		failpoint.Hit("K5")
@@ -120,7 +120,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	j.set(&j.begun, true)
 	if l.lost(j) || ctx.Err() != nil {
 		// Announced, and nothing left: the next one may have it uncounted.
-		l.handBack(j)
+		l.unsent(j)
 		return nothing
 	}
 	begun := time.Now()
@@ -129,7 +129,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	failpoint.Hit("K9")
 	if err != nil && ctx.Err() != nil && err.Kind != dispatch.Unknown {
 		// Cut short by the shutdown, and nothing was taken: not an attempt.
-		l.handBack(j)
+		l.unsent(j)
 		return nothing
 	}
 	l.logPanic(j, err)

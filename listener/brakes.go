@@ -234,7 +234,7 @@ func (bs *brakes) failed(destination string, probe bool, begun time.Time, err *d
 		r.failed++
 	}
 	var wait time.Duration
-	if err.Kind == dispatch.Throttled || err.Kind == dispatch.Down {
+	if err.Kind != dispatch.Rejected { // also where it is open whether it has this one
 		wait = min(err.RetryAfter, dispatch.MaxRetryAfter)
 	}
 	if wait <= 0 && r.failed < failedInRow && !probe {

@@ -35,7 +35,7 @@ func TestWhatBrakes(t *testing.T) {
 		{"throttled, with a wish", times(1, fail(dispatch.Throttled, 30*time.Second)), true, 30 * time.Second},
 		{"down, with a wish", times(1, fail(dispatch.Down, 30*time.Second)), true, 30 * time.Second},
 		{"a wish beyond all measure", times(1, fail(dispatch.Down, 999*time.Hour)), true, dispatch.MaxRetryAfter},
-		{"unknown, with a wish", times(1, fail(dispatch.Unknown, 30*time.Second)), false, 0},
+		{"unknown, with a wish", times(1, fail(dispatch.Unknown, 30*time.Second)), true, 30 * time.Second},
 		{"four without an answer", times(4, fail(dispatch.Unknown, 0)), false, 0},
 		{"five without an answer", times(5, fail(dispatch.Unknown, 0)), true, 0},
 		{"five, one answered", append(append(times(4, fail(dispatch.Down, 0)), nil), times(4, fail(dispatch.Down, 0))...), false, 0},

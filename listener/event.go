@@ -86,6 +86,8 @@ type job struct {
 	broken     bool   // a panic left it without an outcome: it is left to its lease
 	found      string // what it is known to be at the provider, by a look or a report; "" before
 
+	counted string // the number that it counts for under SMSLimits, since it is about to be sent; "" where it does not
+
 	redirected bool // it went to somebody else; see Config.Redirect
 	withheld   bool // it may not be sent to whom it is for
 	paused     bool // it is not sent for the time being

@@ -362,6 +362,7 @@ func (s *simStore) recordSQL(context.Context, *job, dispatch.SQL, SQLConfig) (bo
 	return false, errNotSimulated
 }
 func (s *simStore) prune(context.Context, *pruner, int64) (pruned, error) { return pruned{}, nil }
+func (s *simStore) uncountSMS(context.Context, string, SMSLimits) error   { return errNotSimulated }
 func (s *simStore) countSMS(context.Context, string, SMSLimits) (string, error) {
 	return "", errNotSimulated
 }

@@ -48,6 +48,7 @@ func (l *Listener) withinLimits(ctx context.Context, j *job, send *dispatch.Deli
 	var why string
 	switch over {
 	case "":
+		j.counted = m.To
 		return true
 	case "number":
 		why = fmt.Sprintf("not sent: %d SMS went to this number within an hour", limits.PerNumber)
@@ -60,6 +61,23 @@ func (l *Listener) withinLimits(ctx context.Context, j *job, send *dispatch.Deli
 	return false
 }
 
+// unsent ends j without an attempt, of which nothing left though all was made ready.
+func (l *Listener) unsent(j *job) {
+	if j.counted != "" {
+		ctx, cancel := context.WithTimeout(context.Background(), uncountPatience)
+		defer cancel()
+		if err := l.store.uncountSMS(ctx, j.counted, l.cfg.SMS); err != nil {
+			l.sparse.warn("SMS counted that was not sent", err)
+		}
+		j.counted = ""
+	}
+	l.handBack(j)
+}
+
+// uncountPatience is for a database that may be away, which is why nothing left: then
+// the count is one too high for a while.
+const uncountPatience = time.Second
+
 // countSMS counts one more to the number to, unless that is over a limit. It says
 // which.
 func (s *store) countSMS(ctx context.Context, to string, limits SMSLimits) (over string, err error) {
@@ -69,16 +87,25 @@ func (s *store) countSMS(ctx context.Context, to string, limits SMSLimits) (over
 		}
 		return &n
 	}
-	// Few numbers share a key, and each key is that of several.
-	sum := sha256.Sum256([]byte(to))
-	key := fmt.Sprintf("to %x", sum[:4])
 	last, now := s.smsForgot.Load(), time.Now().UnixNano()
 	forget := now-last > int64(time.Hour) && s.smsForgot.CompareAndSwap(last, now)
 	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
 		if forget {
 			b.Queue(sqlForgetSMSCounts)
 		}
-		b.Queue(sqlCountSMS, key, orNone(limits.PerNumber), orNone(limits.PerDay)).QueryRow(func(row pgx.Row) error { return row.Scan(&over) })
+		b.Queue(sqlCountSMS, smsKey(to), orNone(limits.PerNumber), orNone(limits.PerDay)).QueryRow(func(row pgx.Row) error { return row.Scan(&over) })
 	})
 	return over, err
+}
+
+// uncountSMS takes back what countSMS counted for an SMS to the number to.
+func (s *store) uncountSMS(ctx context.Context, to string, limits SMSLimits) error {
+	return s.tx(ctx, forgetable, func(b *pgx.Batch) { b.Queue(sqlUncountSMS, smsKey(to), limits.PerDay > 0) })
+}
+
+// smsKey is what SMS to a number are counted by. Few numbers share one, and each is
+// that of several.
+func smsKey(to string) string {
+	sum := sha256.Sum256([]byte(to))
+	return fmt.Sprintf("to %x", sum[:4])
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/dispatch/country"
@@ -91,5 +92,29 @@ func TestSMSIsCountedOnce(t *testing.T) {
 	}
 	if got := pgtest.QueryVal[string](t, db, `select state || ' ' || attempts from outbox.deliveries`); got != "delivered 3" {
 		t.Error(got)
+	}
+}
+
+// TestSMSThatDoesNotLeave counts for nothing: one that is cut short by the end of its
+// listener is sent by the next one, though no more than one may be.
+func TestSMSThatDoesNotLeave(t *testing.T) {
+	t.Parallel()
+	db, d, b := pgtest.New(t), dispatch.New(), newBlocker()
+	limits := listener.SMSLimits{PerDay: 1, PerNumber: 1}
+	d.Register(dispatch.ChannelSMS, b, careful)
+	insert(t, db, "sms.send", `{"to": "+12025550101", "body": "hello"}`)
+	stop := start(t, newListener(t, db, d, func(c *listener.Config) { c.SMS, c.ShutdownGrace = limits, 100*time.Millisecond }))
+	<-b.entered
+	stop()
+
+	d, p := dispatch.New(), newProvider(nil)
+	d.Register(dispatch.ChannelSMS, p, careful)
+	insert(t, db, "sms.send", `{"to": "+12025550101", "body": "one too many"}`)
+	if _, err := newListener(t, db, d, func(c *listener.Config) { c.SMS, c.Workers = limits, 1 }).Once(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(pgtest.QueryVals[string](t, db, `select state || ' ' || attempts from outbox.deliveries order by state`), ", ")
+	if got != "delivered 1, held 0" || p.count() != 1 {
+		t.Errorf("%s; %d sent, want 1", got, p.count())
 	}
 }

@@ -61,6 +61,7 @@ type storage interface {
 	reserve(ctx context.Context, all []wish, forget bool) (map[string]grant, error)
 	identify(ctx context.Context) (id string, err error) // which database it is
 	countSMS(ctx context.Context, to string, limits SMSLimits) (over string, err error)
+	uncountSMS(ctx context.Context, to string, limits SMSLimits) error // what was counted and did not leave
 }
 
 func (s *store) ttl() time.Duration { return s.lease }

@@ -152,6 +152,7 @@ var (
 	sqlForgetCrashes    = sql.Query("forget_crashes")
 	sqlTryAlone         = sql.Query("try_alone")
 	sqlCountSMS         = sql.Query("count_sms")
+	sqlUncountSMS       = sql.Query("uncount_sms")
 	sqlForgetSMSCounts  = sql.Query("forget_sms_counts")
 	sqlLockEventsOf     = sql.Query("lock_events_of")
 	sqlRecallInstead    = sql.Query("recall_instead")

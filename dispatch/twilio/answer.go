@@ -140,7 +140,7 @@ func (a answer) failure() *dispatch.Error {
 	if a.code != 0 {
 		e.Code = strconv.Itoa(a.code)
 	}
-	if kind == dispatch.Throttled || kind == dispatch.Down {
+	if kind != dispatch.Rejected { // a 503 leaves open what became of the message, and may say when to come back
 		e.RetryAfter = a.retryAfter
 	}
 	return e

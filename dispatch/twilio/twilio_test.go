@@ -116,7 +116,7 @@ func TestSender(t *testing.T) {
 	}
 	for _, status := range []int{500, 501, 502, 503, 504, 520, 599} {
 		cases = append(cases, sendertest.Case{
-			Name: fmt.Sprint("server error ", status), Kind: dispatch.Unknown, Status: status,
+			Name: fmt.Sprint("server error ", status), Kind: dispatch.Unknown, Status: status, RetryAfter: 30 * time.Second,
 			Prepare: script(standin.TwilioReply{Status: status, Body: "<html>", Header: wait("30")}),
 		})
 	}
