@@ -124,9 +124,16 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		return nothing
 	}
 	begun := time.Now()
+	if policy.Provider { // to get through to it may take longer than the lease lasts
+		ctx = dispatch.WithOurs(ctx, func() bool { return !l.lost(j) })
+	}
 	r, err := l.cfg.Dispatcher.Send(ctx, send)
 	j.took = time.Since(begun)
 	failpoint.Hit("K9")
+	if err != nil && errors.Is(err.Err, dispatch.ErrLate) {
+		l.unsent(j)
+		return nothing
+	}
 	if err != nil && ctx.Err() != nil && err.Kind != dispatch.Unknown {
 		// Cut short by the shutdown, and nothing was taken: not an attempt.
 		l.unsent(j)

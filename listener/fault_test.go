@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -373,4 +374,49 @@ func TestDeletedEvent(t *testing.T) {
 		got := ledgerOf(t, db, id)
 		return got.State == "delivered", fmt.Sprintf("%+v", got)
 	})
+}
+
+// slowToConnect is a Sender that has its connection only when the first delivery is
+// not its listener's any more.
+type slowToConnect struct {
+	entered chan struct{}
+	late    atomic.Int32
+	sent    atomic.Int32
+}
+
+func (s *slowToConnect) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Receipt, error) {
+	select {
+	case s.entered <- struct{}{}: // the first
+		for dispatch.Ours(ctx) && ctx.Err() == nil {
+			time.Sleep(time.Millisecond) // as a dial would
+		}
+	default:
+	}
+	if !dispatch.Ours(ctx) {
+		s.late.Add(1)
+		return dispatch.Receipt{}, &dispatch.Error{Kind: dispatch.Down, Err: dispatch.ErrLate}
+	}
+	s.sent.Add(1)
+	return dispatch.Receipt{}, nil
+}
+
+// TestLateConnection: a delivery that was taken over while its connection was made does
+// not leave, and that is no attempt.
+func TestLateConnection(t *testing.T) {
+	t.Parallel()
+	db, d := pgtest.New(t), dispatch.New()
+	s := &slowToConnect{entered: make(chan struct{}, 1)}
+	channel(d, "greeting", "carrier", s, dispatch.Policy{Provider: true, Timeout: time.Minute})
+	id := insert(t, db, "greeting", `{}`)
+	start(t, newListener(t, db, d, func(c *listener.Config) { c.Lease = time.Second; c.PollInterval = 200 * time.Millisecond }))
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) { return len(s.entered) == 1, "nothing is sent" })
+	pgtest.Exec(t, db, `update outbox_events set claim = gen_random_uuid(), lease_until = now() - interval '1 second' where processed_at is null`)
+	pgtest.Exec(t, db, `update outbox.deliveries set claim = gen_random_uuid(), due_at = now() - interval '1 second' where due_at is not null`)
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
+		got := pgtest.QueryVal[string](t, db, `select coalesce((select state || ' ' || attempts from outbox.deliveries where event_id = '`+id.String()+`'), '')`)
+		return got == "delivered 1", got
+	})
+	if s.late.Load() != 1 || s.sent.Load() != 1 {
+		t.Errorf("%d late and %d sent, want one each", s.late.Load(), s.sent.Load())
+	}
 }

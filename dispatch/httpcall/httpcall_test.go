@@ -101,6 +101,7 @@ func TestSuite(t *testing.T) {
 		New:      func(t *testing.T) dispatch.Sender { return newSender(t, ga4) },
 		Delivery: func() *dispatch.Delivery { return delivery(hit(api)) },
 		Accept:   func() { api.Script(nil) },
+		Taken:    func() int { return len(api.Received()) },
 		Hang:     answer(standin.HTTPReply{Hang: true}),
 		Flood:    answer(standin.HTTPReply{Status: 200, Body: strings.Repeat("x", 64<<20)}),
 		Secrets:  []string{"query-canary&=", "query-canary", "path-canary"},

@@ -6,10 +6,12 @@ package httpsend
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -56,7 +58,7 @@ func (r *Response) HTTP(req *http.Request) *http.Response {
 //
 //   - Rejected when the address is one that may not be called (package ssrf),
 //   - Down when no part of the request left: name lookup, dial, TLS, or ctx
-//     ended before that,
+//     ended before that, or it was not ours any more (dispatch.ErrLate),
 //   - Unknown when it may have left: the connection broke, or ctx ended.
 //
 // Its text names the method and host, never the path, the query, a header or
@@ -71,8 +73,16 @@ func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int
 	if maxBody <= 0 {
 		maxBody = DefaultMaxBody
 	}
-	var left atomic.Bool
-	once := req.WithContext(httptrace.WithClientTrace(req.Context(), traceInto(&left)))
+	var left, late atomic.Bool
+	ctx, cancel := context.WithCancel(req.Context())
+	defer cancel()
+	once := req.WithContext(httptrace.WithClientTrace(ctx, traceInto(&left, func(conn net.Conn) {
+		if dispatch.Ours(ctx) {
+			return
+		}
+		late.Store(true)
+		giveUp(conn, cancel)
+	})))
 	once.GetBody = nil
 	for _, name := range replayed {
 		if v := once.Header[name]; v != nil {
@@ -86,6 +96,9 @@ func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int
 	c.CheckRedirect = useLast
 	res, err := c.Do(once)
 	if err != nil {
+		if late.Load() {
+			return nil, &dispatch.Error{Channel: ch, Kind: dispatch.Down, Err: fmt.Errorf("%s %s: %w", req.Method, req.URL.Host, dispatch.ErrLate)}
+		}
 		return nil, failure(ch, req, err, left.Load())
 	}
 	defer res.Body.Close()
@@ -107,17 +120,34 @@ var replayed = []string{"Idempotency-Key", "X-Idempotency-Key"}
 
 func useLast(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
+// giveUp keeps a request from being written to conn, which it has just got: HTTP/2
+// looks at the context before it writes, and HTTP/1 does not, so that its connection
+// is closed, which is nobody else's.
+func giveUp(conn net.Conn, cancel context.CancelFunc) {
+	cancel()
+	if t, ok := conn.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == "h2" {
+		return
+	}
+	_ = conn.Close()
+}
+
 // traceInto sets left before the first byte of a request can reach the
 // network. HTTP/1 reports WroteHeaders before it flushes, but HTTP/2 only
 // afterwards, when a canceled request may already have been given up; the
 // single header fields are reported before the write in both.
-func traceInto(left *atomic.Bool) *httptrace.ClientTrace {
+//
+// ready is called with the connection, before anything is written to it.
+func traceInto(left *atomic.Bool, ready func(net.Conn)) *httptrace.ClientTrace {
 	t := &httptrace.ClientTrace{
+		GotConn:          func(got httptrace.GotConnInfo) { ready(got.Conn) },
 		WroteHeaderField: func(string, []string) { left.Store(true) },
 		WroteHeaders:     func() { left.Store(true) },
 	}
 	if failpoint.Enabled {
-		t.GotConn = func(httptrace.GotConnInfo) { failpoint.Hit("K6") }
+		t.GotConn = func(got httptrace.GotConnInfo) {
+			failpoint.Hit("K6")
+			ready(got.Conn)
+		}
 		t.GotFirstResponseByte = func() { failpoint.Hit("K7") } // WroteRequest comes before the flush
 	}
 	return t

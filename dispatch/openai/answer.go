@@ -28,6 +28,7 @@ type failure struct {
 	reason  string        // short and stable; nothing of the content, of the reply or the key
 	passes  bool          // another try may go better
 	simpler bool          // another try may go better if it asks for less
+	late    bool          // it was not ours to ask any more
 	failing bool          // the server does not answer, or nothing is left to pay it with
 	wait    time.Duration // the server's wish before the next try; 0 when it had none
 	pause   time.Duration // our own
@@ -39,6 +40,9 @@ type failure struct {
 
 // Error implements error.
 func (f *failure) Error() string { return f.reason }
+
+// Is says what the listener asks of it, beside its text.
+func (f *failure) Is(target error) bool { return f.late && target == dispatch.ErrLate }
 
 const (
 	brokenAnswer = "broken answer"
@@ -53,6 +57,8 @@ func broken(status int) *failure {
 func unanswered(ctx context.Context, e *dispatch.Error) *failure {
 	f := &failure{kind: e.Kind, status: e.Status}
 	switch {
+	case errors.Is(e, dispatch.ErrLate):
+		f.reason, f.late = "not asked", true
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		f.reason, f.failing = "timed out", true
 	case ctx.Err() != nil:

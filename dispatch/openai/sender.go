@@ -3,7 +3,6 @@ package openai
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
@@ -75,6 +74,6 @@ func (c *Client) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Recei
 func failed(f *failure) *dispatch.Error {
 	return &dispatch.Error{
 		Channel: dispatch.ChannelOpenAI, Kind: f.kind, Status: f.status, Code: f.code, RetryAfter: f.wait,
-		Err: errors.New(f.reason),
+		Err: f,
 	}
 }

@@ -38,6 +38,8 @@ type Suite struct {
 	Hang   func() // scripts it to take the request and never answer
 	Flood  func() // scripts it to answer with far too many bytes; nil where a reply has no length
 
+	Taken func() int // how many the server took so far; nil where it cannot say
+
 	Cases []Case
 
 	// Secrets are texts that no error may contain, in any encoding: the
@@ -88,6 +90,7 @@ func Run(t *testing.T, s Suite) {
 	t.Run("canceled before it began", s.canceledBefore)
 	t.Run("canceled while waiting", s.canceledWaiting)
 	t.Run("deadline while waiting", s.deadline)
+	t.Run("not ours any more", s.late)
 	t.Run("eight at once", s.concurrent)
 	t.Run("content that is not for this channel", s.wrongContent)
 	if s.Flood != nil {
@@ -111,6 +114,37 @@ func (s Suite) taken(t *testing.T) {
 	}
 	if !reflect.DeepEqual(d, before) {
 		t.Error("Send changed the delivery; it must look the same on each attempt")
+	}
+}
+
+// late sends what is somebody else's by the time that a connection is there, on a new
+// one and on one that was kept: nothing leaves, and the next delivery does.
+func (s Suite) late(t *testing.T) {
+	s.Accept()
+	sender := s.New(t)
+	taken := func() int {
+		if s.Taken == nil {
+			return 0
+		}
+		return s.Taken()
+	}
+	for _, connection := range []string{"a new", "a kept"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		asked, before, d := 0, taken(), s.Delivery()
+		_, err := sender.Send(dispatch.WithOurs(ctx, func() bool { asked++; return false }), d)
+		cancel()
+		if e := s.check(t, d, err); e.Kind != dispatch.Down || !errors.Is(e, dispatch.ErrLate) || asked == 0 {
+			t.Errorf("%s connection: %v (%s), asked %d times; want %q", connection, e, e.Kind, asked, dispatch.ErrLate)
+		}
+		if n := taken() - before; n != 0 {
+			t.Errorf("%s connection: the server took %d", connection, n)
+		}
+		if _, err := send(t, sender, s.Delivery(), 10*time.Second); err != nil {
+			t.Errorf("the next one after %s connection: %v", connection, err)
+		}
+		if n := taken() - before; s.Taken != nil && n != 1 {
+			t.Errorf("%s connection: the server took %d, want the next one alone", connection, n)
+		}
 	}
 }
 

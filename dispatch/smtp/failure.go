@@ -122,6 +122,9 @@ func enhancedCode(err error) string {
 func (s *Sender) fail(ctx context.Context, m *message, f *failure) *dispatch.Error {
 	text := m.hide(dispatch.MaskText(s.withoutLogin(f.err.Error())))
 	cause := &cause{text: fmt.Sprintf("%s: %s", f.stage, text)}
+	if errors.Is(f.err, dispatch.ErrLate) {
+		cause.err = dispatch.ErrLate
+	}
 	if err := ended(ctx); err != nil && f.code() == 0 {
 		cause.err = err
 		cause.text = fmt.Sprintf("%s: interrupted: %v", f.stage, err)

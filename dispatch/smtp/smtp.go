@@ -207,6 +207,10 @@ func (s *Sender) deliver(ctx context.Context, m *message, fresh bool) (reply str
 	if f != nil {
 		return "", f
 	}
+	if !dispatch.Ours(ctx) {
+		s.put(c)
+		return "", failed(stageConnect, dispatch.ErrLate)
+	}
 	release := c.guard.bind(ctx)
 	reply, f = c.submit(m)
 	keep := f == nil

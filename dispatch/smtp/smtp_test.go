@@ -156,6 +156,7 @@ func TestSender(t *testing.T) {
 		},
 		Delivery: func() *dispatch.Delivery { return mailTo(to) },
 		Accept:   follow(nil),
+		Taken:    func() int { return len(server.Received()) },
 		Hang:     follow(on(".", standin.SMTPHang)),
 		Flood:    follow(on("connect", "220 "+strings.Repeat("x", 10<<20))),
 		Cases:    cases,

@@ -131,6 +131,7 @@ func TestSender(t *testing.T) {
 		New:      func(t *testing.T) dispatch.Sender { return sender(t, server.URL(), nil) },
 		Delivery: func() *dispatch.Delivery { return sms(dispatch.SMS{To: to, Body: "Your estimate is ready"}) },
 		Accept:   func() { server.Script(nil) },
+		Taken:    func() int { return len(server.Received()) },
 		Hang:     script(standin.TwilioReply{Hang: true}),
 		Flood:    script(standin.TwilioReply{Body: strings.Repeat(" ", 8<<20)}),
 		Cases:    cases,

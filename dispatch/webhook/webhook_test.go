@@ -80,6 +80,7 @@ func TestSuite(t *testing.T) {
 		},
 		Delivery: func() *dispatch.Delivery { return delivery(url) },
 		Accept:   func() { receiver.Script(nil) },
+		Taken:    func() int { return len(receiver.Received()) },
 		Hang:     answer(standin.HTTPReply{Hang: true}),
 		Flood:    answer(standin.HTTPReply{Status: 200, Body: flood}),
 		Secrets:  []string{secret('a', 32), strings.Repeat("a", 32), "token-canary", "path-canary", "query-canary"},
