@@ -23,6 +23,7 @@ type peer struct {
 	dir     string
 	command []string // what runs it
 	version string   // as it says itself
+	older   string   // what it declares to need of Node and has not; "" where that is as declared
 	gogc    string   // as its GOGC; "" means what the listener has
 }
 
@@ -76,6 +77,9 @@ func (r *run) findPeers(ctx context.Context, chosen []scenario) {
 		}
 		r.peers = append(r.peers, p)
 		r.say("%s: %s", p.name, p.version)
+		if p.older != "" {
+			r.note("%s runs on an older Node than it supports: %s.", p.name, p.older)
+		}
 		if p.name == river && slices.Contains(needed, riverUntuned) {
 			untuned := *p
 			untuned.name, untuned.gogc = riverUntuned, "100"
@@ -100,7 +104,7 @@ func (p *peer) build(ctx context.Context, temp string) error {
 		binary := filepath.Join(temp, filepath.Base(dir))
 		prepare, p.command = []string{"go", "build", "-o", binary, "."}, []string{binary}
 	} else {
-		prepare, p.command = []string{"npm", "ci", "--no-audit", "--no-fund"}, []string{"node", "main.mjs"}
+		prepare, p.command = []string{"npm", "ci", "--no-audit", "--no-fund"}, []string{"node", "main.mjs"} // npm runs on that node
 	}
 	for _, program := range []string{prepare[0], p.command[0]} {
 		if _, err := exec.LookPath(program); err != nil && !filepath.IsAbs(program) {
@@ -114,11 +118,19 @@ func (p *peer) build(ctx context.Context, temp string) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s in %s: %w: %s", strings.Join(prepare, " "), p.dir, err, lastLine(out))
 	}
+	onNode := p.command[0] == "node"
+	if own := ownNode(dir); onNode && own != "" {
+		p.command[0] = own
+	}
 	out, err := p.do(ctx, "", "version")
 	p.version = strings.TrimSpace(string(out))
-	if p.command[0] == "node" && err == nil {
-		out, err = exec.CommandContext(ctx, "node", "--version").Output()
-		p.version += " on Node " + strings.TrimSpace(string(out))
+	if onNode && err == nil {
+		if out, err = exec.CommandContext(ctx, p.command[0], "--version").Output(); err != nil {
+			return err
+		}
+		version := strings.TrimSpace(string(out))
+		p.version += " on Node " + version
+		p.older, err = nodeTooOld(dir, version)
 	}
 	return err
 }
