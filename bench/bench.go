@@ -65,6 +65,7 @@ var scenarios = []scenario{
 	{"drain", "a backlog of events that go nowhere, 1000 a batch", PartShort, drain, nil},
 	{"drain10", "the same with the default batch of 10", PartShort, drain10, nil},
 	{"script", "the same against a loop that only writes the rows", PartShort, script, nil},
+	{"limit", "what writing the rows alone allows, beside the listener and River", PartShort, limit, nil},
 	{"webhook", "a backlog of signed webhooks", PartShort, webhooks, nil},
 	{"latency", "from COMMIT to the first byte at the receiver", PartShort, latency, nil},
 	{"wake", "commits while the listener falls asleep", PartShort, wake, nil},

@@ -48,6 +48,7 @@ var peerFolders = []struct{ name, folder string }{
 var peerNeeds = map[string][]string{
 	"drain":   {river, riverUntuned, graphile, pgboss},
 	"drain10": {river},
+	"limit":   {river},
 	"webhook": {river, riverUntuned, bareClient},
 	"latency": {river},
 }

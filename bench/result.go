@@ -40,6 +40,13 @@ func (res *result) detail(label, unit string, value float64) {
 	res.add(label, unit, value)
 }
 
+// each is detail for one value of each round.
+func (res *result) each(label, unit string, values []float64) {
+	for _, v := range values {
+		res.detail(label, unit, v)
+	}
+}
+
 func (res *result) figure(label, unit string) *figure {
 	for _, f := range res.figures {
 		if f.label == label {

@@ -75,9 +75,7 @@ func tableSize(ctx context.Context, r *run, res *result) error {
 		}
 		return nil // rounds would not be those of the other side
 	}
-	for _, ratio := range ratios(p99("large, long drain"), p99("new, long drain")) {
-		res.detail("claim p99 of a long drain, large / new", "x", ratio)
-	}
+	res.each("claim p99 of a long drain, large / new", "x", ratios(p99("large, long drain"), p99("new, long drain")))
 	res.atMost("claim latency p99, large / small", "x", 1.3, ratios(p99("large"), p99("small")))
 	return nil
 }
