@@ -71,7 +71,7 @@ var scenarios = []scenario{
 	{"wake", "commits while the listener falls asleep", PartShort, wake, nil},
 	{"wal", "bytes of write-ahead log for an event", PartShort, wal, walCannot},
 	{"share", "three listeners on one backlog", PartShort, share, nil},
-	{"idle", "what a sleeping listener costs", PartShort, idle, noProc},
+	{"idle", "what a sleeping listener costs", PartShort, idle, noSchedstat},
 	{"start", "from launch to the first delivery", PartShort, start, nil},
 	{"size", "a large table against a small one", PartLong, tableSize, nil},
 	{"snapshot", "an old snapshot while events pass", PartLong, snapshot, nil},

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -165,21 +167,49 @@ func (d *daemon) memory(entry string) (float64, error) {
 	return 0, fmt.Errorf("no %s in %s", entry, d.proc("status"))
 }
 
-// cpu returns the time that the process has computed so far, in steps of 10 ms.
-func (d *daemon) cpu() (time.Duration, error) {
-	b, err := os.ReadFile(d.proc("stat"))
+// cpu returns the time that the process has computed so far.
+func (d *daemon) cpu() (time.Duration, error) { return computed(d.cmd.Process.Pid) }
+
+// computed returns the time that the threads of a process have computed so far,
+// in nanoseconds as the scheduler counts them. The other counts of /proc are in
+// ticks of 10 ms, in each of which a listener that sleeps does its work many times
+// over. What a thread did that has ended is not in it: Go's runtime keeps its own.
+func computed(pid int) (time.Duration, error) {
+	files, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "schedstat"))
 	if err != nil {
-		return 0, errNoProc
+		return 0, err
 	}
-	// pid (name) state and then numbers; user and system time are the 12th
-	// and 13th after the name.
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("%s is too short", d.proc("stat"))
+	var all time.Duration
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // ended meanwhile
+		}
+		if err != nil {
+			return 0, err
+		}
+		took, _, _ := strings.Cut(string(b), " ") // computed, waited, how often
+		ns, err := strconv.ParseInt(took, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", file, err)
+		}
+		all += time.Duration(ns)
 	}
-	user, uerr := strconv.Atoi(fields[11])
-	system, serr := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(uerr, serr)
+	if all == 0 { // as of a kernel without CONFIG_SCHED_INFO
+		return 0, errNoSchedstat
+	}
+	return all, nil
+}
+
+var errNoSchedstat = errors.New("this system has no /proc/PID/task/*/schedstat to read processor time from")
+
+// noSchedstat says that the system does not tell in nanoseconds what a process
+// computes.
+func noSchedstat(context.Context, *run) (string, error) {
+	if _, err := computed(os.Getpid()); err != nil {
+		return err.Error(), nil
+	}
+	return "", nil
 }
 
 func (d *daemon) proc(name string) string {
