@@ -7,9 +7,13 @@ import (
 	"time"
 )
 
-// slow has one receiver of 21 that never answers, and looks at the others. Its
-// webhooks come in bursts, with pauses between: what a listener has learnt of a
-// receiver while it was busy may be forgotten in a pause, and what hangs goes on
+// slow has one receiver of 21 that never answers, and looks at the others. It
+// compares them with the same 20 alone, which is what has a target, and with the
+// same 20 beside one more that answers as they do: what is lost there is what one
+// more receiver costs, and the rest is because it hangs.
+//
+// Its webhooks come in bursts, with pauses between: what a listener has learnt of
+// a receiver while it was busy may be forgotten in a pause, and what hangs goes on
 // coming back in it.
 func slow(ctx context.Context, r *run, res *result) error {
 	s := slowly{
@@ -19,40 +23,53 @@ func slow(ctx context.Context, r *run, res *result) error {
 		pause:  pick(r, 7*time.Second, 500*time.Millisecond),
 		lasts:  pick(r, 45*time.Second, time.Second),
 	}
-	res.note("%d receivers that answer in %s, and in one of two variants one more that takes requests and never answers, until the sender gives up after 15 s. Bursts of %d webhooks for each of them, in turn, come in one transaction each, %s after the one before has arrived, until %s have passed, and three times at least. Rate of the others: within the bursts, each from its COMMIT to the last arrival.", s.others, s.answer, s.each, s.pause, s.lasts)
-	without, beside := ours+", without it", ours+", beside one that hangs"
+	res.note("%d receivers that answer in %s, and in two of three variants one more: one that takes requests and never answers, until the sender gives up after 15 s, or one that answers as the others do. Bursts of %d webhooks for each of them, in turn, come in one transaction each, %s after the one before has arrived, until %s have passed, and three times at least. Rate of the others: of those %[1]d, within the bursts, each from its COMMIT to the last arrival.", s.others, s.answer, s.each, s.pause, s.lasts)
+	res.note("Processors idle: of the whole machine, within the bursts, by /proc/stat; what waits for the disk is not idle there.")
+	without, beside, control := ours+", without it", ours+", beside one that hangs", ours+", beside one more that answers"
 	err := r.compare(res, "webhooks/s", r.Rounds, []variant{
-		{without, func() (float64, error) { return r.besideSlow(ctx, res, s, false) }},
-		{beside, func() (float64, error) { return r.besideSlow(ctx, res, s, true) }},
+		{without, func() (float64, error) { return r.besideSlow(ctx, res, s, without, noneMore) }},
+		{control, func() (float64, error) { return r.besideSlow(ctx, res, s, control, oneAnswers) }},
+		{beside, func() (float64, error) { return r.besideSlow(ctx, res, s, beside, oneHangs) }},
 	})
+	res.each("rate of the others, beside one that hangs / beside one more that answers", "x", ratios(res.values(beside), res.values(control)))
+	res.each("rate of the others, beside one more that answers / without it", "x", ratios(res.values(control), res.values(without)))
 	res.atLeast("rate of the others, beside one that hangs / without it", "x", 0.9, ratios(res.values(beside), res.values(without)))
 	return err
 }
+
+// oneMore is what there is beside the receivers that are looked at.
+type oneMore int
+
+const (
+	noneMore oneMore = iota
+	oneAnswers
+	oneHangs
+)
 
 // slowly says what comes to the receivers of the scenario.
 type slowly struct {
 	others, each  int           // receivers that answer; webhooks of a burst for each
 	answer        time.Duration // they take so long
 	pause, lasts  time.Duration // between two bursts; all together, at least
-	sinks         []*sink       // the one that hangs is the last
+	sinks         []*sink       // one more is the last
 	urls          []string
-	perBurst, ask int // webhooks of a burst; of them, those that are answered
+	perBurst, ask int   // webhooks of a burst; of them, those for the others
+	ticks         ticks // of the bursts so far
 }
 
 // mostBursts is more than there are: pauses alone take longer.
 const mostBursts = 20
 
-// besideSlow returns the webhooks a second that those receivers get which
-// answer.
-func (r *run) besideSlow(ctx context.Context, res *result, s slowly, hanging bool) (rate float64, err error) {
+// besideSlow returns the webhooks a second that the others get.
+func (r *run) besideSlow(ctx context.Context, res *result, s slowly, label string, more oneMore) (rate float64, err error) {
 	total := s.others
-	if hanging {
+	if more != noneMore {
 		total++
 	}
 	s.perBurst, s.ask = total*s.each, s.others*s.each
 	at := arrivals(mostBursts * s.perBurst)
 	for i := range total {
-		to, err := startSink(&sink{delay: s.answer, hang: i == s.others, at: at})
+		to, err := startSink(&sink{delay: s.answer, hang: i == s.others && more == oneHangs, at: at})
 		if err != nil {
 			return 0, err
 		}
@@ -82,10 +99,13 @@ func (r *run) besideSlow(ctx context.Context, res *result, s slowly, hanging boo
 			}
 			busy += took
 		}
-		if hanging {
-			if s.sinks[s.others].distinct.Load() == 0 {
-				return errors.New("nothing came to the receiver that hangs")
-			}
+		if more != noneMore && s.sinks[s.others].distinct.Load() == 0 {
+			return errors.New("nothing came to the receiver that was added")
+		}
+		if s.ticks.all > 0 { // it is told here
+			res.detail("processors idle, "+label, "%", s.ticks.idleShare())
+		}
+		if more == oneHangs {
 			res.detail("a round beside one that hangs", "s", time.Since(begun).Seconds())
 			res.detail("bursts in it", "", float64(bursts))
 		}
@@ -95,13 +115,13 @@ func (r *run) besideSlow(ctx context.Context, res *result, s slowly, hanging boo
 	return rate, err
 }
 
-// burst returns how long burst number i, from 0, takes to arrive where it is
-// answered.
+// burst returns how long burst number i, from 0, takes to arrive at the others.
 func (s *slowly) burst(ctx context.Context, db *database, d *daemon, i int) (time.Duration, error) {
 	if err := db.fillFrom(ctx, i*s.perBurst, s.perBurst, payload, s.urls...); err != nil {
 		return 0, err
 	}
 	committed := time.Now()
+	before, told := processors()
 	for {
 		arrived := 0
 		for _, to := range s.sinks[:s.others] {
@@ -111,11 +131,14 @@ func (s *slowly) burst(ctx context.Context, db *database, d *daemon, i int) (tim
 			break
 		}
 		if time.Since(committed) > 2*time.Minute {
-			return 0, fmt.Errorf("of %d webhooks for the receivers that answer %d did not arrive within 2 min", s.ask, (i+1)*s.ask-arrived)
+			return 0, fmt.Errorf("of %d webhooks for the other receivers %d did not arrive within 2 min", s.ask, (i+1)*s.ask-arrived)
 		}
 		if err := d.pause(ctx, 10*time.Millisecond); err != nil {
 			return 0, err
 		}
+	}
+	if after, err := processors(); err == nil && told == nil {
+		s.ticks = s.ticks.plus(after.since(before))
 	}
 	var last time.Time
 	for n := i * s.perBurst; n < (i+1)*s.perBurst; n++ {
