@@ -56,13 +56,18 @@ func insertCannot(ctx context.Context, r *run) (string, error) {
 // and without our trigger.
 func insertCost(ctx context.Context, r *run, res *result) error {
 	clients := insertClients
+	const longer = 3
 	seconds := pick(r, 4, 1)
-	res.note("pgbench -M prepared, %d s a run, each client inserts one row of %d bytes a transaction into a table of its own run; the listener delivers to nowhere (discard) with its defaults. Each variant with a listener has it drain what is inserted, on the same machine.", seconds, payload)
+	res.note("pgbench -M prepared, %d s a run, and %d s where no listener runs, since the difference that is looked for there is smaller than what two short runs of the same differ by; each client inserts one row of %d bytes a transaction into a table of its own run; the listener delivers to nowhere (discard) with its defaults. Each variant with a listener has it drain what is inserted, on the same machine.", seconds, longer*seconds, payload)
 	label := func(v inserting, c int) string { return fmt.Sprintf("%s, %d clients", v.label, c) }
 	for round := range r.Rounds {
 		for _, c := range clients {
 			for _, v := range inTurn(round, insertings) {
-				one, err := r.inserts(ctx, v, c, seconds)
+				lasts := seconds
+				if !v.listener {
+					lasts *= longer
+				}
+				one, err := r.inserts(ctx, v, c, lasts)
 				if err != nil {
 					return err
 				}
