@@ -74,6 +74,7 @@ var scenarios = []scenario{
 	{"idle", "what a sleeping listener costs", PartShort, idle, noSchedstat},
 	{"start", "from launch to the first delivery", PartShort, start, nil},
 	{"size", "a large table against a small one", PartLong, tableSize, nil},
+	{"retention", "a drain while what is too old is deleted", PartLong, retention, nil},
 	{"snapshot", "an old snapshot while events pass", PartLong, snapshot, nil},
 	{"slow", "one receiver of 21 that hangs", PartLong, slow, nil},
 	{"stuck", "one delivery that hangs while events pass", PartLong, stuck, nil},

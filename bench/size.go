@@ -49,7 +49,7 @@ func tableSize(ctx context.Context, r *run, res *result) error {
 	}
 	defer large.drop()
 	begun := time.Now()
-	if err := large.fillPast(ctx, done); err != nil {
+	if err := large.fillPast(ctx, done, sizePayload, 0); err != nil {
 		return err
 	}
 	for round := range r.Rounds {
@@ -144,20 +144,20 @@ func (db *database) fillUp(ctx context.Context, pending int) error {
 	return db.settle(ctx)
 }
 
-// fillPast inserts n events that were processed, and their deliveries, as a
-// listener leaves them: the floor is above them. The indexes are made
-// afterwards, which takes a fraction of the time.
-func (db *database) fillPast(ctx context.Context, n int) error {
+// fillPast inserts n events that were processed so long ago, and their deliveries,
+// as a listener leaves them: the floor is above them. Nothing else must be there
+// yet. The indexes are made afterwards, which takes a fraction of the time.
+func (db *database) fillPast(ctx context.Context, n, bytes int, ago time.Duration) error {
 	for _, statement := range []string{
 		`alter table public.outbox_events drop constraint outbox_events_pkey`,
 		`drop index public.outbox_events_seq`,
 		`alter table outbox.deliveries drop constraint deliveries_pkey`,
-		fmt.Sprintf(`insert into public.outbox_events (type, payload, processed_at, claim)
-			select 'discard.send', jsonb_build_object('n', n, 'text', repeat('x', %d)), now(), gen_random_uuid()
-			from generate_series(1, %d) as n`, sizePayload-30, n),
-		`insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, claim, finished_at)
+		fmt.Sprintf(`insert into public.outbox_events (type, payload, created_at, processed_at, claim)
+			select 'discard.send', jsonb_build_object('n', n, 'text', repeat('x', %d)), at, at, gen_random_uuid()
+			from generate_series(1, %d) as n, (select now() - %f * interval '1 second') as t (at)`, bytes-30, n, ago.Seconds()),
+		`insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, created_at, finished_at)
 			select (lpad(to_hex(seq), 12, '0') || '8' || substr(md5(id::text), 14, 3) || '8' || substr(md5(id::text), 18, 15))::uuid,
-				id, seq, type, created_at, 'direct', 'discard', 'discard', '', 'delivered', 1, claim, now()
+				id, seq, type, created_at, 'direct', 'discard', 'discard', '', 'delivered', 1, processed_at, processed_at
 			from public.outbox_events`,
 		`alter table public.outbox_events add primary key (id)`,
 		`create unique index outbox_events_seq on public.outbox_events (seq)`,
@@ -165,7 +165,7 @@ func (db *database) fillPast(ctx context.Context, n int) error {
 		fmt.Sprintf(`update outbox.state set floor = %d`, n),
 	} {
 		if err := db.exec(ctx, statement); err != nil {
-			return fmt.Errorf("building the large table: %w", err)
+			return fmt.Errorf("building what is past: %w", err)
 		}
 	}
 	return nil
