@@ -179,9 +179,9 @@ func (w *claimWatch) between(ctx context.Context, after int64, from, until time.
 // claimMethod says in a report how claims were timed.
 func claimMethod(s *server) string {
 	if s.claims != nil {
-		return "Claim latency: how long the listener's own claims took in the server, from its log (log_min_duration_statement=0 for the database). Those that found nothing are counted and shown apart."
+		return "Claim latency: how long the listener's own claims took in the server, from its log (log_min_duration_statement=0 for the database): of each the phase of execution, without parsing, planning, the BEGIN and settings before it, the COMMIT after it and the way to the listener. Those that found nothing are counted and shown apart."
 	}
-	return "Claim latency: the server's log is not ours to read, so the same claim from the floor, in a transaction that is rolled back, every 5 ms: a coarse measure of what a listener's own claims take. Those that found nothing are counted and shown apart."
+	return "Claim latency: the server's log is not ours to read, so the same claim from the floor, in a transaction that is rolled back, every 5 ms: a coarse measure of what a listener's own claims take, with the planning and the way there and back. Those that found nothing are counted and shown apart."
 }
 
 // watchClaims begins to time the claims of listeners that connect to db from

@@ -21,8 +21,8 @@ func snapshot(ctx context.Context, r *run, res *result) error {
 			return err
 		}
 	}
-	res.atMost("claim latency, last tenth / first, p90", "x", 1.5, res.drift("p90"))
-	res.atMost("claim latency, last tenth / first, p99", "x", 1.5, res.drift("p99"))
+	res.atMost("claim latency, last tenth / first (2–12 %), p90", "x", 1.5, res.drift("p90"))
+	res.atMost("claim latency, last tenth / first (2–12 %), p99", "x", 1.5, res.drift("p99"))
 	return nil
 }
 
