@@ -323,9 +323,10 @@ func TestPlan(t *testing.T) {
 	if a, b := NewPlan(5, 200, time.Second).String(), NewPlan(5, 200, time.Second).String(); a != b || a == NewPlan(6, 200, time.Second).String() {
 		t.Errorf("not decided by the seed:\n%s\n%s", a, b)
 	}
-	kinds, points := map[Kind]bool{}, map[string]bool{}
+	kinds, points, sizes := map[Kind]bool{}, map[string]bool{}, map[[2]int]bool{}
 	for seed := range uint64(40) {
 		p := NewPlan(seed, 200, time.Second)
+		sizes[[2]int{p.Batch, p.Workers}] = true
 		n, back, late := 0, 0, 0
 		for _, tx := range p.Transactions {
 			switch {
@@ -354,5 +355,12 @@ func TestPlan(t *testing.T) {
 	}
 	if len(kinds) != 15 || len(points) != len(failpoints) {
 		t.Errorf("%d kinds of faults, %d points", len(kinds), len(points))
+	}
+	for _, batch := range []int{1, 10, 1000} {
+		for _, workers := range []int{8, 16} {
+			if !sizes[[2]int{batch, workers}] {
+				t.Errorf("no plan has batches of %d and %d workers", batch, workers)
+			}
+		}
 	}
 }

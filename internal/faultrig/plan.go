@@ -17,6 +17,8 @@ type Plan struct {
 	Seed         uint64
 	Lease        time.Duration // of the listeners, for what they claim; 1 s is the shortest that they take
 	Daemons      int
+	Batch        int             // OUTBOX_BATCH_SIZE of them all
+	Workers      int             // OUTBOX_WORKERS
 	ListLies     bool            // Twilio's list of messages does not have any
 	Skews        []time.Duration // by how much the wall clock of each daemon's host is off
 	First        []string        // OUTBOX_FAILPOINT of each daemon's first process; "" for none
@@ -191,8 +193,21 @@ func NewPlan(seed uint64, events int, lease time.Duration) Plan {
 		}
 		p.Faults = append(p.Faults, f)
 	}
+
+	// From a generator of their own, so that what else a seed decides stays what it
+	// was before there were these.
+	r = rand.New(rand.NewPCG(seed, 0xba7c))
+	p.Batch, p.Workers = batches[r.IntN(len(batches))], workers[r.IntN(len(workers))]
 	return p
 }
+
+// What a plan draws from: the defaults, and what is far from them. With batches of
+// 1 each event is a claim of its own; with 1000 one claim may have all there is, and
+// a listener that dies leaves it all to be taken over.
+var (
+	batches = []int{1, 10, 1000}
+	workers = []int{8, 16}
+)
 
 // often are the types of events, as often as they come.
 var often = []string{
@@ -240,7 +255,8 @@ func (p Plan) String() string {
 	for _, t := range p.Transactions {
 		n += len(t.Events)
 	}
-	fmt.Fprintf(&b, "seed %d, leases of %s: %d daemons, %d events in %d transactions", p.Seed, p.Lease, p.Daemons, n, len(p.Transactions))
+	fmt.Fprintf(&b, "seed %d, leases of %s: %d daemons with batches of %d and %d workers, %d events in %d transactions",
+		p.Seed, p.Lease, p.Daemons, p.Batch, p.Workers, n, len(p.Transactions))
 	if p.ListLies {
 		b.WriteString("; Twilio's list of messages is empty")
 	}

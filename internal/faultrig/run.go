@@ -241,7 +241,8 @@ func (r *run) environment(database *Proxy, name string) []string {
 		"OUTBOX_POLL_INTERVAL_MS=200",
 		"OUTBOX_LEASE="+r.plan.Lease.String(),
 		"OUTBOX_MAX_CRASHES=0", // they are killed by chance, and no event is the reason
-		"OUTBOX_WORKERS=8",
+		"OUTBOX_BATCH_SIZE="+strconv.Itoa(r.plan.Batch),
+		"OUTBOX_WORKERS="+strconv.Itoa(r.plan.Workers),
 		"OUTBOX_RETAIN_PROCESSED=30d",
 		"OUTBOX_ROUTES="+filepath.Join(r.dir, "routes.yaml"),
 		"FAULTRIG_HOOK=http://"+r.before[2].Addr()+"/hook",

@@ -15,8 +15,8 @@ import (
 
 // line is a run in a line.
 func (r *Report) line(ev *Evidence) string {
-	return fmt.Sprintf("%d daemons, %d events, %d accepted, again with licence %v, SMS found %d, held %d, given up %d, %d take-overs, faults %v, points %v; quiet after %s, took %s",
-		ev.Plan.Daemons, r.Committed, r.Accepted, r.Again, r.Found, r.Held, r.GivenUp, r.Takeovers, r.Faults, r.Points,
+	return fmt.Sprintf("%d daemons, batch %d, %d workers, %d events, %d accepted, again with licence %v, SMS found %d, held %d, given up %d, %d take-overs, faults %v, points %v; quiet after %s, took %s",
+		ev.Plan.Daemons, ev.Plan.Batch, ev.Plan.Workers, r.Committed, r.Accepted, r.Again, r.Found, r.Held, r.GivenUp, r.Takeovers, r.Faults, r.Points,
 		ev.Quiet.Round(time.Millisecond), ev.Took.Round(time.Millisecond))
 }
 
@@ -28,6 +28,7 @@ type summary struct {
 	lying                                      int // runs
 	pruned                                     int // old events
 	daemons                                    [4]int
+	batches, workers                           map[int]int
 	again                                      map[string]int
 	faults                                     map[Kind]int
 	points                                     map[string]int
@@ -42,10 +43,13 @@ func (s *summary) add(ev *Evidence, r *Report) {
 	defer s.mu.Unlock()
 	if s.again == nil {
 		s.again, s.faults, s.points, s.oracles = map[string]int{}, map[Kind]int{}, map[string]int{}, map[string]int{}
+		s.batches, s.workers = map[int]int{}, map[int]int{}
 		s.begun = time.Now().Add(-ev.Took)
 	}
 	s.runs++
 	s.daemons[ev.Plan.Daemons]++
+	s.batches[ev.Plan.Batch]++
+	s.workers[ev.Plan.Workers]++
 	s.committed += r.Committed
 	s.accepted += r.Accepted
 	s.found += r.Found
@@ -125,6 +129,8 @@ func (s *summary) markdown(seeds []uint64, events int) string {
 		row("of these begun in time", s.runs)
 	}
 	row("runs with 1, 2, 3 listeners", fmt.Sprintf("%d, %d, %d", s.daemons[1], s.daemons[2], s.daemons[3]))
+	row("runs with batches of 1, 10, 1000", fmt.Sprintf("%d, %d, %d", s.batches[1], s.batches[10], s.batches[1000]))
+	row("runs with 8, 16 workers", fmt.Sprintf("%d, %d", s.workers[8], s.workers[16]))
 	row("events committed", s.committed)
 	row("events rolled back", s.rolled)
 	row("commits without an answer (events)", s.unclear)
