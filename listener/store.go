@@ -35,11 +35,14 @@ type store struct {
 // settings makes a transaction independent of what the role or the database
 // set as defaults. The plans of our statements are known: each walks an index
 // from a bound. A planner that believes a busy table to be tiny would choose
-// otherwise, and be wrong by the next batch.
+// otherwise, and be wrong by the next batch. Nor are there workers to be had for
+// them: where a table that is read whole is known to be empty, a plan without
+// sequential scans and with two workers looks cheaper, and starts both at each sweep.
 const settings = `select set_config('synchronous_commit', $1, true),
 	set_config('statement_timeout', '10000', true), set_config('lock_timeout', '1000', true),
 	set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
 	set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true),
+	set_config('max_parallel_workers_per_gather', '0', true),
 	set_config('client_encoding', 'UTF8', true),
 	set_config('enable_nestloop', $2, true), set_config('enable_hashjoin', $3, true),
 	set_config('plan_cache_mode', $4, true)`
