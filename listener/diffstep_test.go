@@ -118,7 +118,7 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 				return fmt.Sprintf("twin %t", twin), fmt.Sprint(err), nil
 			}
 			if !twin {
-				return fmt.Sprint(was), fmt.Sprint(kept[e.seq]), err
+				return fmt.Sprint(was), fmt.Sprint(err == nil && (kept == nil || kept[e.seq])), err
 			}
 		}
 		kept, err := p.s.recordEvents(ctx, []entry{en})

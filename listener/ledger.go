@@ -203,10 +203,32 @@ func (c *columns) args() []any {
 		c.states, c.attempts, c.generations, c.providers, c.lastErrors, c.due, c.claims, c.contents, c.leased}
 }
 
-// freshArgs are the arguments of record_fresh.sql.
+// freshArgs are the arguments of record_fresh.sql, which takes one element for a column
+// that is the same in all rows, and null for one that is null in all: most batches are
+// of one kind, and an element costs as much as a row does in the table.
 func (c *columns) freshArgs(parked []bool) []any {
-	return []any{c.seqs, c.claims, c.ids, c.routes, c.steps, c.channels, c.recipients,
-		c.states, c.attempts, c.providers, c.lastErrors, c.due, c.contents, parked}
+	return []any{c.seqs, c.claims, c.ids, same(c.routes), same(c.steps), same(c.channels), same(c.recipients),
+		same(c.states), same(c.attempts), orNull(c.providers), orNull(c.lastErrors), orNull(c.due), orNull(c.contents), parked}
+}
+
+// same returns the one element of a column that has no other, and else the column.
+func same[T comparable](column []T) []T {
+	for _, v := range column {
+		if v != column[0] {
+			return column
+		}
+	}
+	return column[:min(len(column), 1)]
+}
+
+// orNull returns nil for a column that has nothing in it.
+func orNull[T any](column []*T) []*T {
+	for _, v := range column {
+		if v != nil {
+			return column
+		}
+	}
+	return nil
 }
 
 // attemptColumns are rows of outbox.attempts: attempts that were not simply

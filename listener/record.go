@@ -188,11 +188,12 @@ func (r *recorder) writeEvents(ctx context.Context, entries []entry) error {
 }
 
 // recordedEvents reports entries as done, and keeps what left for events that
-// were deleted meanwhile.
-func (r *recorder) recordedEvents(ctx context.Context, entries []entry, kept map[int64]bool) error {
+// were deleted meanwhile. some are the seqs that were written; nil means all.
+func (r *recorder) recordedEvents(ctx context.Context, entries []entry, some map[int64]bool) error {
+	kept := func(en entry) bool { return some == nil || some[en.event.seq] }
 	var gone []entry
 	for _, en := range entries {
-		if kept[en.event.seq] {
+		if kept(en) {
 			continue
 		}
 		// Of an event that was deleted, what never left need not be known. What the ledger
@@ -213,7 +214,7 @@ func (r *recorder) recordedEvents(ctx context.Context, entries []entry, kept map
 	}
 	r.passTurns(ctx, linesOf(entries)) // where what the ledger had of them stands in one
 	for _, en := range entries {
-		r.done(en, kept[en.event.seq])
+		r.done(en, kept(en))
 	}
 	return nil
 }

@@ -67,9 +67,9 @@ func (s *store) recordEvents(ctx context.Context, entries []entry) (map[int64]bo
 }
 
 // recordFresh writes events that are fresh and returns the seqs that were still
-// ours.
+// ours, nil where that is all of them.
 func (s *store) recordFresh(ctx context.Context, entries []entry) (map[int64]bool, error) {
-	kept := make(map[int64]bool, len(entries))
+	var kept map[int64]bool
 	c := freshColumns(len(entries))
 	var parked []bool // nil where none is
 	sortBySeq(entries)
@@ -83,9 +83,17 @@ func (s *store) recordFresh(ctx context.Context, entries []entry) (map[int64]boo
 		c.add(en.rows[0])
 	}
 	err := s.txWith(ctx, durable, hashes, func(b *pgx.Batch) {
-		b.Queue(sqlRecordFresh, c.freshArgs(parked)...).Query(func(rows pgx.Rows) error {
+		b.Queue(sqlRecordFresh, c.freshArgs(parked)...).QueryRow(func(row pgx.Row) error {
 			failpoint.Hit("K10")
-			return each(rows, func(seq int64) { kept[seq] = true })
+			var some *[]int64
+			if err := row.Scan(&some); err != nil || some == nil {
+				return err
+			}
+			kept = make(map[int64]bool, len(*some))
+			for _, seq := range *some {
+				kept[seq] = true
+			}
+			return nil
 		})
 		c.attemptRows.queue(b)
 	})
