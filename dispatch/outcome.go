@@ -50,7 +50,7 @@ func (o *Outcome) unknown(p Policy, limit int) {
 	case Resend, "":
 		o.State = Uncertain
 		if o.Attempts >= limit {
-			o.State, o.Reason = Dead, "no attempts left"
+			o.State, o.Reason = Dead, "no attempts left, and the last may have arrived"
 		}
 	default: // also what a later version may know
 		o.State = Held
