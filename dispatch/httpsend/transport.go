@@ -24,7 +24,7 @@ func NewTransport(dial func(ctx context.Context, network, addr string) (net.Conn
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true,
 		MaxIdleConns:           256,
-		MaxIdleConnsPerHost:    16,
+		MaxIdleConnsPerHost:    64, // as many as there may be: a kept one that is closed is a handshake more
 		MaxConnsPerHost:        64,
 		IdleConnTimeout:        50 * time.Second, // below the 60 s after which many balancers hang up
 		MaxResponseHeaderBytes: 64 << 10,
