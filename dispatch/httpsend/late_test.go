@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -76,5 +77,18 @@ func TestLate(t *testing.T) {
 				t.Errorf("%d and %d of those that are late, want %d and none", good.Load(), bad.Load(), 4*each/2)
 			}
 		})
+	}
+}
+
+// TestGiveUp: nothing can be written to the connection any more. net/http writes beside
+// the goroutine that would see the context, so that the end of that is not enough.
+func TestGiveUp(t *testing.T) {
+	t.Parallel()
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	ended := false
+	giveUp(ours, func() { ended = true })
+	if _, err := ours.Write([]byte("POST")); !errors.Is(err, io.ErrClosedPipe) || !ended {
+		t.Errorf("written: %v; the request is over: %t", err, ended)
 	}
 }
