@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/evidence"
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
 )
 
@@ -72,8 +73,8 @@ func total(done map[string]int) (n int) {
 func writePage(t *testing.T, played int, done map[string]int) {
 	t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Histories against Postgres\n\nWritten by `just differential`: seeds 1 to %d, each played on the statements and on their reference in memory.\n"+
-		"After each of %d operations the answers and all rows were the same.\n\n| operation | done |\n|---|---:|\n", played, total(done))
+	fmt.Fprintf(&b, "# Histories against Postgres\n\nWritten by `just differential`, %s.\nSeeds 1 to %d, each played on the statements and on their reference in memory.\n"+
+		"After each of %d operations the answers and all rows were the same.\n\n| operation | done |\n|---|---:|\n", evidence.Source(), played, total(done))
 	for _, m := range slices.Sorted(maps.Keys(done)) {
 		fmt.Fprintf(&b, "| %s | %d |\n", m, done[m])
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/outbox-listener/outbox-listener/internal/evidence"
 )
 
 var (
@@ -56,8 +58,8 @@ type simSum struct {
 
 func (s simSum) write(t *testing.T, path string, first uint64) {
 	t.Helper()
-	page := fmt.Sprintf("# Simulated worlds\n\nWritten by `just simulate`: seeds %d to %d, each with one to three listeners at a time, for %s of their time in all.\n"+
-		"Nothing was lost, and nothing sent that should not have been.\n\n| | |\n|---|---:|\n", first, first+uint64(s.worlds)-1, s.lasted.Round(time.Hour))
+	page := fmt.Sprintf("# Simulated worlds\n\nWritten by `just simulate`, %s.\nSeeds %d to %d, each with one to three listeners at a time, for %s of their time in all.\n"+
+		"Nothing was lost, and nothing sent that should not have been.\n\n| | |\n|---|---:|\n", evidence.Source(), first, first+uint64(s.worlds)-1, s.lasted.Round(time.Hour))
 	for _, line := range []struct {
 		what string
 		n    int

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/outbox-listener/outbox-listener/internal/evidence"
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
 	"github.com/outbox-listener/outbox-listener/internal/standin"
 )
@@ -348,26 +348,21 @@ func (o *outage) lines(t *testing.T, procs []*proc, down, up time.Time, c *outag
 
 func (o *outage) page(t *testing.T, c *outageCounts) string {
 	t.Helper()
-	commit, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
-	if err != nil {
-		t.Error(err)
-	}
 	version := pgtest.QueryVal[string](t, o.w.db, `select current_setting('server_version')`)
 	fsync := pgtest.QueryVal[string](t, o.w.db, `select current_setting('fsync')`)
 	server, _, _ := strings.Cut(version, " ")
 	var b strings.Builder
 	fmt.Fprintf(&b, `# A provider that is down
 
-What %[1]sjust outage%[1]s printed: commit %[2]s, %[3]s, PostgreSQL %[4]s on the same machine (fsync %[13]s), %[5]d virtual cores, %[6]s.
+What %[1]sjust outage%[1]s printed, %[2]s.
+PostgreSQL %[3]s on the same machine (fsync %[4]s), %[5]d virtual cores.
 
-    OUTBOX_TEST_FSYNC=%[13]s go test ./cmd/listener -run TestOutage -count=1 -v -timeout 30m -outage %[7]s -backlog %[8]d
-
-%[9]d listener processes send webhooks to one receiver, %.0[10]f a second, and an e-mail every %[11]s. Then for %[7]s the receiver
-answers 503 and 429 in turns, each with a Retry-After of %[12]s, while %[8]d more webhooks are inserted; and then it takes everything
+%[6]d listener processes send webhooks to one receiver, %.0[7]f a second, and an e-mail every %[8]s. Then for %[9]s the receiver
+answers 503 and 429 in turns, each with a Retry-After of %[10]s, while %[11]d more webhooks are inserted; and then it takes everything
 again. The program is `+"`cmd/listener/outage_test.go`"+`; every run of the tests does the same with 5 s and 1,000 webhooks.
 
-`, "`", strings.TrimSpace(string(commit)), runtime.Version(), server, runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly),
-		short(o.length), o.backlog, outageDaemons, float64(o.backlog)/o.length.Seconds(), trickleEvery, outageRetry, fsync)
+`, "`", evidence.Source(), server, fsync, runtime.NumCPU(), outageDaemons, float64(o.backlog)/o.length.Seconds(), trickleEvery,
+		short(o.length), outageRetry, o.backlog)
 	row := func(what, limit, was string) { fmt.Fprintf(&b, "| %s | %s | %s |\n", what, limit, was) }
 	b.WriteString("| | at most | was |\n|---|---|---|\n")
 	row("calls to the receiver from the outage on, for each webhook delivered", "1.1", fmt.Sprintf("%.4f (%d calls, %d of them refused, for %d webhooks)", c.amplification, c.calls, c.refused, c.deliveries))

@@ -41,6 +41,7 @@ var allowed = []struct {
 	{"examples", nil}, // tests
 	{"examples/", nil},
 	{"internal/devpg", nil},
+	{"internal/evidence", nil},
 	{"internal/pgtest", []string{"internal/devpg", "migrations"}},
 	{"internal/model", []string{"dispatch"}},
 	{"internal/standin", []string{"dispatch"}},

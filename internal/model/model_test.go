@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/evidence"
 )
 
 var (
@@ -79,7 +80,7 @@ func TestModel(t *testing.T) {
 	}
 	t.Logf("%d states, %d steps, %d actions", states, steps, len(actions()))
 	if *summary != "" {
-		page := strings.Join(append(append([]string{head}, lines...),
+		page := strings.Join(append(append([]string{fmt.Sprintf(head, evidence.Source())}, lines...),
 			fmt.Sprintf("| **all** | **%d** | **%d** | | |\n", states, steps)), "\n")
 		if err := os.WriteFile(*summary, []byte(page), 0o644); err != nil {
 			t.Error(err)
@@ -89,7 +90,7 @@ func TestModel(t *testing.T) {
 
 const head = `# Every state of the model
 
-Written by ` + "`just model`" + `. Two listeners, one delivery, at most two attempts, two looks. Each state was visited, each
+Written by ` + "`just model`, %s" + `. Two listeners, one delivery, at most two attempts, two looks. Each state was visited, each
 of the actions seen, and no promise broken; from each state a way leads to an end without further faults.
 
 | policy | states | steps | longest way | ends |
