@@ -24,6 +24,7 @@ type Report struct {
 	Committed int            // events
 	Accepted  int            // by providers
 	Again     map[string]int // licensed repetitions, by channel
+	Licences  map[string]int // the same, by channel and what may be the reason
 	Held      int            // SMS that wait for a person, with licence
 	GivenUp   int            // SMS that are dead since nobody knows whether they arrived, with licence
 	Found     int            // SMS whose answer was lost, and which Twilio had when it was asked
@@ -42,6 +43,8 @@ type check struct {
 	accepted   map[place][]Line
 	mishaps    map[place][]Line
 	changes    map[uuid.UUID][]Change // by event
+	claimedBy  map[uuid.UUID]string   // who made each claim
+	over       time.Time              // the last moment that anything is known of
 }
 
 // place is where an event goes: to each channel once, at most.
@@ -53,10 +56,10 @@ type place struct {
 // Check holds the ledgers against each other.
 func Check(ev *Evidence) *Report {
 	c := &check{
-		Evidence: ev, Report: &Report{Again: map[string]int{}, Faults: map[Kind]int{}},
+		Evidence: ev, Report: &Report{Again: map[string]int{}, Licences: map[string]int{}, Faults: map[Kind]int{}},
 		produced: map[uuid.UUID]Produced{}, inDatabase: map[uuid.UUID]EventRow{},
 		deliveries: map[uuid.UUID][]DeliveryRow{}, accepted: map[place][]Line{},
-		mishaps: map[place][]Line{}, changes: map[uuid.UUID][]Change{},
+		mishaps: map[place][]Line{}, changes: map[uuid.UUID][]Change{}, claimedBy: map[uuid.UUID]string{},
 	}
 	for _, e := range ev.Events {
 		c.inDatabase[e.ID] = e
@@ -69,9 +72,14 @@ func Check(ev *Evidence) *Report {
 	}
 	for _, ch := range ev.Changes {
 		c.changes[ch.Event] = append(c.changes[ch.Event], ch)
+		if ch.Claim != nil && c.claimedBy[*ch.Claim] == "" && !same(ch.OldClaim, ch.Claim) {
+			c.claimedBy[*ch.Claim] = ch.App
+		}
+		c.over = later(c.over, ch.At)
 	}
 	for _, l := range ev.Provided {
 		event, err := uuid.Parse(l.Event)
+		c.over = later(c.over, l.At)
 		switch {
 		case err != nil:
 			c.problem("O2", uuid.Nil, "a provider got something that names no event: %+v", l)
@@ -221,19 +229,44 @@ func (c *check) repetitions(p Produced, d DeliveryRow) {
 		if i == len(lines)-1 {
 			break
 		}
+		from := l.At
+		mishap, spoiled := c.spoiled(l)
+		if spoiled { // the request was there before that was on disk
+			from = mishap.At
+		}
+		why := c.licence(d, from, lines[i+1].At, spoiled)
 		switch {
-		case d.Channel == "sms" && p.Type == resendMissing && c.Plan.ListLies && c.licensed(l.At, l.At, d):
-			c.Again["sms, since the list lied"]++
+		case d.Channel == "sms" && p.Type == resendMissing && c.Plan.ListLies && why != "":
+			c.again("sms, since the list lied", why)
 		case d.Channel == "sms" && p.Type == resendMissing && c.pausedPastLooks(d):
-			c.Again["sms, after a pause longer than the looks"]++
+			c.again("sms, after a pause longer than the looks", latecomer)
 		case d.Channel == "sms":
 			c.problem("O4", d.Event, "an SMS was accepted %d times", len(lines))
-		case !c.licensed(l.At, l.At, d):
+		case why == "":
 			c.problem("O3", d.Event, "sent again by %s after acceptance %d, and no fault fell between that and its record", d.Channel, i+1)
 		default:
-			c.Again[d.Channel]++
+			c.again(d.Channel, why)
 		}
 	}
+}
+
+// again counts a repetition that has a licence.
+func (c *check) again(what string, why Kind) {
+	c.Again[what]++
+	c.Licences[what+": "+string(why)]++
+}
+
+// spoiled returns the mishap of a provider with a request that it took, where it did not say so.
+// That stands right before it in its ledger.
+func (c *check) spoiled(taken Line) (mishap Line, ok bool) {
+	event, _ := uuid.Parse(taken.Event) // it was one before
+	at := place{event, taken.Channel}
+	for _, l := range slices.Concat(c.mishaps[at], c.accepted[at]) {
+		if l.At.Before(taken.At) && l.At.After(mishap.At) {
+			mishap = l
+		}
+	}
+	return mishap, mishap.Fault == string(cutAfter) || mishap.Fault == string(brokenTaken)
 }
 
 // bound is O5 about an SMS that is delivered: what it is at Twilio by the record is
@@ -290,7 +323,7 @@ func (c *check) held(p Produced, d DeliveryRow) {
 func (c *check) pausedPastLooks(d DeliveryRow) bool {
 	return slices.ContainsFunc(c.Evidence.Faults, func(f Fault) bool {
 		return f.To.Sub(f.From) > c.Plan.lookSpan() && (f.Kind == Stop || f.Kind == Failpoint) &&
-			c.licensed(f.From, f.To, d)
+			c.had(f, d, c.over)
 	})
 }
 
@@ -306,7 +339,7 @@ func (c *check) unanswered(d DeliveryRow) bool {
 	switch {
 	case begun.IsZero():
 		c.problem("O1", d.Event, "%s, and it was never announced (%s)", d.State, d.Error)
-	case !c.licensed(begun, begun.Add(c.Plan.slack()), d):
+	case c.licence(d, begun, time.Time{}, c.unsure(d, begun)) == "":
 		c.problem("O1", d.Event, "%s, and no fault fell on its attempt (%s)", d.State, d.Error)
 	default:
 		return true
@@ -314,29 +347,11 @@ func (c *check) unanswered(d DeliveryRow) bool {
 	return false
 }
 
-// licensed says whether a fault may have kept off the record what happened from
-// one moment to another to a delivery: one that came upon a listener that had claimed
-// its event at some time, upon the way to its provider, or upon all.
-func (c *check) licensed(from, to time.Time, d DeliveryRow) bool {
-	slack := c.Plan.slack()
-	holders := map[string]bool{}
-	for _, ch := range c.changes[d.Event] {
-		daemon, _, _ := strings.Cut(ch.App, ".")
-		holders[daemon] = true
-	}
-	for _, f := range c.Evidence.Faults {
-		switch {
-		case f.Kind == SlowDatabase, f.Kind == Terminate, // slower is all that it is, and orderly
-			f.Kind == TerminateAway && c.Plan.Daemons == 1, // what it kept nobody took over
-			f.Daemon != Everyone && !holders[fmt.Sprintf("d%d", f.Daemon)],
-			f.Channel != "" && f.Channel != d.Channel,
-			f.From.Add(-slack).After(to), f.To.Add(slack).Before(from):
-		default:
-			return true
-		}
-	}
+// unsure says whether a request for d after a moment had an answer of its provider that does not
+// say whether it was taken.
+func (c *check) unsure(d DeliveryRow, from time.Time) bool {
 	return slices.ContainsFunc(c.mishaps[place{d.Event, d.Channel}], func(l Line) bool {
-		return !l.At.Add(slack).Before(from) && !l.At.Add(-slack).After(to)
+		return l.Fault != string(throttled) && !l.At.Before(from)
 	})
 }
 
@@ -458,6 +473,14 @@ func (c *check) whole() {
 	if c.Leased > 0 {
 		c.problem("O8", uuid.Nil, "%d rows are leased although every listener has ended", c.Leased)
 	}
+}
+
+// later is the later one of two moments.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // Explain is the problems as text, with the histories of the first events that

@@ -109,15 +109,56 @@ func TestCheck(t *testing.T) {
 			ev.Produced[0].Fate, ev.Events = Unclear, slices.DeleteFunc(ev.Events, func(e EventRow) bool { return e.ID == sms })
 		}, "O2", "answer lost"},
 		{"sent twice without a fault", func(ev *Evidence) { ev.Faults = nil }, "O3", "no fault fell"},
-		{"sent twice with a fault elsewhere", func(ev *Evidence) {
-			ev.Faults[0].From, ev.Faults[0].To = ev.Faults[0].From.Add(ev.Plan.slack()), ev.Faults[0].To.Add(time.Second)
-		}, "O3", "no fault fell"},
 		{"sent twice since the database was far away", func(ev *Evidence) { ev.Faults[0].Kind = SlowDatabase }, "O3", "no fault fell"},
 		{"sent twice since a listener was told to end", func(ev *Evidence) { ev.Faults[0].Kind = Terminate }, "O3", "no fault fell"},
-		{"sent twice, and the fault came upon another", func(ev *Evidence) { ev.Faults[0].Daemon = 2 }, "O3", "no fault fell"},
-		{"sent twice, and the fault was another channel's", func(ev *Evidence) {
-			ev.Faults[0].Daemon, ev.Faults[0].Channel = Everyone, "webhook"
+		{"sent twice since it was killed before that arrived", func(ev *Evidence) { ev.Faults[0].From = line(ev, email).At.Add(-5 * time.Millisecond) }, "", ""},
+		{"sent twice, and killed after another had it", func(ev *Evidence) {
+			ev.Faults[0].From, ev.Faults[0].To = line(ev, email).At.Add(3300*time.Millisecond), line(ev, email).At.Add(3400*time.Millisecond)
 		}, "O3", "no fault fell"},
+		{"sent twice, and another process was killed there", func(ev *Evidence) { ev.Faults[0].What = "d0.2" }, "O3", "no fault fell"},
+		{"sent twice, and somebody else was killed", func(ev *Evidence) { ev.Faults[0].What, ev.Faults[0].Daemon = "d2.1", 2 }, "O3", "no fault fell"},
+		{"sent twice, and the server was restarted", func(ev *Evidence) { everyone(ev, RestartFast) }, "", ""},
+		{"sent twice, and an answer was cut", func(ev *Evidence) { everyone(ev, LimitProvider) }, "O3", "no fault fell"}, // whoever heard no answer would have said so
+		{"said to be sent again without a fault", func(ev *Evidence) { unheard(ev, email); ev.Faults = nil }, "O3", "no fault fell"},
+		{"said to be sent again, and the server was restarted beside it", func(ev *Evidence) { unheard(ev, email); everyone(ev, RestartFast) }, "O3", "no fault fell"},
+		{"said to be sent again, and killed beside it", func(ev *Evidence) { unheard(ev, email) }, "O3", "no fault fell"},
+		{"said to be sent again, and the answer was cut", func(ev *Evidence) { unheard(ev, email); everyone(ev, LimitProvider) }, "", ""},
+		{"said to be sent again, and the answer of another channel was cut", func(ev *Evidence) {
+			unheard(ev, email)
+			everyone(ev, LimitProvider)
+			ev.Faults[0].Channel = "webhook"
+		}, "O3", "no fault fell"},
+		{"said to be sent again, and the answer was cut later", func(ev *Evidence) {
+			unheard(ev, email)
+			everyone(ev, LimitProvider)
+			ev.Faults[0].From = ev.Faults[0].From.Add(100 * time.Millisecond)
+			ev.Faults[0].To = ev.Faults[0].To.Add(100 * time.Millisecond)
+		}, "O3", "no fault fell"},
+		{"said to be sent again, and its provider hung up", func(ev *Evidence) {
+			unheard(ev, email)
+			ev.Faults = nil
+			mishap := *line(ev, email)
+			mishap.At, mishap.Fault = mishap.At.Add(-time.Millisecond), string(cutAfter)
+			ev.Provided = append(ev.Provided, mishap)
+		}, "", ""},
+		{"sent again by who stood still when it was on record", func(ev *Evidence) {
+			again := *line(ev, webhook)
+			again.At = again.At.Add(time.Second)
+			ev.Provided = append(ev.Provided, again)
+			ev.Faults[0] = Fault{Kind: Stop, What: "d1.1", Daemon: 1, From: again.At.Add(-1900 * time.Millisecond), To: again.At}
+		}, "", ""},
+		{"sent again when it was on record", func(ev *Evidence) {
+			again := *line(ev, webhook)
+			again.At = again.At.Add(time.Second)
+			ev.Provided = append(ev.Provided, again)
+			ev.Faults[0] = Fault{Kind: Kill, What: "d1.1", Daemon: 1, From: again.At.Add(-900 * time.Millisecond), To: again.At}
+		}, "O3", "no fault fell"},
+		{"sent again since a claim was lost with the server", func(ev *Evidence) {
+			ev.Changes = slices.DeleteFunc(ev.Changes, func(c Change) bool { return c.App == "d0.1" })
+			changes(ev, email)[0].OldClaim = nil
+			everyone(ev, RestartCrash)
+			ev.Faults[0].From, ev.Faults[0].To = line(ev, email).At.Add(-300*time.Millisecond), line(ev, email).At.Add(-200*time.Millisecond)
+		}, "", ""},
 		{"an order without its row", func(ev *Evidence) { ordered(ev, 0) }, "O3", "committed 0 times"},
 		{"an order with two rows", func(ev *Evidence) { ordered(ev, 2) }, "O3", "committed 2 times"},
 		{"a row of nothing", func(ev *Evidence) { ev.Booked = map[uuid.UUID]int{gone: 1} }, "O2", "not committed"},
@@ -182,6 +223,31 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// everyone has a fault of this kind come upon all, or all that send e-mails, where the one of honest is.
+func everyone(ev *Evidence, k Kind) {
+	f := &ev.Faults[0]
+	f.Kind, f.What, f.Daemon = k, "", Everyone
+	if k == LimitProvider {
+		f.Channel = "email"
+	}
+}
+
+// unheard adds that whoever sent event first put on record that nobody knew whether it arrived.
+func unheard(ev *Evidence, event uuid.UUID) {
+	i := slices.IndexFunc(ev.Changes, func(c Change) bool { return c.Event == event })
+	claimed := ev.Changes[i]
+	d, at := uuid.NewSHA1(event, nil), claimed.At.Add(60*time.Millisecond) // the fault of honest is from 30 to 40 ms
+	soon := at.Add(time.Second)
+	ev.Changes = slices.Insert(ev.Changes, i+1,
+		Change{At: at, App: claimed.App, Event: event, OldClaim: claimed.Claim, Claim: claimed.Claim, OldUntil: claimed.Until, OldState: new("open"), State: "parked"},
+		Change{At: at, App: claimed.App, Event: event, Delivery: &d, Until: &soon, State: "uncertain", Tries: new(1)})
+	for j := range ev.Changes[i+3:] {
+		if c := &ev.Changes[i+3+j]; c.Event == event && c.Delivery != nil {
+			c.OldState, c.OldAttempts, c.Tries = new("uncertain"), new(1), new(2)
+		}
+	}
+}
+
 // steps adds two steps of one line, the second committed after the first, that were
 // accepted at these seconds.
 func steps(ev *Evidence, seconds ...int) {
@@ -231,7 +297,7 @@ func TestUnclear(t *testing.T) {
 		return Fault{Kind: LimitProvider, Daemon: Everyone, Channel: "sms", From: at.Add(tenth(1)), To: at.Add(tenth(2))}
 	}
 	pause := func(at time.Time) Fault {
-		return Fault{Kind: Stop, Daemon: 1, From: at, To: at.Add(Plan{Lease: time.Second}.lookSpan() + tenth(1))}
+		return Fault{Kind: Stop, What: "d1.1", Daemon: 1, From: at, To: at.Add(Plan{Lease: time.Second}.lookSpan() + tenth(1))}
 	}
 	for _, tt := range []struct {
 		name   string
@@ -276,7 +342,15 @@ func TestUnclear(t *testing.T) {
 			d.State, d.Error = tt.state, tt.why
 			ev.Events[0].Processed = tt.state != "held"
 			sent := &ev.Changes[slices.IndexFunc(ev.Changes, func(c Change) bool { return c.Event == sms && c.Delivery != nil })]
-			sent.State = "sending"
+			until := sent.At.Add(time.Second)
+			sent.State, sent.Until = "sending", &until
+			unsure, over := *sent, *sent // a tenth of a second and a half later, and in the end
+			claim := uuid.NewSHA1(sms, []byte("recorded"))
+			unsure.At, unsure.OldClaim, unsure.Claim, unsure.OldUntil = sent.At.Add(tenth(3)/2), sent.Claim, &claim, sent.Until
+			unsure.OldState, unsure.State, unsure.OldAttempts = new("sending"), "uncertain", new(1)
+			over.At, over.OldClaim, over.Claim, over.Until = sent.At.Add(tenth(5)), &claim, &claim, nil
+			over.OldState, over.State, over.OldAttempts = new("uncertain"), tt.state, new(1)
+			ev.Changes = append(ev.Changes, unsure, over)
 			ev.Provided = slices.DeleteFunc(ev.Provided, func(l Line) bool { return l.Event == sms.String() })
 			for i, m := range tt.lines {
 				l := Line{At: sent.At.Add(tenth(i)), Channel: "sms", Event: sms.String(), Fault: string(m)}

@@ -115,9 +115,8 @@ var failpoints = []struct {
 	{"K16a", 8}, {"K16b", 8}, {"K16c", 8}, {"K16d", 8}, {"K16e", 8}, {"K16f", 8},
 }
 
-// slack is how long what was accepted may take to be on record while nothing goes
-// wrong, on a machine that does other things too. A fault within it is a licence for
-// one more.
+// slack is how far apart two moments may be noted that belong together, on a machine that
+// does other things too.
 func (p Plan) slack() time.Duration { return p.Lease * 3 / 4 }
 
 // lookSpan is how long looks for an SMS go on, of the minute that they go on

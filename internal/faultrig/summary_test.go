@@ -16,7 +16,7 @@ import (
 // line is a run in a line.
 func (r *Report) line(ev *Evidence) string {
 	return fmt.Sprintf("%d daemons, batch %d, %d workers, %d events, %d accepted, again with licence %v, SMS found %d, held %d, given up %d, %d take-overs, faults %v, points %v; quiet after %s, took %s",
-		ev.Plan.Daemons, ev.Plan.Batch, ev.Plan.Workers, r.Committed, r.Accepted, r.Again, r.Found, r.Held, r.GivenUp, r.Takeovers, r.Faults, r.Points,
+		ev.Plan.Daemons, ev.Plan.Batch, ev.Plan.Workers, r.Committed, r.Accepted, r.Licences, r.Found, r.Held, r.GivenUp, r.Takeovers, r.Faults, r.Points,
 		ev.Quiet.Round(time.Millisecond), ev.Took.Round(time.Millisecond))
 }
 
@@ -29,7 +29,7 @@ type summary struct {
 	pruned                                     int // old events
 	daemons                                    [4]int
 	batches, workers                           map[int]int
-	again                                      map[string]int
+	again, licences                            map[string]int
 	faults                                     map[Kind]int
 	points                                     map[string]int
 	oracles                                    map[string]int
@@ -42,7 +42,7 @@ func (s *summary) add(ev *Evidence, r *Report) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.again == nil {
-		s.again, s.faults, s.points, s.oracles = map[string]int{}, map[Kind]int{}, map[string]int{}, map[string]int{}
+		s.again, s.licences, s.faults, s.points, s.oracles = map[string]int{}, map[string]int{}, map[Kind]int{}, map[string]int{}, map[string]int{}
 		s.batches, s.workers = map[int]int{}, map[int]int{}
 		s.begun = time.Now().Add(-ev.Took)
 	}
@@ -71,6 +71,9 @@ func (s *summary) add(ev *Evidence, r *Report) {
 	for k, n := range r.Again {
 		s.again[k] += n
 	}
+	for k, n := range r.Licences {
+		s.licences[k] += n
+	}
 	for k, n := range r.Faults {
 		s.faults[k] += n
 	}
@@ -89,7 +92,7 @@ func (s *summary) add(ev *Evidence, r *Report) {
 
 func (s *summary) log(t *testing.T) {
 	t.Logf("%d runs, %d events committed, %d accepted, again with licence %v, SMS found %d, held %d, given up %d, %d take-overs, slowest to be quiet %s, %d problems; %d kinds of failpoints hit",
-		s.runs, s.committed, s.accepted, s.again, s.found, s.held, s.givenUp, s.takeovers, s.slowest.Round(time.Millisecond), s.problems, len(s.points))
+		s.runs, s.committed, s.accepted, s.licences, s.found, s.held, s.givenUp, s.takeovers, s.slowest.Round(time.Millisecond), s.problems, len(s.points))
 }
 
 // poolerVersion is what PgBouncer calls itself.
@@ -155,6 +158,10 @@ func (s *summary) markdown(seeds []uint64, events int) string {
 	row("slowest to be quiet after the last fault", s.slowest.Round(time.Millisecond))
 	row("seeds with problems", s.failed)
 	row("time", time.Since(s.begun).Round(time.Second))
+	b.WriteString("\n| repetitions by what may be the reason | times |\n|---|---|\n")
+	for _, what := range slices.Sorted(maps.Keys(s.licences)) {
+		row(what, s.licences[what])
+	}
 	b.WriteString("\n| fault | times |\n|---|---|\n")
 	for _, k := range slices.Sorted(maps.Keys(s.faults)) {
 		row(string(k), s.faults[k])
