@@ -170,6 +170,20 @@ func (l *lane) insert(ctx context.Context, n int) (first uuid.UUID, err error) {
 	return first, err
 }
 
+// insertWaiting commits n parked events, whose deliveries are due: one to be tried again, the
+// next one at its time, the next one to be sent again since it may have arrived, and so on.
+func (l *lane) insertWaiting(ctx context.Context, n int) error {
+	_, err := l.pool.Exec(ctx, `with e as (
+			insert into outbox_events (type, payload, lease_until)
+			select 'webhook.send', jsonb_build_object('url', $1::text, 'body', n::text), 'infinity' from generate_series(1, $2::int) as n
+			returning *)
+		insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, content, due_at, created_at)
+		select (encode(substr(int8send(e.seq), 3), 'hex') || substr(md5(e.id::text), 1, 20))::uuid, e.id, e.seq, e.type, e.created_at, 'direct', 'webhook', 'webhook', $1,
+			(array['retry', 'scheduled', 'uncertain'])[1 + e.seq % 3], case when e.seq % 3 = 1 then 0 else 1 end, e.payload, clock_timestamp(), e.created_at
+		from e`, l.hook.url, n)
+	return err
+}
+
 // leasedBy counts what a process has left leased.
 func (l *lane) leasedBy(ctx context.Context, name string) (n int, err error) {
 	err = l.pool.QueryRow(ctx, leased, name).Scan(&n)

@@ -277,7 +277,10 @@ func (l *lane) stop(t *testing.T) (took time.Duration, wrong []string) {
 	l.hook.took = rand.N(20 * time.Millisecond)
 	l.hook.mu.Unlock()
 	arrived := l.hook.expect(false)
-	if _, err := l.insert(t.Context(), 300); err != nil {
+	if err := l.insertWaiting(t.Context(), 150); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.insert(t.Context(), 150); err != nil {
 		t.Fatal(err)
 	}
 	l.await(t, arrived, "webhook")
