@@ -141,12 +141,9 @@ func TestCheck(t *testing.T) {
 			mishap.At, mishap.Fault = mishap.At.Add(-time.Millisecond), string(cutAfter)
 			ev.Provided = append(ev.Provided, mishap)
 		}, "", ""},
-		{"sent again by who stood still when it was on record", func(ev *Evidence) {
-			again := *line(ev, webhook)
-			again.At = again.At.Add(time.Second)
-			ev.Provided = append(ev.Provided, again)
-			ev.Faults[0] = Fault{Kind: Stop, What: "d1.1", Daemon: 1, From: again.At.Add(-1900 * time.Millisecond), To: again.At}
-		}, "", ""},
+		{"sent again by who stood still when another took it", func(ev *Evidence) { late(ev, email, -4*time.Second, 0) }, "", ""},
+		{"sent by who stood still when another had taken it", func(ev *Evidence) { late(ev, email, -4*time.Second, -500*time.Millisecond) }, "", ""},
+		{"sent again by who stood still when nobody took it", func(ev *Evidence) { late(ev, email, -900*time.Millisecond, 0) }, "O3", "no fault fell"},
 		{"sent again when it was on record", func(ev *Evidence) {
 			again := *line(ev, webhook)
 			again.At = again.At.Add(time.Second)
@@ -230,6 +227,20 @@ func everyone(ev *Evidence, k Kind) {
 	if k == LimitProvider {
 		f.Channel = "email"
 	}
+}
+
+// late has the process that had an event first stand still, in place of being killed, from one moment to
+// another after what it sent arrived, which was a second after the record of another process.
+func late(ev *Evidence, event uuid.UUID, from, to time.Duration) {
+	var lines []*Line
+	for i := range ev.Provided {
+		if ev.Provided[i].Event == event.String() {
+			lines = append(lines, &ev.Provided[i])
+		}
+	}
+	at := lines[1].At.Add(time.Second)
+	lines[0].At, lines[1].At = lines[1].At, at
+	ev.Faults[0] = Fault{Kind: Stop, What: "d0.1", From: at.Add(from), To: at.Add(to)}
 }
 
 // unheard adds that whoever sent event first put on record that nobody knew whether it arrived.

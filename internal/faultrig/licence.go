@@ -135,8 +135,8 @@ func (c *check) licence(d DeliveryRow, from, next time.Time, spoiled bool) Kind 
 		switch {
 		case f.Kind == RestartCrash && !o.leased && f.From.Before(o.to) && f.To.After(from.Add(-c.Plan.Lease)):
 			return lostClaim // claims commit asynchronously
-		case !next.IsZero() && f.still() && f.during(from, next) && c.had(f, d, next):
-			return latecomer
+		case !next.IsZero() && f.still() && f.during(from.Add(-c.Plan.slack()), next) && c.overtaken(f, d):
+			return latecomer // its request was under way, and is one of the two
 		}
 	}
 	return ""
@@ -170,6 +170,24 @@ func (c *check) had(f Fault, d DeliveryRow, before time.Time) bool {
 		}
 	}
 	return f.upon(holders)
+}
+
+// overtaken says whether somebody else took d from the process that a fault came upon, while that
+// lasted.
+func (c *check) overtaken(f Fault, d DeliveryRow) bool {
+	had := false
+	for _, ch := range c.changes[d.Event] {
+		if !ch.leases() || ch.Delivery != nil && *ch.Delivery != d.ID {
+			continue
+		}
+		switch by := c.claimedBy[*ch.Claim]; {
+		case f.upon(map[string]bool{by: true}):
+			had = had || ch.At.Before(f.To)
+		case had && !ch.At.Before(f.From) && !ch.At.After(f.To.Add(nearby)):
+			return true
+		}
+	}
+	return false
 }
 
 // still says whether somebody stood still.
