@@ -25,8 +25,8 @@ type Report struct {
 	Accepted  int            // by providers
 	Again     map[string]int // licensed repetitions, by channel
 	Licences  map[string]int // the same, by channel and what may be the reason
-	Held      int            // SMS that wait for a person, with licence
-	GivenUp   int            // SMS that are dead since nobody knows whether they arrived, with licence
+	Held      map[string]int // deliveries that wait for a person, with licence, by channel
+	GivenUp   map[string]int // those that are dead since nobody knows whether they arrived, with licence, by channel
 	Found     int            // SMS whose answer was lost, and which Twilio had when it was asked
 	Takeovers int
 	Faults    map[Kind]int
@@ -56,7 +56,7 @@ type place struct {
 // Check holds the ledgers against each other.
 func Check(ev *Evidence) *Report {
 	c := &check{
-		Evidence: ev, Report: &Report{Again: map[string]int{}, Licences: map[string]int{}, Faults: map[Kind]int{}},
+		Evidence: ev, Report: &Report{Again: map[string]int{}, Licences: map[string]int{}, Held: map[string]int{}, GivenUp: map[string]int{}, Faults: map[Kind]int{}},
 		produced: map[uuid.UUID]Produced{}, inDatabase: map[uuid.UUID]EventRow{},
 		deliveries: map[uuid.UUID][]DeliveryRow{}, accepted: map[place][]Line{},
 		mishaps: map[place][]Line{}, changes: map[uuid.UUID][]Change{}, claimedBy: map[uuid.UUID]string{},
@@ -167,9 +167,9 @@ func (c *check) event(p Produced) {
 		case d[0].State == "held":
 			held = true
 			c.held(p, d[0])
-		case d[0].State == "dead" && p.Type == neverTwice && strings.HasPrefix(d[0].Error, "unknown_outcome"):
+		case d[0].State == "dead" && mayBeGivenUp(p.Type) && strings.HasPrefix(d[0].Error, "unknown_outcome"):
 			if c.unanswered(d[0]) {
-				c.GivenUp++
+				c.GivenUp[channel]++
 			}
 		case d[0].State != "delivered":
 			c.problem("O1", p.ID, "its delivery by %s is %s (%s)", channel, d[0].State, d[0].Error)
@@ -183,7 +183,7 @@ func (c *check) event(p Produced) {
 			c.bound(d[0])
 		}
 		c.repetitions(p, d[0])
-		if p.Type == neverTwice {
+		if sentOnce(p.Type) {
 			c.once(d[0])
 		}
 	}
@@ -220,19 +220,19 @@ func (c *check) order() {
 func (c *check) repetitions(p Produced, d DeliveryRow) {
 	lines := c.accepted[place{d.Event, d.Channel}]
 	for i, l := range lines {
-		if d.Channel != "sms" && !strings.HasPrefix(l.ID, d.ID.String()) {
+		if d.Channel != "sms" && d.Channel != "http" && !strings.HasPrefix(l.ID, d.ID.String()) {
 			c.problem("O3", d.Event, "accepted under the key %s; that of the delivery is %s", l.ID, d.ID)
 		}
 		if l.Sum != lines[0].Sum {
 			c.problem("O3", d.Event, "acceptance %d by %s has other bytes than the first", i+1, d.Channel)
 		}
-		if i == len(lines)-1 {
+		if i == len(lines)-1 || d.Channel != "sms" && sentOnce(p.Type) { // see once
 			break
 		}
 		from := l.At
-		mishap, spoiled := c.spoiled(l)
+		last, spoiled := c.spoiled(l)
 		if spoiled { // the request was there before that was on disk
-			from = mishap.At
+			from = last.At
 		}
 		why := c.licence(d, from, lines[i+1].At, spoiled)
 		switch {
@@ -258,15 +258,15 @@ func (c *check) again(what string, why Kind) {
 
 // spoiled returns the mishap of a provider with a request that it took, where it did not say so.
 // That stands right before it in its ledger.
-func (c *check) spoiled(taken Line) (mishap Line, ok bool) {
+func (c *check) spoiled(taken Line) (last Line, ok bool) {
 	event, _ := uuid.Parse(taken.Event) // it was one before
 	at := place{event, taken.Channel}
 	for _, l := range slices.Concat(c.mishaps[at], c.accepted[at]) {
-		if l.At.Before(taken.At) && l.At.After(mishap.At) {
-			mishap = l
+		if l.At.Before(taken.At) && l.At.After(last.At) {
+			last = l
 		}
 	}
-	return mishap, mishap.Fault == string(cutAfter) || mishap.Fault == string(brokenTaken)
+	return last, mishap(last.Fault).takes()
 }
 
 // bound is O5 about an SMS that is delivered: what it is at Twilio by the record is
@@ -281,7 +281,7 @@ func (c *check) bound(d DeliveryRow) {
 	}
 }
 
-// once is O4 about an SMS that must not be sent twice: after a request that may
+// once is O4 about a delivery that must not be sent twice: after a request that may
 // have been taken there is none.
 func (c *check) once(d DeliveryRow) {
 	at := place{d.Event, d.Channel}
@@ -290,29 +290,35 @@ func (c *check) once(d DeliveryRow) {
 	var first Line // that may have been taken
 	for _, l := range lines {
 		switch {
-		case l.Fault == "" && (first.Fault == string(cutAfter) || first.Fault == string(brokenTaken)):
+		case l.Fault == "" && mishap(first.Fault).takes():
 			first = l // the same request: it had a mishap, and was taken
 		case !first.At.IsZero():
 			c.problem("O4", d.Event, "never twice, and there was a request after one that may have been taken")
 			return
-		case l.Fault != string(throttled):
+		case l.unclear():
 			first = l
 		}
 	}
 }
 
-// held is O1 about an SMS that waits for a person: it may, where a fault fell on
-// its attempt, and Twilio's list does not have it.
+// unclear says whether a request may have been taken, by its answer. A 503 to one that must not be
+// made twice says that it was not; Twilio's says nothing.
+func (l Line) unclear() bool {
+	return l.Fault != string(throttled) && (l.Fault != string(broken) || l.Channel == "sms")
+}
+
+// held is O1 about a delivery that waits for a person: it may, where a fault fell on
+// its attempt, and what can be asked whether it has it says that it has not.
 func (c *check) held(p Produced, d DeliveryRow) {
 	switch taken := len(c.accepted[place{d.Event, d.Channel}]) > 0; {
-	case d.Channel != "sms" || p.Type == neverTwice:
-		c.problem("O1", d.Event, "%s of %s is held (%s); only an SMS may be that is looked for", d.Channel, p.Type, d.Error)
+	case !mayBeHeld(p.Type):
+		c.problem("O1", d.Event, "%s of %s is held (%s); it may not be", d.Channel, p.Type, d.Error)
 	case p.Type == resendMissing && !c.pausedPastLooks(d):
 		c.problem("O1", d.Event, "held (%s); it should have been sent again", d.Error)
-	case taken && !c.Plan.ListLies && !c.pausedPastLooks(d):
+	case taken && d.Channel == "sms" && !c.Plan.ListLies && !c.pausedPastLooks(d):
 		c.problem("O1", d.Event, "held, and Twilio has it, and listed it (%s)", d.Error)
 	case c.unanswered(d):
-		c.Held++
+		c.Held[d.Channel]++
 	}
 }
 
@@ -327,7 +333,7 @@ func (c *check) pausedPastLooks(d DeliveryRow) bool {
 	})
 }
 
-// unanswered is O1 about an SMS of which nobody knows whether it arrived: a fault
+// unanswered is O1 about a delivery of which nobody knows whether it arrived: a fault
 // fell on its attempt.
 func (c *check) unanswered(d DeliveryRow) bool {
 	var begun time.Time // the last attempt, whenever it was found out
@@ -351,7 +357,7 @@ func (c *check) unanswered(d DeliveryRow) bool {
 // say whether it was taken.
 func (c *check) unsure(d DeliveryRow, from time.Time) bool {
 	return slices.ContainsFunc(c.mishaps[place{d.Event, d.Channel}], func(l Line) bool {
-		return l.Fault != string(throttled) && !l.At.Before(from)
+		return l.unclear() && !l.At.Before(from)
 	})
 }
 

@@ -166,7 +166,7 @@ func TestCheck(t *testing.T) {
 		{"an e-mail is held", func(ev *Evidence) {
 			delivery(ev, email).State = "held"
 			ev.Events[1].Processed = false
-		}, "O1", "only an SMS"},
+		}, "O1", "it may not be"},
 		{"written by another than its holder", func(ev *Evidence) { changes(ev, webhook)[1].App = "d0.1" }, "O6", "d0.1 wrote under the claim"},
 		{"a delivery under the claim of another", func(ev *Evidence) { changes(ev, webhook)[2].App = "d0.1" }, "O6", "wrote a delivery under the claim"},
 		{"taken before the lease ran out", func(ev *Evidence) { changes(ev, email)[1].OldUntil = new(changes(ev, email)[1].At.Add(1)) }, "O6", "before its lease ran out"},
@@ -372,6 +372,80 @@ func TestUnclear(t *testing.T) {
 			}
 			if tt.fault != nil {
 				ev.Faults = append(ev.Faults, tt.fault(sent.At))
+			}
+			r := Check(ev)
+			found := slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Oracle == tt.oracle && strings.Contains(p.Text, tt.text) })
+			if tt.oracle == "" {
+				found = len(r.Problems) == 0
+			}
+			if !found {
+				t.Errorf("want %s: %s; problems: %+v", tt.oracle, tt.text, r.Problems)
+			}
+		})
+	}
+}
+
+// TestOnce: webhooks, e-mails and requests that must not be sent again are not, whatever follows where
+// nobody knows whether they arrived.
+func TestOnce(t *testing.T) {
+	const taken = mishap("") // the line of an acceptance
+	for _, tt := range []struct {
+		name   string
+		typ    string
+		state  string
+		why    string
+		lines  []mishap // a tenth of a second after each other, from the attempt on
+		kill   bool     // whoever sent it
+		oracle string   // "" where it is as it should be
+		text   string
+	}{
+		{"a webhook, held", heldHook, "held", "", []mishap{cutAfter, taken}, false, "", ""},
+		{"a webhook, held without a reason", heldHook, "held", "", []mishap{taken}, false, "O1", "no fault fell on its attempt"},
+		{"a webhook, held after a 503", heldHook, "held", "", []mishap{broken}, false, "O1", "no fault fell on its attempt"},
+		{"a webhook, held after a 502", heldHook, "held", "", []mishap{failedTaken, taken}, false, "", ""},
+		{"a webhook, held since its sender died", heldHook, "held", "", []mishap{taken}, true, "", ""},
+		{"a webhook to be held, and given up", heldHook, "dead", "unknown_outcome: x", []mishap{cutAfter, taken}, false, "O1", "is dead"},
+		{"a webhook to be held, and sent again", heldHook, "delivered", "", []mishap{cutAfter, taken, taken}, false, "O4", "a request after one"},
+		{"a webhook to be held, and sent again after a 503", heldHook, "delivered", "", []mishap{broken, taken}, false, "", ""},
+		{"a webhook, given up", onceHook, "dead", "unknown_outcome: x", []mishap{failedTaken, taken}, false, "", ""},
+		{"a webhook to be given up, and held", onceHook, "held", "", []mishap{cutAfter, taken}, false, "O1", "it may not be"},
+		{"a webhook to be given up, and sent again since its sender died", onceHook, "delivered", "", []mishap{taken, taken}, true, "O4", "a request after one"},
+		{"a webhook to be given up, and asked for again after a 502", onceHook, "delivered", "", []mishap{failedTaken, taken, throttled}, false, "O4", "a request after one"},
+		{"an e-mail, held since its sender died", heldMail, "held", "", []mishap{taken}, true, "", ""},
+		{"an e-mail to be held, and sent again", heldMail, "delivered", "", []mishap{taken, taken}, true, "O4", "a request after one"},
+		{"an e-mail, given up since its sender died", onceMail, "dead", "unknown_outcome: x", nil, true, "", ""},
+		{"an e-mail to be given up, and sent again", onceMail, "delivered", "", []mishap{taken, taken}, true, "O4", "a request after one"},
+		{"a request, made once", request, "delivered", "", []mishap{throttled, broken, taken}, false, "", ""},
+		{"a request, held", request, "held", "", []mishap{cutAfter, taken}, false, "", ""},
+		{"a request, made twice", request, "delivered", "", []mishap{taken, taken}, true, "O4", "a request after one"},
+		{"a request, asked for again after it was cut", request, "delivered", "", []mishap{cutAfter, taken, broken}, false, "O4", "a request after one"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ev, _, _, event, _ := honest()
+			channel := types[tt.typ][0]
+			ev.Produced[2].Type = tt.typ
+			ev.Events[2].Processed = tt.state != "held"
+			d := &ev.Deliveries[slices.IndexFunc(ev.Deliveries, func(d DeliveryRow) bool { return d.Event == event })]
+			d.State, d.Error, d.Channel = tt.state, tt.why, channel
+			sent := &ev.Changes[slices.IndexFunc(ev.Changes, func(c Change) bool { return c.Event == event && c.Delivery != nil })]
+			until := sent.At.Add(time.Second)
+			sent.State, sent.Until = "sending", &until
+			over := *sent // half a second later
+			claim := uuid.NewSHA1(event, []byte("recorded"))
+			over.At, over.OldClaim, over.Claim, over.OldUntil, over.Until = sent.At.Add(time.Second/2), sent.Claim, &claim, sent.Until, nil
+			over.OldState, over.State, over.OldAttempts = new("sending"), tt.state, new(1)
+			if tt.kill { // then another has the record
+				over.App, over.At = "d0.9", sent.At.Add(2*time.Second)
+				ev.Faults = append(ev.Faults, Fault{Kind: Kill, What: sent.App, Daemon: 1, From: sent.At, To: sent.At})
+			}
+			ev.Changes = append(ev.Changes, over)
+			ev.Provided = slices.DeleteFunc(ev.Provided, func(l Line) bool { return l.Event == event.String() })
+			for i, m := range tt.lines {
+				l := Line{At: sent.At.Add(time.Duration(i) * 100 * time.Millisecond), Channel: channel, Event: event.String(), Fault: string(m)}
+				if m == taken {
+					l.ID = d.ID.String()
+				}
+				ev.Provided = append(ev.Provided, l)
 			}
 			r := Check(ev)
 			found := slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Oracle == tt.oracle && strings.Contains(p.Text, tt.text) })

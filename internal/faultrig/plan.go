@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,11 @@ var types = map[string][]string{
 	"visit.tomorrow": {"sms"},
 	"note.written":   {"webhook"}, // in the words of a model
 	stepTaken:        {"webhook"}, // one after the other of its line
+	heldHook:         {"webhook"},
+	onceHook:         {"webhook"},
+	heldMail:         {"email"},
+	onceMail:         {"email"},
+	request:          {"http"},
 }
 
 // stepTaken is the type of events that are in order.
@@ -67,6 +73,31 @@ const (
 	neverTwice    = "alarm.raised"   // it is given up
 	resendMissing = "visit.tomorrow" // Twilio is asked, and it is sent again where it is not there
 )
+
+// Events whose delivery is not sent again where nobody knows whether it arrived.
+const (
+	heldHook = "parcel.sent"        // a person decides
+	onceHook = "invoice.issued"     // it is given up
+	heldMail = "letter.written"     // a person decides
+	onceMail = "password.forgotten" // it is given up
+	request  = "contact.added"      // of a kind that may not be repeated: a person decides
+)
+
+// mayBeHeld says whether deliveries of events of this type wait for a person where nobody knows
+// whether they arrived; an SMS does where Twilio does not have it.
+func mayBeHeld(typ string) bool {
+	return slices.Contains([]string{"sms.send", resendMissing, heldHook, heldMail, request}, typ)
+}
+
+// mayBeGivenUp says whether such deliveries are dead.
+func mayBeGivenUp(typ string) bool {
+	return slices.Contains([]string{neverTwice, onceHook, onceMail}, typ)
+}
+
+// sentOnce says whether nothing may follow a request that may have been taken.
+func sentOnce(typ string) bool {
+	return mayBeGivenUp(typ) || slices.Contains([]string{heldHook, heldMail, request}, typ)
+}
 
 // Kind is a kind of fault.
 type Kind string
@@ -170,7 +201,7 @@ func NewPlan(seed uint64, events int, lease time.Duration) Plan {
 	for i, k := range kinds {
 		f := Planned{
 			At:  first + (last-first)*time.Duration(i)/time.Duration(len(kinds)) + upTo(300*time.Millisecond),
-			For: upTo(400 * time.Millisecond), Kind: k, Target: r.IntN(6),
+			For: upTo(400 * time.Millisecond), Kind: k, Target: r.IntN(12),
 		}
 		switch k {
 		case Stop:
@@ -213,10 +244,11 @@ var often = []string{
 	"sms.send", "sms.send", neverTwice, resendMissing,
 	"email.send", "email.send", "webhook.send", "webhook.send", "order.placed", "note.written",
 	stepTaken, stepTaken,
+	heldHook, onceHook, heldMail, onceMail, request,
 }
 
 // channels are those with a provider.
-var channels = []string{"sms", "email", "webhook"}
+var channels = []string{"sms", "email", "webhook", "http"}
 
 // actions of failpoints, the first as often as the others together.
 var actions = []string{"kill", "stop", "kill", "panic"}

@@ -4,6 +4,7 @@ package faultrig
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -94,12 +95,17 @@ const (
 	cutAfter    mishap = "takes it and hangs up"
 	broken      mishap = "answers 503 and takes nothing"
 	brokenTaken mishap = "answers 503 and takes it" // an SMS alone
+	failedTaken mishap = "answers 502 and takes it" // a request alone, and a webhook that must not be sent twice
 	throttled   mishap = "answers 429"
 )
 
+// takes says whether what was spoiled was taken all the same.
+func (m mishap) takes() bool { return m == cutAfter || m == brokenTaken || m == failedTaken }
+
 // mishap decides about a request for an event. It depends on the seed and on
-// how many requests for that event came, and on nothing else.
-func (l *ledger) mishap(channel, event string) mishap {
+// how many requests for that event came, and on nothing else. once says that it must not
+// be sent twice.
+func (l *ledger) mishap(channel, event string, once bool) mishap {
 	l.mu.Lock()
 	l.seen[channel+event]++
 	n := l.seen[channel+event]
@@ -114,15 +120,40 @@ func (l *ledger) mishap(channel, event string) mishap {
 	case 4, 5:
 		m = throttled
 	case 6:
-		if channel != "sms" {
+		switch {
+		case channel == "sms":
+			m = brokenTaken
+		case once:
+			m = failedTaken
+		default:
 			return ""
 		}
-		m = brokenTaken
 	default:
 		return ""
 	}
 	l.write(Line{At: time.Now(), Channel: channel, Event: event, Fault: string(m)})
 	return m
+}
+
+// answer is what a receiver of webhooks or requests does.
+func (l *ledger) answer(channel string) func(int, *http.Request) standin.HTTPReply {
+	return func(_ int, r *http.Request) standin.HTTPReply {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return standin.HTTPReply{Status: http.StatusBadRequest}
+		}
+		switch l.mishap(channel, eventIn(string(body)), channel == "http" || bytes.Contains(body, []byte(`"once"`))) {
+		case cutAfter:
+			return standin.HTTPReply{CutAfter: true}
+		case broken:
+			return standin.HTTPReply{Status: http.StatusServiceUnavailable}
+		case failedTaken:
+			return standin.HTTPReply{Status: http.StatusBadGateway, Taken: true}
+		case throttled:
+			return standin.HTTPReply{Status: http.StatusTooManyRequests}
+		}
+		return standin.HTTPReply{}
+	}
 }
 
 // listed is what Twilio does with the nth request for its list: it lags behind by
@@ -153,6 +184,7 @@ type addresses struct {
 	Twilio  string `json:"twilio"`
 	SMTP    string `json:"smtp"`
 	Webhook string `json:"webhook"`
+	API     string `json:"api"`
 	OpenAI  string `json:"openai"`
 }
 
@@ -183,7 +215,7 @@ func ServeProviders() (code int) {
 	twilio.Hide(os.Getenv(providersLie) == "true")
 	twilio.ScriptList(listed)
 	twilio.Script(func(_ int, r *http.Request) standin.TwilioReply {
-		switch l.mishap("sms", eventIn(r.PostForm.Get("Body"))) {
+		switch l.mishap("sms", eventIn(r.PostForm.Get("Body")), false) {
 		case cutAfter:
 			return standin.TwilioReply{CutAfter: true}
 		case broken:
@@ -209,21 +241,15 @@ func ServeProviders() (code int) {
 	}
 	defer webhook.Close()
 	webhook.OnReceive(l.accept)
-	webhook.Script(func(_ int, r *http.Request) standin.HTTPReply {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return standin.HTTPReply{Status: http.StatusBadRequest}
-		}
-		switch l.mishap("webhook", eventIn(string(body))) {
-		case cutAfter:
-			return standin.HTTPReply{CutAfter: true}
-		case broken:
-			return standin.HTTPReply{Status: http.StatusServiceUnavailable}
-		case throttled:
-			return standin.HTTPReply{Status: http.StatusTooManyRequests}
-		}
-		return standin.HTTPReply{}
-	})
+	webhook.Script(l.answer("webhook"))
+
+	api, err := standin.NewAPI(standin.APIConfig{})
+	if err != nil {
+		return fail(err)
+	}
+	defer api.Close()
+	api.OnReceive(l.accept)
+	api.Script(l.answer("http"))
 
 	model, err := standin.NewOpenAI(openAIKey)
 	if err != nil {
@@ -238,6 +264,7 @@ func ServeProviders() (code int) {
 		Twilio:  twilio.URL()[len("http://"):],
 		SMTP:    fmt.Sprintf("%s:%d", mail.Host(), mail.Port()),
 		Webhook: webhook.URL()[len("http://"):],
+		API:     api.URL()[len("http://"):],
 		OpenAI:  model.URL()[len("http://"):],
 	})
 	if err != nil {

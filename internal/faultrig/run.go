@@ -114,7 +114,7 @@ type run struct {
 	daemons   []*daemon
 	databases []*Proxy // before the database, one for each daemon
 	providers *providers
-	before    []*Proxy // before the providers: Twilio, SMTP, webhooks
+	before    []*Proxy // before the providers, in the order of channels
 	producers *producers
 
 	mu         sync.Mutex
@@ -186,7 +186,7 @@ func (r *run) open(ctx context.Context) error {
 	if r.providers, err = startProviders(filepath.Join(r.dir, "providers.jsonl"), r.plan, r.log); err != nil {
 		return err
 	}
-	for _, target := range []string{r.providers.at.Twilio, r.providers.at.SMTP, r.providers.at.Webhook} {
+	for _, target := range []string{r.providers.at.Twilio, r.providers.at.SMTP, r.providers.at.Webhook, r.providers.at.API} {
 		p, err := NewProxy(target)
 		if err != nil {
 			return err
@@ -246,6 +246,7 @@ func (r *run) environment(database *Proxy, name string) []string {
 		"OUTBOX_RETAIN_PROCESSED=30d",
 		"OUTBOX_ROUTES="+filepath.Join(r.dir, "routes.yaml"),
 		"FAULTRIG_HOOK=http://"+r.before[2].Addr()+"/hook",
+		"FAULTRIG_API=http://"+r.before[3].Addr()+"/v1/things",
 		"OUTBOX_SHUTDOWN_GRACE=3s",
 		"OUTBOX_STATE_DIR="+r.state(),
 		"OPENAI_API_KEY="+openAIKey,

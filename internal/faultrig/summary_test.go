@@ -15,7 +15,7 @@ import (
 
 // line is a run in a line.
 func (r *Report) line(ev *Evidence) string {
-	return fmt.Sprintf("%d daemons, batch %d, %d workers, %d events, %d accepted, again with licence %v, SMS found %d, held %d, given up %d, %d take-overs, faults %v, points %v; quiet after %s, took %s",
+	return fmt.Sprintf("%d daemons, batch %d, %d workers, %d events, %d accepted, again with licence %v, SMS found %d, held %v, given up %v, %d take-overs, faults %v, points %v; quiet after %s, took %s",
 		ev.Plan.Daemons, ev.Plan.Batch, ev.Plan.Workers, r.Committed, r.Accepted, r.Licences, r.Found, r.Held, r.GivenUp, r.Takeovers, r.Faults, r.Points,
 		ev.Quiet.Round(time.Millisecond), ev.Took.Round(time.Millisecond))
 }
@@ -24,9 +24,10 @@ func (r *Report) line(ev *Evidence) string {
 type summary struct {
 	mu                                         sync.Mutex
 	runs, committed, rolled, unclear, accepted int
-	found, held, givenUp, takeovers, problems  int
-	lying                                      int // runs
-	pruned                                     int // old events
+	found, takeovers, problems                 int
+	held, givenUp                              map[string]int // by channel
+	lying                                      int            // runs
+	pruned                                     int            // old events
 	daemons                                    [4]int
 	batches, workers                           map[int]int
 	again, licences                            map[string]int
@@ -43,6 +44,7 @@ func (s *summary) add(ev *Evidence, r *Report) {
 	defer s.mu.Unlock()
 	if s.again == nil {
 		s.again, s.licences, s.faults, s.points, s.oracles = map[string]int{}, map[string]int{}, map[Kind]int{}, map[string]int{}, map[string]int{}
+		s.held, s.givenUp = map[string]int{}, map[string]int{}
 		s.batches, s.workers = map[int]int{}, map[int]int{}
 		s.begun = time.Now().Add(-ev.Took)
 	}
@@ -53,8 +55,12 @@ func (s *summary) add(ev *Evidence, r *Report) {
 	s.committed += r.Committed
 	s.accepted += r.Accepted
 	s.found += r.Found
-	s.held += r.Held
-	s.givenUp += r.GivenUp
+	for channel, n := range r.Held {
+		s.held[channel] += n
+	}
+	for channel, n := range r.GivenUp {
+		s.givenUp[channel] += n
+	}
 	s.pruned += 1200 - ev.OldDone
 	if ev.Plan.ListLies {
 		s.lying++
@@ -91,7 +97,7 @@ func (s *summary) add(ev *Evidence, r *Report) {
 }
 
 func (s *summary) log(t *testing.T) {
-	t.Logf("%d runs, %d events committed, %d accepted, again with licence %v, SMS found %d, held %d, given up %d, %d take-overs, slowest to be quiet %s, %d problems; %d kinds of failpoints hit",
+	t.Logf("%d runs, %d events committed, %d accepted, again with licence %v, SMS found %d, held %v, given up %v, %d take-overs, slowest to be quiet %s, %d problems; %d kinds of failpoints hit",
 		s.runs, s.committed, s.accepted, s.licences, s.found, s.held, s.givenUp, s.takeovers, s.slowest.Round(time.Millisecond), s.problems, len(s.points))
 }
 
@@ -141,7 +147,7 @@ func (s *summary) markdown(seeds []uint64, events int) string {
 	row("lost, or wrong in the record (O1, O5)", s.oracles["O1"]+s.oracles["O5"])
 	row("phantoms (O2)", s.oracles["O2"])
 	row("repetitions without licence, or with another key or other bytes (O3)", s.oracles["O3"])
-	row("SMS accepted twice although the list is honest, or submitted twice although never_twice (O4)", s.oracles["O4"])
+	row("SMS accepted twice although the list is honest, or anything submitted twice under never_twice or hold (O4)", s.oracles["O4"])
 	row("stale writes, and attempts miscounted (O6)", s.oracles["O6"])
 	row("runs not quiet in time (O7)", s.oracles["O7"])
 	row("listeners that did not end, or left leases (O8)", s.oracles["O8"])
@@ -151,8 +157,12 @@ func (s *summary) markdown(seeds []uint64, events int) string {
 	}
 	row("runs in which Twilio's list has nothing", s.lying)
 	row("SMS whose answer was lost, and which were found", s.found)
-	row("SMS held for a person, with licence", s.held)
-	row("SMS given up under never_twice, with licence", s.givenUp)
+	for _, channel := range slices.Sorted(maps.Keys(s.held)) {
+		row("held for a person, with licence: "+channel, s.held[channel])
+	}
+	for _, channel := range slices.Sorted(maps.Keys(s.givenUp)) {
+		row("given up under never_twice, with licence: "+channel, s.givenUp[channel])
+	}
 	row("take-overs", s.takeovers)
 	row("old events deleted by the retention, of 1,200 in each run", s.pruned)
 	row("slowest to be quiet after the last fault", s.slowest.Round(time.Millisecond))

@@ -42,6 +42,7 @@ type API struct {
 	mu          sync.Mutex
 	script      func(n int, r *http.Request) HTTPReply
 	tokenScript func(n int, r *http.Request) HTTPReply
+	callback    func(Received)
 	received    []Received
 	things      map[string]string // by Idempotency-Key, where there was one
 	tokens      map[string]bool   // that are good
@@ -99,6 +100,13 @@ func (a *API) Script(f func(n int, r *http.Request) HTTPReply) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.script = f
+}
+
+// OnReceive has f called with each request that it takes, before it answers.
+func (a *API) OnReceive(f func(Received)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.callback = f
 }
 
 // ScriptTokens is Script for requests for tokens.
@@ -251,16 +259,20 @@ func (a *API) take(rw http.ResponseWriter, r *http.Request, usual func() HTTPRep
 	}
 	if !reply.CutBefore && (reply.Status == 0 || reply.takes()) {
 		a.mu.Lock()
-		a.received = append(a.received, Received{
+		got := Received{
 			Channel:   dispatch.ChannelHTTP,
 			ID:        r.Header.Get("Idempotency-Key"),
 			Recipient: r.Method + " " + r.URL.RequestURI(),
 			Body:      string(body),
 			Headers:   shownHeaders(r.Header),
 			At:        time.Now(),
-		})
-		normal := usual()
+		}
+		a.received = append(a.received, got)
+		normal, callback := usual(), a.callback
 		a.mu.Unlock()
+		if callback != nil {
+			callback(got)
+		}
 		if reply.Status == 0 {
 			reply.Status, reply.Header, reply.Body = normal.Status, normal.Header, normal.Body
 		}
