@@ -29,8 +29,12 @@ type Report struct {
 	GivenUp   map[string]int // those that are dead since nobody knows whether they arrived, with licence, by channel
 	Found     int            // SMS whose answer was lost, and which Twilio had when it was asked
 	Takeovers int
-	Faults    map[Kind]int
-	Points    []string // failpoints that were hit
+	Resumed   int // leases that were left by a SIGKILL
+	// LastResumed is how long after its lease was over, and the faults since, one of them was taken over, at
+	// most.
+	LastResumed time.Duration
+	Faults      map[Kind]int
+	Points      []string // failpoints that were hit
 }
 
 // check is Check at work.
@@ -107,6 +111,7 @@ func Check(ev *Evidence) *Report {
 	}
 	c.order()
 	c.fences()
+	c.resumed()
 	c.whole()
 	return c.Report
 }

@@ -202,6 +202,28 @@ func TestCheck(t *testing.T) {
 			ev.Faults = append(ev.Faults, Fault{Kind: Kill, What: ch[0].App, Daemon: 1, From: ch[0].At, To: ch[0].At})
 			ch[1].App = "d0.1"
 		}, "O6", "d0.1 wrote under the claim"},
+		{"killed, and its lease was taken over late", func(ev *Evidence) {
+			ev.QuietLimit = time.Minute
+			for _, ch := range changes(ev, email)[1:] {
+				ch.At = ch.At.Add(5 * time.Second)
+			}
+			ev.Provided = append(ev.Provided[:2], ev.Provided[3:]...) // what is sent after it
+		}, "O7", "nobody took it over until 6.99s after"},
+		{"killed, and its lease was taken over late since nobody was there", func(ev *Evidence) {
+			ev.QuietLimit = time.Minute
+			for _, ch := range changes(ev, email)[1:] {
+				ch.At = ch.At.Add(5 * time.Second)
+			}
+			ev.Provided = append(ev.Provided[:2], ev.Provided[3:]...)
+			ev.Faults = append(ev.Faults, Fault{Kind: RestartFast, Daemon: Everyone, From: ev.Faults[0].To.Add(time.Second), To: ev.Faults[0].To.Add(6 * time.Second)})
+		}, "", ""},
+		{"killed, and its lease was never taken over", func(ev *Evidence) {
+			last := *changes(ev, webhook)[2]
+			ev.Changes = slices.DeleteFunc(ev.Changes, func(c Change) bool { return c.Event == email && c.App != "d0.1" })
+			last.At = last.At.Add(20 * time.Second)
+			last.OldClaim, last.OldState, last.OldAttempts = last.Claim, &last.State, last.Tries
+			ev.Changes = append(ev.Changes, last)
+		}, "O7", "nobody took it over"},
 		{"left leased", func(ev *Evidence) { ev.Leased = 2 }, "O8", "2 rows are leased"},
 		{"it does not end", func(ev *Evidence) { ev.Exits = []string{"d0.1 ended with code -1 after SIGTERM"} }, "O8", "code -1"},
 	} {

@@ -15,8 +15,8 @@ import (
 
 // line is a run in a line.
 func (r *Report) line(ev *Evidence) string {
-	return fmt.Sprintf("%d daemons, batch %d, %d workers, %d events, %d accepted, again with licence %v, SMS found %d, held %v, given up %v, %d take-overs, faults %v, points %v; quiet after %s, took %s",
-		ev.Plan.Daemons, ev.Plan.Batch, ev.Plan.Workers, r.Committed, r.Accepted, r.Licences, r.Found, r.Held, r.GivenUp, r.Takeovers, r.Faults, r.Points,
+	return fmt.Sprintf("%d daemons, batch %d, %d workers, %d events, %d accepted, again with licence %v, SMS found %d, held %v, given up %v, %d take-overs, %d leases left by SIGKILL and taken over %s late at most, faults %v, points %v; quiet after %s, took %s",
+		ev.Plan.Daemons, ev.Plan.Batch, ev.Plan.Workers, r.Committed, r.Accepted, r.Licences, r.Found, r.Held, r.GivenUp, r.Takeovers, r.Resumed, r.LastResumed.Round(time.Millisecond), r.Faults, r.Points,
 		ev.Quiet.Round(time.Millisecond), ev.Took.Round(time.Millisecond))
 }
 
@@ -35,7 +35,8 @@ type summary struct {
 	points                                     map[string]int
 	oracles                                    map[string]int
 	failed                                     []uint64
-	slowest                                    time.Duration
+	slowest, lastResumed                       time.Duration
+	resumed                                    int
 	begun                                      time.Time
 }
 
@@ -66,6 +67,8 @@ func (s *summary) add(ev *Evidence, r *Report) {
 		s.lying++
 	}
 	s.takeovers += r.Takeovers
+	s.resumed += r.Resumed
+	s.lastResumed = max(s.lastResumed, r.LastResumed)
 	for _, p := range ev.Produced {
 		switch p.Fate {
 		case RolledBack:
@@ -97,8 +100,8 @@ func (s *summary) add(ev *Evidence, r *Report) {
 }
 
 func (s *summary) log(t *testing.T) {
-	t.Logf("%d runs, %d events committed, %d accepted, again with licence %v, SMS found %d, held %v, given up %v, %d take-overs, slowest to be quiet %s, %d problems; %d kinds of failpoints hit",
-		s.runs, s.committed, s.accepted, s.licences, s.found, s.held, s.givenUp, s.takeovers, s.slowest.Round(time.Millisecond), s.problems, len(s.points))
+	t.Logf("%d runs, %d events committed, %d accepted, again with licence %v, SMS found %d, held %v, given up %v, %d take-overs, %d leases left by SIGKILL and taken over %s late at most, slowest to be quiet %s, %d problems; %d kinds of failpoints hit",
+		s.runs, s.committed, s.accepted, s.licences, s.found, s.held, s.givenUp, s.takeovers, s.resumed, s.lastResumed.Round(time.Millisecond), s.slowest.Round(time.Millisecond), s.problems, len(s.points))
 }
 
 // poolerVersion is what PgBouncer calls itself.
@@ -164,6 +167,8 @@ func (s *summary) markdown(seeds []uint64, events int) string {
 		row("given up under never_twice, with licence: "+channel, s.givenUp[channel])
 	}
 	row("take-overs", s.takeovers)
+	row("leases left by SIGKILL, and taken over", s.resumed)
+	row("the latest of these after its lease, and the faults since, were over", s.lastResumed.Round(time.Millisecond))
 	row("old events deleted by the retention, of 1,200 in each run", s.pruned)
 	row("slowest to be quiet after the last fault", s.slowest.Round(time.Millisecond))
 	row("seeds with problems", s.failed)
