@@ -13,7 +13,7 @@ import (
 
 // Problem is something that was promised and is not so.
 type Problem struct {
-	Oracle string    // O1 to O8, O12; see docs/faults.md
+	Oracle string    // O1 to O12; see docs/faults.md
 	Event  uuid.UUID // zero where it is about the whole run
 	Text   string
 }
@@ -33,6 +33,9 @@ type Report struct {
 	// LastResumed is how long after its lease was over, and the faults since, one of them was taken over, at
 	// most.
 	LastResumed time.Duration
+	Paused      int           // times that a provider asked for a pause, and that is on record
+	InsertP99   time.Duration // of inserts that no fault came upon
+	InsertMost  time.Duration
 	Faults      map[Kind]int
 	Points      []string // failpoints that were hit
 }
@@ -112,6 +115,9 @@ func Check(ev *Evidence) *Report {
 	c.order()
 	c.fences()
 	c.resumed()
+	c.quietly()
+	c.heeded()
+	c.unharmed()
 	c.whole()
 	return c.Report
 }
@@ -480,6 +486,15 @@ func (c *check) whole() {
 	}
 	for _, e := range c.Exits {
 		c.problem("O8", uuid.Nil, "%s", e)
+	}
+	for _, s := range c.Idle {
+		c.problem("O8", uuid.Nil, "idle in a transaction when all was done: %s", s)
+	}
+	if c.Notified > 0 {
+		c.problem("O8", uuid.Nil, "%g of the queue of notifications is in use when all was done", c.Notified)
+	}
+	if c.Files > mostFiles {
+		c.problem("O8", uuid.Nil, "a listener had %d files open when all was done; the limit is %d", c.Files, mostFiles)
 	}
 	if c.Leased > 0 {
 		c.problem("O8", uuid.Nil, "%d rows are leased although every listener has ended", c.Leased)

@@ -3,6 +3,8 @@
 package faultrig
 
 import (
+	"encoding/base64"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -225,6 +227,28 @@ func TestCheck(t *testing.T) {
 			ev.Changes = append(ev.Changes, last)
 		}, "O7", "nobody took it over"},
 		{"left leased", func(ev *Evidence) { ev.Leased = 2 }, "O8", "2 rows are leased"},
+		{"idle in a transaction", func(ev *Evidence) { ev.Idle = []string{"d0.1: select 1"} }, "O8", "idle in a transaction"},
+		{"notifications that nobody reads", func(ev *Evidence) { ev.Notified = 0.1 }, "O8", "queue of notifications"},
+		{"files that are never closed", func(ev *Evidence) { ev.Files = mostFiles + 1 }, "O8", "101 files"},
+		{"a secret in the log", func(ev *Evidence) { ev.Leaks = []string{"TWILIO_AUTH_TOKEN in the log of d0.1: x"} }, "O9", "TWILIO_AUTH_TOKEN"},
+		{"lines a second apart", func(ev *Evidence) {
+			says(ev, time.Second, "claiming failed; trying again", "claiming failed; trying again")
+		}, "", ""},
+		{"a line too soon", func(ev *Evidence) {
+			says(ev, 900*time.Millisecond, "claiming failed; trying again", "claiming failed; trying again")
+		}, "O10", `"claiming failed; trying again" of "" again 900ms`},
+		{"two lines at once", func(ev *Evidence) { says(ev, time.Millisecond, "claiming failed; trying again", "heartbeat not sent") }, "", ""},
+		{"called when a pause was over", func(ev *Evidence) { paused(ev, webhook, 3*time.Second, true) }, "", ""},
+		{"called while others have not heard of a pause", func(ev *Evidence) { paused(ev, webhook, 900*time.Millisecond, true) }, "", ""},
+		{"called within a pause", func(ev *Evidence) { paused(ev, webhook, 2*time.Second, true) }, "O10", "webhook asked for 3 s, and 2s after that"},
+		{"called within a pause that nobody heard of", func(ev *Evidence) { paused(ev, webhook, 2*time.Second, false) }, "", ""},
+		{"inserts", func(ev *Evidence) { inserts(ev, 10, Insert{Took: time.Millisecond}) }, "", ""},
+		{"an insert that failed", func(ev *Evidence) { inserts(ev, 1, Insert{Err: "ERROR: deadlock"}) }, "O11", "an insert failed: ERROR: deadlock"},
+		{"an insert that failed when the server went down", func(ev *Evidence) {
+			inserts(ev, 1, Insert{At: ev.Faults[0].From, Err: "EOF"})
+			everyone(ev, RestartFast)
+		}, "", ""},
+		{"inserts that waited", func(ev *Evidence) { inserts(ev, 100, Insert{Took: 3 * time.Second}) }, "O11", "took 3s; the limit is 2s"},
 		{"it does not end", func(ev *Evidence) { ev.Exits = []string{"d0.1 ended with code -1 after SIGTERM"} }, "O8", "code -1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -248,6 +272,32 @@ func everyone(ev *Evidence, k Kind) {
 	f.Kind, f.What, f.Daemon = k, "", Everyone
 	if k == LimitProvider {
 		f.Channel = "email"
+	}
+}
+
+// says adds lines of one process, so far apart.
+func says(ev *Evidence, gap time.Duration, lines ...string) {
+	for i, msg := range lines {
+		ev.Said = append(ev.Said, Said{Process: "d0.1", At: ev.Faults[0].From.Add(time.Duration(i) * gap), Msg: msg})
+	}
+}
+
+// paused adds that the provider of event asked for three seconds, so long before it took it, and
+// whether somebody put that on record.
+func paused(ev *Evidence, event uuid.UUID, before time.Duration, heard bool) {
+	i := slices.IndexFunc(ev.Provided, func(l Line) bool { return l.Event == event.String() })
+	asked := ev.Provided[i]
+	asked.At, asked.Fault, asked.Wait = asked.At.Add(-before), string(throttled), 3
+	ev.Provided = append(ev.Provided, asked)
+	if heard {
+		ev.Attempts = append(ev.Attempts, AttemptRow{Delivery: uuid.NewSHA1(event, nil), Attempt: 1, At: asked.At.Add(time.Millisecond), Kind: "throttled"})
+	}
+}
+
+// inserts adds n of a producer.
+func inserts(ev *Evidence, n int, one Insert) {
+	for range n {
+		ev.Inserts = append(ev.Inserts, one)
 	}
 }
 
@@ -478,6 +528,29 @@ func TestOnce(t *testing.T) {
 				t.Errorf("want %s: %s; problems: %+v", tt.oracle, tt.text, r.Problems)
 			}
 		})
+	}
+}
+
+// TestLeaks: a secret is found in any form that it may have in a text, and what is private where
+// that is no content.
+func TestLeaks(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		content    bool
+		want       int
+	}{
+		{"nothing", `{"msg":"attempt","event":"00000000-0000-4000-8000-000000000001","to":"+1*******09"}`, false, 0},
+		{"a secret", "x" + authToken + "y", false, 1},
+		{"a secret in content", passwordCanary, true, 1},
+		{"a secret in base64", base64.StdEncoding.EncodeToString([]byte(openAIKey)), false, 1},
+		{"a secret in a URL", "a=" + url.QueryEscape("a secret of the fault rig's own"), false, 1},
+		{"a number and an address", "+15005550009 ann@example.com", false, 2},
+		{"a number in content", "+15005550009", true, 0},
+		{"words of an event", "#00000000-0000-4000-8000-000000000001#", false, 1},
+	} {
+		if got := leaks(tt.text, tt.content); len(got) != tt.want {
+			t.Errorf("%s: %q, want %d", tt.name, got, tt.want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +34,12 @@ type Evidence struct {
 	Left       int               // events that were open when the rig had waited long enough
 	Exits      []string          // listeners that did not end as they should, or did when they should not
 	Strange    []string          // times in the database that are not the database's
+	Leaks      []string          // secrets, and what is private, in logs and tables
+	Said       []Said            // by listeners, in order
+	Inserts    []Insert          // of producers
+	Idle       []string          // sessions of listeners that were idle in a transaction when all was done
+	Notified   float64           // how much of the queue of notifications was in use then, of 1
+	Files      int               // that one listener had open then, at most; 0 where that cannot be told
 	Restored   int               // files of outcomes that a stop had kept and a start put on record
 	Took       time.Duration
 }
@@ -47,6 +54,38 @@ func (ev *Evidence) slow() (n int, longest time.Duration) {
 		}
 	}
 	return n, longest
+}
+
+// mostFiles is how many files a listener may have open when nothing is left to do: its connections, and
+// those to providers that are kept.
+const mostFiles = 100
+
+// idle looks at what is left open when nothing is left to do: sessions in a transaction that has nothing to
+// do for a second, the queue of notifications, which such a session would hold, and the
+// files of each listener.
+func (r *run) idle(ctx context.Context) (sessions []string, queue float64, files int, err error) {
+	rows, err := r.pool.Query(ctx, `select application_name || ': ' || left(query, 100) from pg_stat_activity
+		where datname = current_database() and state like 'idle in transaction%' and state_change < clock_timestamp() - interval '1 second'
+			and application_name not in ($1, 'producer')`, rigName)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	if sessions, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
+		return nil, 0, 0, err
+	}
+	for _, d := range r.daemons {
+		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.pid()))
+		if err == nil { // or there is no such thing here
+			files = max(files, len(list))
+		}
+	}
+	// What was sent last may be read yet, by a listener that is slow.
+	for deadline := time.Now().Add(patience); ; sleep(ctx, 100*time.Millisecond) {
+		err = r.pool.QueryRow(ctx, `select pg_notification_queue_usage()`).Scan(&queue)
+		if err != nil || queue == 0 || time.Now().After(deadline) {
+			return sessions, queue, files, err
+		}
+	}
 }
 
 // oldHeld is how many events of old.sql wait for a person.
@@ -97,7 +136,7 @@ type Change struct {
 
 // collect reads all ledgers.
 func (r *run) collect(ctx context.Context) (*Evidence, error) {
-	ev := &Evidence{Plan: r.plan, Produced: r.producers.ledger, Faults: r.faults.all()}
+	ev := &Evidence{Plan: r.plan, Produced: r.producers.ledger, Inserts: r.producers.inserts, Faults: r.faults.all()}
 	var err error
 	if ev.Provided, err = r.providers.read(); err != nil {
 		return nil, err
@@ -129,6 +168,14 @@ func (r *run) collect(ctx context.Context) (*Evidence, error) {
 	if err != nil {
 		return nil, err
 	}
+	stored, err := r.stored(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if ev.Said, ev.Leaks, err = r.heard(); err != nil {
+		return nil, err
+	}
+	ev.Leaks = append(ev.Leaks, stored...)
 	rows, err := all[booked](ctx, r, `select event, count(*) from booked group by event`)
 	if err != nil {
 		return nil, err

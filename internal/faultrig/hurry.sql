@@ -11,6 +11,9 @@ where d.state in ('retry', 'uncertain')
   -- end of its lease, which is not the rig's to end.
   and (d.claim is null or substr(d.claim::text, 15, 1) = '5')
   and d.due_at > clock_timestamp() + interval '2 seconds'
+  -- Its provider may have asked for three seconds.
+  and not exists (select from outbox.attempts as a
+                  where a.delivery_id = d.id and a.attempt = d.attempts and a.kind = 'throttled' and a.at > clock_timestamp() - interval '3 seconds')
   and (d.state = 'retry' or coalesce(
         (select min((l->>'at')::timestamptz) from jsonb_array_elements(d.looks) as e (l)
          where (l->>'attempt')::integer = d.attempts and l->>'verdict' <> 'failed'),

@@ -32,13 +32,21 @@ type Produced struct {
 	Done time.Time // when its answer was there
 }
 
+// Insert is one statement of a producer.
+type Insert struct {
+	At   time.Time // when it was sent
+	Took time.Duration
+	Err  string // "" where it went well
+}
+
 // producers insert what a plan has.
 type producers struct {
 	url     string // of the database
 	webhook string // where webhooks go
 
-	mu     sync.Mutex
-	ledger []Produced
+	mu      sync.Mutex
+	ledger  []Produced
+	inserts []Insert
 }
 
 // producersAtOnce is how many connections they have.
@@ -142,7 +150,16 @@ func (p *producer) try(ctx context.Context, t Transaction) (fate Fate, sent time
 		if err != nil {
 			return "", sent, err
 		}
-		if _, err := tx.Exec(ctx, `insert into outbox_events (id, type, payload) values ($1, $2, $3)`, e.ID, e.Type, payload); err != nil {
+		one := Insert{At: time.Now()}
+		_, err = tx.Exec(ctx, `insert into outbox_events (id, type, payload) values ($1, $2, $3)`, e.ID, e.Type, payload)
+		one.Took = time.Since(one.At)
+		if err != nil {
+			one.Err = err.Error()
+		}
+		p.all.mu.Lock()
+		p.all.inserts = append(p.all.inserts, one)
+		p.all.mu.Unlock()
+		if err != nil {
 			return "", sent, err
 		}
 	}
@@ -174,5 +191,5 @@ func (p *producers) payload(e Event) (json.RawMessage, error) {
 	case "email.send":
 		return json.Marshal(map[string]string{"to": "ann@example.com", "subject": "an event", "text": "event\n" + mark + "\n"})
 	}
-	return json.Marshal(map[string]any{"url": "http://" + p.webhook + "/hook", "body": map[string]string{"event": mark}})
+	return json.Marshal(map[string]any{"url": "http://" + p.webhook + "/hook?token=" + urlCanary, "body": map[string]string{"event": mark}})
 }

@@ -53,6 +53,7 @@ type Line struct {
 	ID      string    `json:"id,omitempty"`  // webhook-id, Message-ID or SID
 	Sum     string    `json:"sum,omitempty"` // of the bytes that must be the same each time
 	Fault   string    `json:"fault,omitempty"`
+	Wait    int       `json:"wait,omitempty"` // seconds, where it answered with a Retry-After
 }
 
 // ledger is the file of Lines.
@@ -99,19 +100,22 @@ const (
 	throttled   mishap = "answers 429"
 )
 
+// retryAfter is the Retry-After of one 429 of four, in seconds.
+const retryAfter = 3
+
 // takes says whether what was spoiled was taken all the same.
 func (m mishap) takes() bool { return m == cutAfter || m == brokenTaken || m == failedTaken }
 
 // mishap decides about a request for an event. It depends on the seed and on
 // how many requests for that event came, and on nothing else. once says that it must not
-// be sent twice.
-func (l *ledger) mishap(channel, event string, once bool) mishap {
+// be sent twice. The header belongs to its answer.
+func (l *ledger) mishap(channel, event string, once bool) (m mishap, header http.Header) {
 	l.mu.Lock()
 	l.seen[channel+event]++
 	n := l.seen[channel+event]
 	l.mu.Unlock()
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %s %d", l.seed, channel, event, n))
-	var m mishap
+	wait := 0
 	switch binary.BigEndian.Uint16(sum[:]) % 100 {
 	case 0, 1:
 		m = cutAfter
@@ -119,6 +123,10 @@ func (l *ledger) mishap(channel, event string, once bool) mishap {
 		m = broken
 	case 4, 5:
 		m = throttled
+		if sum[2]%4 == 0 {
+			wait = retryAfter
+			header = http.Header{"Retry-After": {strconv.Itoa(wait)}}
+		}
 	case 6:
 		switch {
 		case channel == "sms":
@@ -126,13 +134,13 @@ func (l *ledger) mishap(channel, event string, once bool) mishap {
 		case once:
 			m = failedTaken
 		default:
-			return ""
+			return "", nil
 		}
 	default:
-		return ""
+		return "", nil
 	}
-	l.write(Line{At: time.Now(), Channel: channel, Event: event, Fault: string(m)})
-	return m
+	l.write(Line{At: time.Now(), Channel: channel, Event: event, Fault: string(m), Wait: wait})
+	return m, header
 }
 
 // answer is what a receiver of webhooks or requests does.
@@ -142,7 +150,8 @@ func (l *ledger) answer(channel string) func(int, *http.Request) standin.HTTPRep
 		if err != nil {
 			return standin.HTTPReply{Status: http.StatusBadRequest}
 		}
-		switch l.mishap(channel, eventIn(string(body)), channel == "http" || bytes.Contains(body, []byte(`"once"`))) {
+		once := channel == "http" || bytes.Contains(body, []byte(`"once"`))
+		switch m, header := l.mishap(channel, eventIn(string(body)), once); m {
 		case cutAfter:
 			return standin.HTTPReply{CutAfter: true}
 		case broken:
@@ -150,7 +159,7 @@ func (l *ledger) answer(channel string) func(int, *http.Request) standin.HTTPRep
 		case failedTaken:
 			return standin.HTTPReply{Status: http.StatusBadGateway, Taken: true}
 		case throttled:
-			return standin.HTTPReply{Status: http.StatusTooManyRequests}
+			return standin.HTTPReply{Status: http.StatusTooManyRequests, Header: header}
 		}
 		return standin.HTTPReply{}
 	}
@@ -215,7 +224,7 @@ func ServeProviders() (code int) {
 	twilio.Hide(os.Getenv(providersLie) == "true")
 	twilio.ScriptList(listed)
 	twilio.Script(func(_ int, r *http.Request) standin.TwilioReply {
-		switch l.mishap("sms", eventIn(r.PostForm.Get("Body")), false) {
+		switch m, header := l.mishap("sms", eventIn(r.PostForm.Get("Body")), false); m {
 		case cutAfter:
 			return standin.TwilioReply{CutAfter: true}
 		case broken:
@@ -223,7 +232,7 @@ func ServeProviders() (code int) {
 		case brokenTaken:
 			return standin.TwilioReply{Status: http.StatusServiceUnavailable, Taken: true}
 		case throttled:
-			return standin.TwilioReply{Status: http.StatusTooManyRequests, Code: 20429}
+			return standin.TwilioReply{Status: http.StatusTooManyRequests, Code: 20429, Header: header}
 		}
 		return standin.TwilioReply{}
 	})

@@ -144,6 +144,10 @@ func (w *World) Run(ctx context.Context, plan Plan, dir string) (ev *Evidence, e
 	if err != nil {
 		return nil, err
 	}
+	idle, queue, files, err := r.idle(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var exits []string
 	for _, d := range r.daemons {
 		if name, code := d.retire(termination); code != 0 {
@@ -163,6 +167,7 @@ func (w *World) Run(ctx context.Context, plan Plan, dir string) (ev *Evidence, e
 		return nil, err
 	}
 	ev.Quiet, ev.Left, ev.Exits, ev.Restored = quiet, left, exits, restored
+	ev.Idle, ev.Notified, ev.Files = idle, queue, files
 	ev.Took = time.Since(begun)
 	return ev, nil
 }
@@ -237,7 +242,7 @@ const rigName = "faultrig"
 func (r *run) environment(database *Proxy, name string) []string {
 	_, parameters := r.world.database()
 	return append(surroundings(),
-		fmt.Sprintf("DATABASE_URL=postgres://postgres@%s/%s?sslmode=disable&application_name=%s%s", database.Addr(), r.database, name, parameters),
+		fmt.Sprintf("DATABASE_URL=postgres://postgres:%s@%s/%s?sslmode=disable&application_name=%s%s", passwordCanary, database.Addr(), r.database, name, parameters),
 		"OUTBOX_POLL_INTERVAL_MS=200",
 		"OUTBOX_LEASE="+r.plan.Lease.String(),
 		"OUTBOX_MAX_CRASHES=0", // they are killed by chance, and no event is the reason

@@ -15,8 +15,9 @@ import (
 
 // line is a run in a line.
 func (r *Report) line(ev *Evidence) string {
-	return fmt.Sprintf("%d daemons, batch %d, %d workers, %d events, %d accepted, again with licence %v, SMS found %d, held %v, given up %v, %d take-overs, %d leases left by SIGKILL and taken over %s late at most, faults %v, points %v; quiet after %s, took %s",
-		ev.Plan.Daemons, ev.Plan.Batch, ev.Plan.Workers, r.Committed, r.Accepted, r.Licences, r.Found, r.Held, r.GivenUp, r.Takeovers, r.Resumed, r.LastResumed.Round(time.Millisecond), r.Faults, r.Points,
+	return fmt.Sprintf("%d daemons, batch %d, %d workers, %d events, %d accepted, again with licence %v, SMS found %d, held %v, given up %v, %d take-overs, %d leases left by SIGKILL and taken over %s late at most, %d pauses asked for, p99 of inserts %s, %s at most, %d files, faults %v, points %v; quiet after %s, took %s",
+		ev.Plan.Daemons, ev.Plan.Batch, ev.Plan.Workers, r.Committed, r.Accepted, r.Licences, r.Found, r.Held, r.GivenUp, r.Takeovers, r.Resumed, r.LastResumed.Round(time.Millisecond), r.Paused,
+		r.InsertP99.Round(time.Microsecond), r.InsertMost.Round(time.Microsecond), ev.Files, r.Faults, r.Points,
 		ev.Quiet.Round(time.Millisecond), ev.Took.Round(time.Millisecond))
 }
 
