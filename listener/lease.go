@@ -185,7 +185,7 @@ func (ls *leases) renew(ctx context.Context) {
 		if ls.tookOver != nil {
 			ls.tookOver(ids)
 		}
-		ls.log.Warn("leases were taken over", "lost", lost)
+		ls.sparse.say(slog.LevelWarn, "leases were taken over", "lost", lost)
 	}
 	for _, l := range old {
 		l.until.Store(monotonic(sent.Add(ls.store.ttl())))

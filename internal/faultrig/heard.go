@@ -80,11 +80,11 @@ type Said struct {
 }
 
 // told says whether a line is one of those that there may be many of in a second: what was delivered has
-// one each, and what waits for a person, each look that was answered, each batch, each
-// LISTEN session, and each renewal that finds leases gone.
+// one each, and what waits for a person, each look that was answered, each batch, and each
+// LISTEN session.
 func (s Said) told() bool {
 	return s.Batch > 0 || s.Outcome != "" && s.Outcome != "retry" && s.Outcome != "uncertain" ||
-		s.Verdict != "" && s.Verdict != "failed" || s.Msg == "listening" || s.Msg == "leases were taken over"
+		s.Verdict != "" && s.Verdict != "failed" || s.Msg == "listening"
 }
 
 // by is how lines of a process begin in the log of a run.
