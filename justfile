@@ -100,3 +100,7 @@ differential *args:
 # faults in our own code, each of which a test has to find; just mutants -mutants=fence for some
 mutants *args:
     go test ./internal/faultrig -run TestMutants -count=1 -timeout 60m -v -mutants=. {{args}}
+
+# every fuzz target, 30 s each; just fuzz 10m for longer, just fuzz 1m Token Answer for some
+fuzz *args:
+    .ci/fuzz {{args}}

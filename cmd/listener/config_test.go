@@ -323,6 +323,7 @@ func TestEnvFileMayBeMissingUnlessNamed(t *testing.T) {
 func TestBrokenEnvFile(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"no name", "A=1\n\n# c\nmy-canary=1\nB=canary\n", "line 4 "},
+		{"a name alone, and no line break behind it", "A=1\nmy-canary", "line 2 "},
 		{"an open quote", "A=1\nB=\"canary\nC=canary\n", "line 2 "},
 		{"UTF-16", "A\x00=\x001\x00", "UTF-8"},
 		{"Latin-1", "A=M\xfcller canary", "UTF-8"},

@@ -77,6 +77,9 @@ func parseEnvFile(text []byte) (map[string]string, error) {
 		return nil, errors.New("is not UTF-8 text")
 	}
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
+		text = append(text, '\n') // without it godotenv takes a name that has no = behind it for nothing
+	}
 	const dollar = "\x00" // godotenv would put other variables in place of $NAME
 	protected := bytes.ReplaceAll(text, []byte("$"), []byte(dollar))
 	values, err := godotenv.UnmarshalBytes(protected)

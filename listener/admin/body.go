@@ -40,6 +40,10 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
 		invalid(w, misread(err, into))
 		return false
 	}
+	if bytes.TrimLeft(text, " \t\r\n")[0] != '{' { // null, which is no error to whoever decodes it
+		invalid(w, "the body has to be a JSON object, not null")
+		return false
+	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		invalid(w, "there is something after the JSON object")
 		return false
