@@ -136,7 +136,7 @@ func (v *variable) shown(value string) string {
 	switch {
 	case value == "" || !v.secret:
 		return value
-	case strings.HasPrefix(value, "postgres://") || strings.HasPrefix(value, "postgresql://"):
+	case strings.HasSuffix(v.name, "DATABASE_URL") && (strings.HasPrefix(value, "postgres://") || strings.HasPrefix(value, "postgresql://")):
 		if _, err := parseDatabase(dispatch.Secret(value), false); err == nil {
 			return maskURL(value)
 		}

@@ -154,6 +154,7 @@ func (m *message) hide(text string) string {
 		}
 		word := regexp.MustCompile(`(?i)(\b|_)` + regexp.QuoteMeta(local) + `(\b|_)`)
 		text = word.ReplaceAllString(text, hidden)
+		text = word.ReplaceAllString(text, hidden) // of two with one "_" between them, only the first was found
 	}
 	return text
 }
