@@ -205,14 +205,14 @@ func TestCheck(t *testing.T) {
 			ch[1].App = "d0.1"
 		}, "O6", "d0.1 wrote under the claim"},
 		{"killed, and its lease was taken over late", func(ev *Evidence) {
-			ev.QuietLimit = time.Minute
+			ev.QuietLimit, ev.Plan.Batch = time.Minute, 10
 			for _, ch := range changes(ev, email)[1:] {
 				ch.At = ch.At.Add(5 * time.Second)
 			}
 			ev.Provided = append(ev.Provided[:2], ev.Provided[3:]...) // what is sent after it
 		}, "O7", "nobody took it over until 6.99s after"},
 		{"killed, and its lease was taken over late since nobody was there", func(ev *Evidence) {
-			ev.QuietLimit = time.Minute
+			ev.QuietLimit, ev.Plan.Batch = time.Minute, 10
 			for _, ch := range changes(ev, email)[1:] {
 				ch.At = ch.At.Add(5 * time.Second)
 			}
