@@ -227,7 +227,7 @@ func (c *check) unharmed() {
 // longer, for a lease or for as long as somebody stands still.
 func (ev *Evidence) insertLimit() time.Duration {
 	if ev.QuietLimit > 0 {
-		return ev.Plan.Lease / 4 // what takes longer is a fault of the machine: see run.watch
+		return max(ev.Plan.Lease/4, time.Second/2) // what takes longer is a fault of the machine: see run.watch
 	}
 	return 2 * time.Second
 }

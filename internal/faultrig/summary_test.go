@@ -36,8 +36,8 @@ type summary struct {
 	points                                     map[string]int
 	oracles                                    map[string]int
 	failed                                     []uint64
-	slowest, lastResumed                       time.Duration
-	resumed                                    int
+	slowest, lastResumed, insertP99            time.Duration
+	resumed, paused                            int
 	begun                                      time.Time
 }
 
@@ -70,6 +70,8 @@ func (s *summary) add(ev *Evidence, r *Report) {
 	s.takeovers += r.Takeovers
 	s.resumed += r.Resumed
 	s.lastResumed = max(s.lastResumed, r.LastResumed)
+	s.paused += r.Paused
+	s.insertP99 = max(s.insertP99, r.InsertP99)
 	for _, p := range ev.Produced {
 		switch p.Fate {
 		case RolledBack:
@@ -153,8 +155,11 @@ func (s *summary) markdown(seeds []uint64, events int) string {
 	row("repetitions without licence, or with another key or other bytes (O3)", s.oracles["O3"])
 	row("SMS accepted twice although the list is honest, or anything submitted twice under never_twice or hold (O4)", s.oracles["O4"])
 	row("stale writes, and attempts miscounted (O6)", s.oracles["O6"])
-	row("runs not quiet in time (O7)", s.oracles["O7"])
-	row("listeners that did not end, or left leases (O8)", s.oracles["O8"])
+	row("runs not quiet in time, and leases not taken over in time (O7)", s.oracles["O7"])
+	row("listeners that did not end, or left leases, transactions or files open (O8)", s.oracles["O8"])
+	row("secrets, and what is private, in logs or tables (O9)", s.oracles["O9"])
+	row("calls within a pause that was asked for, and lines too close together (O10)", s.oracles["O10"])
+	row("inserts that failed, runs in which they took long (O11)", s.oracles["O11"])
 	row("accepted out of order (O12)", s.oracles["O12"])
 	for _, what := range slices.Sorted(maps.Keys(s.again)) {
 		row("repetitions with licence: "+what, s.again[what])
@@ -171,6 +176,8 @@ func (s *summary) markdown(seeds []uint64, events int) string {
 	row("leases left by SIGKILL, and taken over", s.resumed)
 	row("the latest of these after its lease, and the faults since, were over", s.lastResumed.Round(time.Millisecond))
 	row("old events deleted by the retention, of 1,200 in each run", s.pruned)
+	row("pauses that a provider asked for, and that were on record", s.paused)
+	row("the longest that one insert of a hundred took in a run", s.insertP99.Round(time.Millisecond))
 	row("slowest to be quiet after the last fault", s.slowest.Round(time.Millisecond))
 	row("seeds with problems", s.failed)
 	row("time", time.Since(s.begun).Round(time.Second))
