@@ -29,7 +29,13 @@ const standinSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{db: pgtest.New(t)}
+	return newWorldOn(t, pgtest.New(t))
+}
+
+// newWorldOn is newWorld with this database.
+func newWorldOn(t testing.TB, db *pgtest.DB) *world {
+	t.Helper()
+	w := &world{db: db}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
