@@ -102,7 +102,7 @@ func (p page) code() []string {
 // TestPagesNameVariables: every variable that a page or a deployment file
 // names is one that the program knows.
 func TestPagesNameVariables(t *testing.T) {
-	known := []string{"OUTBOX_DEV_PG_BIN", "OUTBOX_DEV_API_URL", "OUTBOX_TEST_DATABASE_URL", "OUTBOX_TEST_EVENTS", "OUTBOX_TEST_SMS_RUNS", "OUTBOX_TEST_SEED", "OUTBOX_TEST_SQL_RUNS", "OUTBOX_FAILPOINT"} // of dev and of the tests
+	known := []string{"OUTBOX_DEV_PG_BIN", "OUTBOX_DEV_API_URL", "OUTBOX_TEST_DATABASE_URL", "OUTBOX_TEST_EVENTS", "OUTBOX_TEST_SMS_RUNS", "OUTBOX_TEST_SEED", "OUTBOX_TEST_SQL_RUNS", "OUTBOX_TEST_CUTS", "OUTBOX_TEST_FSYNC", "OUTBOX_FAILPOINT"} // of dev and of the tests
 	for i := range variables {
 		known = append(known, variables[i].name)
 		if variables[i].secret {
