@@ -21,8 +21,9 @@ import (
 // TestTermAtFailpoints: a listener that is told to stop while one of its goroutines
 // is at a failpoint ends with code 0 and leaves nothing leased, and what it did not
 // do is done by the next one, once. Where nobody says how many runs there are to be, those
-// are tried that chance picks for the first 8 s. K19, K20a and K20b are not among them: migrate is
-// no daemon, and the other two are in TestKept.
+// are tried that chance picks for the first 8 s. K19 is not among them, since a migration
+// is no daemon, nor is K20, which comes at a stop and before the first claim, and is
+// TestKept's.
 func TestTermAtFailpoints(t *testing.T) {
 	t.Parallel()
 	all := newWorlds(t)
