@@ -223,7 +223,7 @@ func asks(t *testing.T, db *pgtest.DB, server *devpg.Server, role string) {
 	})
 }
 
-// TestCutConnections: after 150 cut connections, or as many as OUTBOX_TEST_CUTS says, a
+// TestCutConnections: after 100 cut connections, or as many as OUTBOX_TEST_CUTS says, a
 // daemon has no more open files and goroutines than one that has lost none.
 func TestCutConnections(t *testing.T) {
 	t.Parallel()
@@ -243,7 +243,7 @@ func TestCutConnections(t *testing.T) {
 	db := pgtest.New(t)
 	p := startListener(t, daemonEnv(db))
 	p.ready()
-	most, cut, begun := 150, 0, time.Now()
+	most, cut, begun := 100, 0, time.Now()
 	if n, err := strconv.Atoi(os.Getenv("OUTBOX_TEST_CUTS")); err == nil {
 		most = n
 	}
@@ -321,13 +321,10 @@ func TestFullDisk(t *testing.T) {
 	if atFirst == events {
 		t.Fatal("all was sent before the disk was full")
 	}
-	for end := time.After(3 * time.Second); ; {
-		select {
-		case <-end:
-		case <-p.ended:
-			t.Fatal("the daemon has ended")
-		}
-		break
+	select {
+	case <-time.After(3 * time.Second): // during which nothing is to happen
+	case <-p.ended:
+		t.Fatal("the daemon has ended")
 	}
 	if n := sent(); n > atFirst+16 {
 		t.Errorf("%d were sent while nothing could be written", n-atFirst)
