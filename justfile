@@ -75,7 +75,7 @@ sms-kills:
 
 # 1,000 runs of listeners, a database and providers that faults come upon, by seeds: takes an hour or two; counts go to docs/evidence/faults.md
 faults *args:
-    go test ./internal/faultrig -run TestFaults -count=1 -timeout 12h -v -runs=1000 -lease=1s -quiet=14s -summary=../../docs/evidence/faults.md {{args}}
+    go test ./internal/faultrig -run TestFaults -count=1 -timeout 12h -v -runs=1000 -lease=3s -quiet=60s -parallel=4 -summary=../../docs/evidence/faults.md {{args}}
 
 # 40 of the runs of just faults behind a real PgBouncer in transaction mode: takes ten minutes; counts go to docs/evidence/pgbouncer.md
 pgbouncer *args:

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/outbox-listener/outbox-listener/internal/evidence"
 )
 
 // line is a run in a line.
@@ -123,18 +125,13 @@ func poolerVersion() string {
 
 // markdown is the page for docs/evidence.
 func (s *summary) markdown(seeds []uint64, events int) string {
-	commit := "unknown"
-	if out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output(); err == nil {
-		commit = strings.TrimSpace(string(out))
-	}
 	var b strings.Builder
 	row := func(name string, value any) { fmt.Fprintf(&b, "| %s | %v |\n", name, value) }
-	title, pooled := "Runs under faults", ""
+	title := "Runs under faults"
 	if *poolerFlag {
-		title, pooled = "Runs under faults behind PgBouncer", " -pgbouncer"
+		title = "Runs under faults behind PgBouncer"
 	}
-	fmt.Fprintf(&b, "# %s\n\nWhat `go test ./internal/faultrig -run TestFaults -first %d -runs %d -events %d -lease %s%s` came to: commit %s, %s.\n",
-		title, seeds[0], len(seeds), events, *leaseFlag, pooled, commit, s.begun.UTC().Format(time.DateOnly))
+	fmt.Fprintf(&b, "# %s\n\nWhat `go test ./internal/faultrig` came to, with %d events a run, %s.\n", title, events, evidence.Source())
 	if *poolerFlag {
 		fmt.Fprintf(&b, "%s, `pool_mode = transaction`, between listeners and database: they hear no notifications, and live by the sweep.\n", poolerVersion())
 	}
