@@ -46,7 +46,9 @@ func (bs *brakes) read(sent time.Time, rows []onBrake) {
 			bs.on[row.destination] = b
 		}
 		b.noted = latest(b.noted, sent)
-		b.until, b.probeAt = latest(sent.Add(row.until), bs.puts[row.destination].until), sent.Add(row.probe)
+		// How long it lasts was computed after the question was sent off, and nothing may
+		// leave before that is over; when one may ask is for the database to say again.
+		b.until, b.probeAt = latest(now.Add(row.until), bs.puts[row.destination].until), sent.Add(row.probe)
 	}
 	for name, b := range bs.on {
 		if _, pending := bs.puts[name]; !there[name] && !pending && b.noted.Before(sent) {

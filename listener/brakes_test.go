@@ -193,3 +193,14 @@ func TestDivert(t *testing.T) {
 		t.Errorf("%d wait after one came back", n)
 	}
 }
+
+// TestReadingIsSlow: how long a destination is to be left alone counts from the answer,
+// since the database said it after it was asked.
+func TestReadingIsSlow(t *testing.T) {
+	t.Parallel()
+	bs := newBrakes()
+	bs.read(time.Now().Add(-10*time.Second), []onBrake{{"there", time.Minute, time.Minute}})
+	if left := time.Until(bs.on["there"].until); left < 59*time.Second || left > time.Minute {
+		t.Errorf("left alone for %s more, want a minute", left)
+	}
+}
