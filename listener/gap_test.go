@@ -45,10 +45,10 @@ func TestInsertedWhileNobodyListens(t *testing.T) {
 		})
 		var wg sync.WaitGroup
 		committed, ids := make([]time.Time, each), make([]uuid.UUID, each)
-		lost := time.Now()
+		lost, within := time.Now(), span
 		for i := range each {
 			wg.Go(func() {
-				pause(rand.N(span))
+				pause(rand.N(within))
 				tx, err := db.Pool.Begin(t.Context())
 				if err != nil {
 					t.Error(err)
