@@ -285,9 +285,10 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 	in := &trouble{recorder: r}
 	defer in.end()
 	for try, twins := 1, 0; ; try++ {
+		count := len(entries) // entries may be others by the time that the timer looks
 		late := time.AfterFunc(recordLate, func() {
 			in.begin()
-			r.sparse.warn("outcomes are slow to be recorded; nothing new is begun meanwhile", fmt.Errorf("no answer for %s", recordLate), "count", len(entries))
+			r.sparse.warn("outcomes are slow to be recorded; nothing new is begun meanwhile", fmt.Errorf("no answer for %s", recordLate), "count", count)
 		})
 		err := write(r.stop, entries)
 		late.Stop()
