@@ -58,6 +58,12 @@ func asDaemon(t *testing.T, db *pgtest.DB) string {
 	pgtest.Exec(t, db, sql.Grants(role))
 	pgtest.Exec(t, db, `grant select, insert, update, delete on all tables in schema public to `+role)
 	pgtest.Exec(t, db, `alter default privileges in schema public grant select, insert, update, delete on tables to `+role)
+	return asRole(t, db, role)
+}
+
+// asRole is the address of db for a role that it has.
+func asRole(t *testing.T, db *pgtest.DB, role string) string {
+	t.Helper()
 	as, err := url.Parse(db.URL)
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,15 +46,8 @@ func TestMystosGrants(t *testing.T) {
 				pgtest.Exec(t, db, strings.ReplaceAll(g, "outbox_daemon", role))
 			}
 		}
-		as, err := url.Parse(db.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		query := as.Query()
-		query.Set("role", role)
-		as.RawQuery = query.Encode()
 		env := providers.env()
-		env["DATABASE_URL"], env["OUTBOX_ROUTES"] = as.String(), filepath.Join(root, "examples", "mystos", "routes.yaml")
+		env["DATABASE_URL"], env["OUTBOX_ROUTES"] = asRole(t, db, role), filepath.Join(root, "examples", "mystos", "routes.yaml")
 		got, _ := runChecked(t, env, "--offline")
 		if enough := without == len(grants); (got.Problems == 0) != enough {
 			t.Errorf("without grant %d of %d: %d problems: %v", without+1, len(grants), got.Problems, got.Findings)

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -103,13 +102,6 @@ func TestNoOperator(t *testing.T) {
 	role := pgtest.Role(t, db, "reader")
 	pgtest.Exec(t, db, `grant usage on schema outbox to `+role)
 	pgtest.Exec(t, db, `grant select on public.outbox_events, outbox.deliveries, outbox.attempts, outbox.pauses, outbox.brakes to `+role)
-	as, err := url.Parse(db.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := as.Query()
-	query.Set("role", role)
-	as.RawQuery = query.Encode()
 	for line, code := range map[string]int{
 		"deliveries":                             exitOK,
 		"cancel --state held --dry-run":          exitOK,
@@ -120,7 +112,7 @@ func TestNoOperator(t *testing.T) {
 		"resume --channel sms --yes":             exitOK, // there is nothing to end
 		"replay --even-delivered --type a --yes": exitOK, // nor to replay
 	} {
-		got := call(t, map[string]string{"DATABASE_URL": as.String()}, strings.Fields(line)...)
+		got := call(t, map[string]string{"DATABASE_URL": asRole(t, db, role)}, strings.Fields(line)...)
 		if got.code != code || (code == exitCannot) != strings.Contains(got.stderr, "run `listener migrate --grant-operator ROLE` as the owner") {
 			t.Errorf("%s: %+v", line, got)
 		}
@@ -139,14 +131,7 @@ func TestOperatorRole(t *testing.T) {
 	if got := call(t, env, "migrate", "--grant-operator", role); got.code != exitOK || !strings.Contains(got.stdout, "has what an operator needs") {
 		t.Fatalf("%+v", got)
 	}
-	as, err := url.Parse(db.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := as.Query()
-	query.Set("role", role)
-	as.RawQuery = query.Encode()
-	env["DATABASE_URL"] = as.String()
+	env["DATABASE_URL"] = asRole(t, db, role)
 	for _, line := range []string{
 		"deliveries",
 		"release --state held --limit 1 --yes",

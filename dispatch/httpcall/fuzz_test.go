@@ -2,7 +2,6 @@ package httpcall
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -10,22 +9,8 @@ import (
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/sendertest"
 )
-
-// sayer answers each request alike, without a network.
-type sayer struct {
-	status int
-	header http.Header
-	body   string
-}
-
-func (s sayer) RoundTrip(req *http.Request) (*http.Response, error) {
-	return &http.Response{
-		StatusCode: s.status, Header: s.header.Clone(), Request: req,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Body: io.NopCloser(strings.NewReader(s.body)), ContentLength: -1,
-	}, nil
-}
 
 // FuzzTokenReply: a token comes from a 2xx alone, stood in the answer, and can be sent in
 // a header; whatever else comes is an endpoint that is down, of which nothing is
@@ -46,7 +31,7 @@ func FuzzTokenReply(f *testing.F) {
 			return
 		}
 		for _, refresh := range []dispatch.Secret{"", "refresh-secret"} {
-			client := &http.Client{Transport: sayer{status, http.Header{"Content-Type": {kind}, "Retry-After": {retryAfter}}, body}}
+			client := &http.Client{Transport: sendertest.Says{Status: status, Header: http.Header{"Content-Type": {kind}, "Retry-After": {retryAfter}}, Body: body}}
 			o := OAuth2{TokenURL: "https://id.example.com/path-secret", ClientID: "client", ClientSecret: "client-secret", RefreshToken: refresh}
 			tokens := newTokens("name", o, client, time.Now)
 			token, fresh, e := tokens.get(t.Context())

@@ -3,7 +3,6 @@ package twilio_test
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,26 +10,12 @@ import (
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/dispatch/sendertest"
 	"github.com/outbox-listener/outbox-listener/dispatch/twilio"
 )
 
-// sayer answers each request alike, without a network.
-type sayer struct {
-	status int
-	header http.Header
-	body   string
-}
-
-func (s sayer) RoundTrip(req *http.Request) (*http.Response, error) {
-	return &http.Response{
-		StatusCode: s.status, Header: s.header.Clone(), Request: req,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Body: io.NopCloser(strings.NewReader(s.body)), ContentLength: -1,
-	}, nil
-}
-
 // asked is a sender whose Twilio says s.
-func (s sayer) asked(t *testing.T) *twilio.Sender {
+func asked(t *testing.T, s sendertest.Says) *twilio.Sender {
 	return sender(t, "https://api.example.com", func(c *twilio.Config) { c.HTTPClient = &http.Client{Transport: s} })
 }
 
@@ -69,7 +54,7 @@ func FuzzAnswer(f *testing.F) {
 		if status < 200 || status > 999 {
 			return // the transport refuses it, or reads on
 		}
-		s := sayer{status, http.Header{"Retry-After": {retryAfter}}, body}.asked(t)
+		s := asked(t, sendertest.Says{Status: status, Header: http.Header{"Retry-After": {retryAfter}}, Body: body})
 		r, err := s.Send(t.Context(), sms(dispatch.SMS{To: to, Body: "hello"}))
 		if err == nil {
 			if status > 299 || r.ProviderID == "" || r.Status != status || !json.Valid(r.Answer) {
@@ -118,7 +103,7 @@ func FuzzList(f *testing.F) {
 		if status < 200 || status > 999 {
 			return
 		}
-		s := sayer{status, http.Header{"Date": {date}}, body}.asked(t)
+		s := asked(t, sendertest.Says{Status: status, Header: http.Header{"Date": {date}}, Body: body})
 		got, err := s.Find(t.Context(), sms(dispatch.SMS{To: to, Body: "hello canary"}), time.Now().Add(-time.Minute))
 		if err != nil {
 			told(t, err, body)

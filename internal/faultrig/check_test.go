@@ -254,14 +254,7 @@ func TestCheck(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			ev, _, _, _, _ := honest()
 			tt.lie(ev)
-			r := Check(ev)
-			found := slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Oracle == tt.oracle && strings.Contains(p.Text, tt.text) })
-			if tt.oracle == "" {
-				found = len(r.Problems) == 0
-			}
-			if !found {
-				t.Errorf("want %s: %s; problems: %+v", tt.oracle, tt.text, r.Problems)
-			}
+			finds(t, ev, tt.oracle, tt.text)
 		})
 	}
 }
@@ -445,14 +438,7 @@ func TestUnclear(t *testing.T) {
 			if tt.fault != nil {
 				ev.Faults = append(ev.Faults, tt.fault(sent.At))
 			}
-			r := Check(ev)
-			found := slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Oracle == tt.oracle && strings.Contains(p.Text, tt.text) })
-			if tt.oracle == "" {
-				found = len(r.Problems) == 0
-			}
-			if !found {
-				t.Errorf("want %s: %s; problems: %+v", tt.oracle, tt.text, r.Problems)
-			}
+			finds(t, ev, tt.oracle, tt.text)
 		})
 	}
 }
@@ -519,14 +505,7 @@ func TestOnce(t *testing.T) {
 				}
 				ev.Provided = append(ev.Provided, l)
 			}
-			r := Check(ev)
-			found := slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Oracle == tt.oracle && strings.Contains(p.Text, tt.text) })
-			if tt.oracle == "" {
-				found = len(r.Problems) == 0
-			}
-			if !found {
-				t.Errorf("want %s: %s; problems: %+v", tt.oracle, tt.text, r.Problems)
-			}
+			finds(t, ev, tt.oracle, tt.text)
 		})
 	}
 }
@@ -616,5 +595,19 @@ func TestPlan(t *testing.T) {
 				t.Errorf("no plan has batches of %d and %d workers", batch, workers)
 			}
 		}
+	}
+}
+
+// finds fails the test where the check of ev does not find a problem of an oracle with a
+// text; or finds any, where the oracle is "".
+func finds(t *testing.T, ev *Evidence, oracle, text string) {
+	t.Helper()
+	r := Check(ev)
+	found := slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Oracle == oracle && strings.Contains(p.Text, text) })
+	if oracle == "" {
+		found = len(r.Problems) == 0
+	}
+	if !found {
+		t.Errorf("want %s: %s; problems: %+v", oracle, text, r.Problems)
 	}
 }
