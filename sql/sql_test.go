@@ -410,7 +410,11 @@ func explain(t *testing.T, conn *pgx.Conn, query string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, _ := conn.Query(t.Context(), "explain execute "+query+"(null"+strings.Repeat(", null", len(prepared.ParamOIDs)-1)+")", pgx.QueryExecModeSimpleProtocol)
+	execute := "explain execute " + query
+	if n := len(prepared.ParamOIDs); n > 0 {
+		execute += "(null" + strings.Repeat(", null", n-1) + ")"
+	}
+	rows, _ := conn.Query(t.Context(), execute, pgx.QueryExecModeSimpleProtocol)
 	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		t.Fatal(err)
