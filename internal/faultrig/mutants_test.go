@@ -5,6 +5,7 @@ package faultrig
 import (
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,9 +14,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/outbox-listener/outbox-listener/internal/evidence"
 )
 
-var mutantsFlag = flag.String("mutants", "", "a regular expression for the mutants to be run; all of them: .")
+var (
+	mutantsFlag     = flag.String("mutants", "", "a regular expression for the mutants to be run; all of them: .")
+	mutantsPageFlag = flag.String("mutants-page", "", "a file that gets what each mutant is and which test found it, as Markdown")
+)
 
 // killer is the line of a patch that says which test has to fail.
 var killer = regexp.MustCompile(`(?m)^test: (\./[a-z/]+) (\S+)$`)
@@ -43,13 +49,16 @@ func TestMutants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree := copyTree(t)
+	begun, tree := time.Now(), copyTree(t)
+	var found []string // a line of the page for each mutant that was killed
+	run := 0
 	tried := map[string]bool{} // tests that pass without a mutant, by their command
 	for _, p := range patches {
 		name := strings.TrimSuffix(filepath.Base(p), ".patch")
 		if !wanted.MatchString(name) {
 			continue
 		}
+		run++
 		t.Run(name, func(t *testing.T) {
 			args := killerOf(t, p)
 			if key := strings.Join(args, " "); !tried[key] {
@@ -72,10 +81,37 @@ func TestMutants(t *testing.T) {
 				t.Errorf("it does not fail by a test: %v\n%s", err, out)
 			default:
 				t.Logf("killed by go %s", strings.Join(args, " "))
+				found = append(found, mutantLine(t, p, out))
 			}
 		})
 	}
+	if *mutantsPageFlag != "" {
+		page := fmt.Sprintf("# Mutants\n\nWhat `just mutants` came to: %s, in %s.\n%d of %d were found by their tests.\n\n| fault in our own code | found by | in |\n|---|---|---|\n%s",
+			evidence.Source(), time.Since(begun).Round(time.Minute), len(found), run, strings.Join(found, ""))
+		if err := os.WriteFile(*mutantsPageFlag, []byte(page), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
+
+// mutantLine is the line of a page for a mutant, given what the test that found it printed.
+func mutantLine(t *testing.T, patch, out string) string {
+	t.Helper()
+	text, err := os.ReadFile(patch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	what, _, _ := strings.Cut(string(text), "\n\n")
+	m := killer.FindSubmatch(text)
+	took := "a panic"
+	if f := failed.FindStringSubmatch(out); f != nil {
+		took = f[1]
+	}
+	return fmt.Sprintf("| %s | `%s` `%s` | %s |\n", strings.ReplaceAll(strings.Join(strings.Fields(what), " "), "|", "\\|"), m[1], m[2], took)
+}
+
+// failed is the line of a test that failed, with how long it took.
+var failed = regexp.MustCompile(`(?m)^--- FAIL: \S+ \(([^)]+)\)$`)
 
 // killerOf returns the arguments of the go command that has to fail.
 func killerOf(t *testing.T, patch string) []string {
