@@ -158,6 +158,7 @@ func (l *Listener) keepBrakes(ctx context.Context) {
 		}
 		l.resumeBraked(last)
 		if ended {
+			l.resumeRest(last)
 			return
 		}
 	}
@@ -202,7 +203,7 @@ func (l *Listener) readBrakes(ctx context.Context) {
 func (l *Listener) resumeBraked(ctx context.Context) {
 	ended := l.brakes.ended()
 	if time.Since(l.resumed) >= time.Second || len(ended) > 0 {
-		l.makeDue(ctx, l.ends.note(ended), "what waited for a destination is not due before its time")
+		l.makeDue(ctx, l.ends.note(ended), brakeOver)
 		l.resumed = time.Now()
 	}
 	if len(ended) > 0 {

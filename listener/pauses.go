@@ -51,6 +51,11 @@ func (p pauses) hold(typ string, ch dispatch.Channel) (why string) {
 	return ""
 }
 
+// has reports whether one of p is the reason why.
+func (p pauses) has(why string) bool {
+	return slices.ContainsFunc(p, func(one onPause) bool { return PausedBy(one.kind, one.pattern) == why })
+}
+
 // without returns the reasons of those in p that are not in now.
 func (p pauses) without(now pauses) (reasons []string) {
 	for _, one := range p {
@@ -86,6 +91,22 @@ func (e *endings) note(ended []string) (due []string) {
 	return due
 }
 
+// again has what was put off for reason, which has ended, made due once more the next
+// time.
+func (e *endings) again(reason string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !slices.Contains(e.before, reason) {
+		e.before = append(e.before, reason)
+	}
+}
+
+// What is wrong where makeDue fails.
+const (
+	brakeOver = "what waited for a destination is not due before its time"
+	pauseOver = "what a pause kept back is not due before its time"
+)
+
 // makeDue makes due what was put off for one of reasons. failing says what is wrong
 // where that fails.
 func (l *Listener) makeDue(ctx context.Context, reasons []string, failing string) {
@@ -107,7 +128,7 @@ func (l *Listener) heard(ctx context.Context, now pauses) {
 	h.mu.Lock()
 	reasons := h.ends.note(h.now.Swap(&now).without(now))
 	h.mu.Unlock()
-	l.makeDue(ctx, reasons, "what a pause kept back is not due before its time")
+	l.makeDue(ctx, reasons, pauseOver)
 }
 
 // ResumeBatch is how many deliveries are made due in one transaction when a pause

@@ -74,8 +74,8 @@ func (l *Listener) recorded(en entry, kept bool) {
 	}
 	e := en.event
 	for _, r := range en.rows {
-		if kept && r.outcome != nil && r.dueIn != nil {
-			l.noteDue(time.Duration(*r.dueIn * float64(time.Second)))
+		if r.outcome != nil && r.dueIn != nil {
+			l.recordedDue(r.job, r.outcome, fromSeconds(*r.dueIn), kept)
 		}
 	}
 	if len(en.open) > 0 {
@@ -128,8 +128,8 @@ func (l *Listener) recordedJob(j *job, kept bool) {
 	if j.lease.dropJob(j) {
 		l.leases.remove(j.lease)
 	}
-	if kept && !j.outcome.State.Terminal() && j.outcome.State != dispatch.Held {
-		l.noteDue(j.wait)
+	if o := j.outcome; o != nil && !o.State.Terminal() && o.State != dispatch.Held {
+		l.recordedDue(j, o, j.wait, kept)
 	}
 	e := j.event
 	if e == nil {
@@ -145,6 +145,14 @@ func (l *Listener) recordedJob(j *job, kept bool) {
 	if last {
 		l.settle(e, kept)
 	}
+}
+
+// recordedDue is recorded for a delivery that is due again in wait.
+func (l *Listener) recordedDue(j *job, o *dispatch.Outcome, wait time.Duration, kept bool) {
+	if kept {
+		l.noteDue(wait)
+	}
+	l.heldLate(j, o, wait)
 }
 
 // settle counts e, which is over, once.
