@@ -203,7 +203,7 @@ func (l *Listener) readBrakes(ctx context.Context) {
 func (l *Listener) resumeBraked(ctx context.Context) {
 	ended := l.brakes.ended()
 	if time.Since(l.resumed) >= time.Second || len(ended) > 0 {
-		l.makeDue(ctx, l.ends.note(ended), brakeOver)
+		l.makeDue(ctx, &l.ends, ended, brakeOver)
 		l.resumed = time.Now()
 	}
 	if len(ended) > 0 {

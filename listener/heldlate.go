@@ -31,6 +31,6 @@ func (l *Listener) heldLate(j *job, o *dispatch.Outcome, wait time.Duration) {
 
 // resumeRest makes due, on the way out, what would be with the next round.
 func (l *Listener) resumeRest(ctx context.Context) {
-	l.makeDue(ctx, l.ends.note(nil), brakeOver)
-	l.makeDue(ctx, l.paused.ends.note(nil), pauseOver)
+	l.makeDue(ctx, &l.ends, nil, brakeOver)
+	l.makeDue(ctx, &l.paused.ends, nil, pauseOver)
 }

@@ -112,3 +112,40 @@ func TestHeldLate(t *testing.T) {
 		})
 	}
 }
+
+// TestMadeDueAgain: what waited for a reason that has ended is made due when the database
+// can do so again, however often that failed.
+func TestMadeDueAgain(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, begin, end string }{
+		{"a brake", `insert into outbox.brakes (destination, reason, failures, until, probe_at) values ('braked', '', 1, now() + interval '1 hour', now() + interval '1 hour')`, `delete from outbox.brakes`},
+		{"a pause", `insert into outbox.pauses (kind, pattern, who, reason) values ('channel', 'braked', 'kim', 'looking')`, `delete from outbox.pauses`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			pgtest.Exec(t, db, `create sequence failures`)
+			pgtest.Exec(t, db, `create function fail() returns trigger language plpgsql as $$ begin
+				if current_query() like '%last_error = any (%' then raise exception 'not now: %', nextval('failures'); end if; return null; end $$`)
+			pgtest.Exec(t, db, `create trigger fail before update on outbox.deliveries for each statement execute function fail()`)
+			pgtest.Exec(t, db, tt.begin)
+			d := dispatch.New()
+			channel(d, "a", "braked", newProvider(nil), provided)
+			l := newListener(t, db, d, func(c *listener.Config) { c.PollInterval = 300 * time.Millisecond })
+			start(t, l)
+			listening(t, l)
+			insert(t, db, "a", `{}`)
+			pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
+				return pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where due_at > now() + interval '2 s'`) == 1, "it is not held back"
+			})
+			pgtest.Exec(t, db, `update outbox.deliveries set due_at = now() + interval '1 hour'`)
+			pgtest.Exec(t, db, tt.end)
+			pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
+				n := pgtest.QueryVal[int](t, db, `select coalesce(pg_sequence_last_value('failures'), 0)`)
+				return n >= 4, fmt.Sprintf("%d failures", n)
+			})
+			pgtest.Exec(t, db, `drop trigger fail on outbox.deliveries`)
+			processed(t, db, 10*time.Second)
+		})
+	}
+}

@@ -87,17 +87,19 @@ func (e *endings) note(ended []string) (due []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	due = append(slices.Clone(ended), e.before...)
-	e.before = ended
+	e.before = slices.Clone(ended)
 	return due
 }
 
-// again has what was put off for reason, which has ended, made due once more the next
+// again has what was put off for reasons, which have ended, made due once more the next
 // time.
-func (e *endings) again(reason string) {
+func (e *endings) again(reasons ...string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !slices.Contains(e.before, reason) {
-		e.before = append(e.before, reason)
+	for _, r := range reasons {
+		if !slices.Contains(e.before, r) {
+			e.before = append(e.before, r)
+		}
 	}
 }
 
@@ -107,15 +109,17 @@ const (
 	pauseOver = "what a pause kept back is not due before its time"
 )
 
-// makeDue makes due what was put off for one of reasons. failing says what is wrong
-// where that fails.
-func (l *Listener) makeDue(ctx context.Context, reasons []string, failing string) {
+// makeDue makes due what was put off for one of those that ended, and for what else e
+// has. Where that fails, e has them until the next time; failing says what is wrong then.
+func (l *Listener) makeDue(ctx context.Context, e *endings, ended []string, failing string) {
+	reasons := e.note(ended)
 	if len(reasons) == 0 {
 		return
 	}
 	n, err := l.store.resume(ctx, reasons)
 	if err != nil {
 		l.sparse.warn(failing, err)
+		e.again(reasons...)
 	}
 	if n > 0 {
 		l.noteDue(0)
@@ -126,9 +130,9 @@ func (l *Listener) makeDue(ctx context.Context, reasons []string, failing string
 func (l *Listener) heard(ctx context.Context, now pauses) {
 	h := &l.paused
 	h.mu.Lock()
-	reasons := h.ends.note(h.now.Swap(&now).without(now))
+	ended := h.now.Swap(&now).without(now)
 	h.mu.Unlock()
-	l.makeDue(ctx, reasons, pauseOver)
+	l.makeDue(ctx, &h.ends, ended, pauseOver)
 }
 
 // ResumeBatch is how many deliveries are made due in one transaction when a pause
