@@ -21,8 +21,8 @@ import (
 
 // Secrets of listeners that nothing but these lines has, beside those of the providers.
 const (
-	passwordCanary = "faultrig-password" // of the database, which asks for none
-	urlCanary      = "faultrig-token-of-a-url"
+	passwordCanary = "faultrig-password"  // of the database, which asks for none
+	urlCanary      = "faultrig-url-token" // which is content: no secret may be a part of it
 )
 
 // secrets are what stands nowhere but in the environment of listeners.
