@@ -217,19 +217,12 @@ func (bs *brakes) answered(destination string, probe bool) {
 
 // failed notes that an attempt that was begun at that moment had no answer, or the
 // wish to be left alone for a while. It reports whether that brakes its destination, where
-// it was not braked before, and how many failures were not logged before this one;
-// below 0 this one is not either.
-func (bs *brakes) failed(destination string, probe bool, begun time.Time, err *dispatch.Error) (braked bool, silent int) {
+// it was not braked before.
+func (bs *brakes) failed(destination string, probe bool, begun time.Time, err *dispatch.Error) (braked bool) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	now := time.Now()
 	r := bs.record(destination)
-	if now.Sub(r.line) < time.Second {
-		r.silent++
-		silent = -1
-	} else {
-		silent, r.silent, r.line = r.silent, 0, now
-	}
 	if begun.After(r.heard) { // what an answer came after says nothing of now
 		r.failed++
 	}
@@ -238,7 +231,7 @@ func (bs *brakes) failed(destination string, probe bool, begun time.Time, err *d
 		wait = min(err.RetryAfter, dispatch.MaxRetryAfter)
 	}
 	if wait <= 0 && r.failed < failedInRow && !probe {
-		return false, silent
+		return false
 	}
 	b := bs.on[destination]
 	if braked = b == nil; braked {
@@ -252,7 +245,22 @@ func (bs *brakes) failed(destination string, probe bool, begun time.Time, err *d
 	bs.puts[destination] = p
 	delete(bs.ends, destination)
 	signal(bs.wake)
-	return braked, silent
+	return braked
+}
+
+// hush reports whether a failure at a destination is not logged, since another was less than a
+// second ago, and how many before it were not; whether what failed was an answer or none.
+func (bs *brakes) hush(destination string) (hushed bool, repeated int) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	now := time.Now()
+	r := bs.record(destination)
+	if now.Sub(r.line) < time.Second {
+		r.silent++
+		return true, 0
+	}
+	repeated, r.silent, r.line = r.silent, 0, now
+	return false, repeated
 }
 
 // reasonOf is what people are told of err.
@@ -290,14 +298,24 @@ func (l *Listener) heed(j *job, begun time.Time, err *dispatch.Error) verdict {
 	case j.provider == "":
 	case spoke(err):
 		l.brakes.answered(j.provider, j.probe)
-	default:
-		braked, silent := l.brakes.failed(j.provider, j.probe, begun, err)
-		j.hushed, j.repeated = silent < 0, max(silent, 0)
-		if braked {
-			l.queue.divert(j.provider)
-		}
+	case l.brakes.failed(j.provider, j.probe, begun, err):
+		l.queue.divert(j.provider)
 	}
+	l.hush(j, err)
 	return verdictOf(err)
+}
+
+// hush has a failure of j logged only where no other was within a second: of its destination, or of
+// its channel where nothing brakes that.
+func (l *Listener) hush(j *job, err *dispatch.Error) {
+	if err == nil || err.Kind == dispatch.Rejected { // that is the end of j, and has a line
+		return
+	}
+	where := j.provider
+	if where == "" {
+		where = string(j.Channel)
+	}
+	j.hushed, j.repeated = l.brakes.hush(where)
 }
 
 // braked reports whether j must not be sent where it goes, and has put it off then: it

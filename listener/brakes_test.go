@@ -3,6 +3,7 @@ package listener
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
@@ -64,6 +65,46 @@ func TestWhatBrakes(t *testing.T) {
 			if l.brakes.has("elsewhere") {
 				t.Error("another destination is braked")
 			}
+		})
+	}
+}
+
+// TestOneLineASecond: of what fails at one destination a line a second is logged, also where the
+// provider answers and the answer is of no use, and where nothing is braked.
+func TestOneLineASecond(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		provider string
+		err      *dispatch.Error
+		want     int // lines of 20
+	}{
+		{"no answer", "there", &dispatch.Error{Kind: dispatch.Down}, 1},
+		{"Twilio took it, without its SID", "there", &dispatch.Error{Kind: dispatch.Unknown, Status: 201}, 1},
+		{"mailboxes that are busy", "there", &dispatch.Error{Channel: dispatch.ChannelEmail, Kind: dispatch.Down, Status: 451}, 1},
+		{"a handler that nothing brakes", "", &dispatch.Error{Kind: dispatch.Down}, 1},
+		{"refused for good", "there", &dispatch.Error{Kind: dispatch.Rejected, Status: 400}, 20},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &Listener{brakes: newBrakes(), queue: newQueue(4, 10)}
+				said := 0
+				for range 20 {
+					j := &job{provider: tt.provider}
+					if l.heed(j, time.Now(), tt.err); !j.hushed {
+						said++
+					}
+				}
+				if said != tt.want {
+					t.Errorf("%d of 20 are logged, want %d", said, tt.want)
+				}
+				time.Sleep(time.Second)
+				j := &job{provider: tt.provider}
+				l.heed(j, time.Now(), tt.err)
+				if j.hushed || j.repeated != 20-tt.want {
+					t.Errorf("a second later: hushed %t, and %d before it were not logged, want %d", j.hushed, j.repeated, 20-tt.want)
+				}
+			})
 		})
 	}
 }

@@ -39,7 +39,9 @@ func (l *Listener) runSQL(ctx context.Context, j *job) verdict {
 	kept, err := l.insistSQL(j, content)
 	j.took = time.Since(begun)
 	if failed, ok := errors.AsType[*statementError](err); ok {
-		l.finish(j, dispatch.Decide(l.policy(j), j.Attempt, l.limit(j), dispatch.Receipt{}, failed.classify()))
+		why := failed.classify()
+		l.hush(j, why)
+		l.finish(j, dispatch.Decide(l.policy(j), j.Attempt, l.limit(j), dispatch.Receipt{}, why))
 		return nothing
 	}
 	o := dispatch.Outcome{State: dispatch.Delivered, Attempts: j.Attempt}
