@@ -62,6 +62,9 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		l.handBack(j)
 		return nothing
 	}
+	if j.provider != "" && !j.probe && l.braked(ctx, j) { // while it waited for that
+		return nothing
+	}
 	if j.standsIn() && !l.called(ctx, j) {
 		return nothing
 	}
@@ -118,14 +121,14 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		failpoint.Hit("K5")
 	}
 	j.set(&j.begun, true)
-	if l.lost(j) || ctx.Err() != nil {
+	if l.barred(j) || ctx.Err() != nil {
 		// Announced, and nothing left: the next one may have it uncounted.
 		l.unsent(j)
 		return nothing
 	}
 	begun := time.Now()
 	if policy.Provider { // to get through to it may take longer than the lease lasts
-		ctx = dispatch.WithOurs(ctx, func() bool { return !l.lost(j) })
+		ctx = dispatch.WithOurs(ctx, func() bool { return !l.barred(j) })
 	}
 	r, err := l.cfg.Dispatcher.Send(ctx, send)
 	j.took = time.Since(begun)
@@ -224,6 +227,12 @@ func (l *Listener) logPanic(j *job, err *dispatch.Error) {
 // lost reports whether j must not be begun any more.
 func (l *Listener) lost(j *job) bool {
 	return j.lost.Load() || j.event != nil && j.event.lost.Load() || j.lease.left() < margin(l.store.ttl())
+}
+
+// barred reports whether the first byte of j must not leave any more: what came since its attempt began
+// may have taken long, and another may have heard meanwhile that nothing is to be sent there.
+func (l *Listener) barred(j *job) bool {
+	return l.lost(j) || j.provider != "" && !j.probe && l.brakes.has(j.provider)
 }
 
 // set changes one of the marks of j, which parking reads.
