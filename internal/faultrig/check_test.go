@@ -82,14 +82,6 @@ func TestCheck(t *testing.T) {
 	line := func(ev *Evidence, event uuid.UUID) *Line {
 		return &ev.Provided[slices.IndexFunc(ev.Provided, func(l Line) bool { return l.Event == event.String() })]
 	}
-	changes := func(ev *Evidence, event uuid.UUID) (list []*Change) {
-		for i := range ev.Changes {
-			if ev.Changes[i].Event == event {
-				list = append(list, &ev.Changes[i])
-			}
-		}
-		return list
-	}
 	unsent := func(ev *Evidence, event uuid.UUID) {
 		ev.Provided = slices.DeleteFunc(ev.Provided, func(l Line) bool { return l.Event == event.String() })
 	}
@@ -219,6 +211,8 @@ func TestCheck(t *testing.T) {
 			ev.Provided = append(ev.Provided[:2], ev.Provided[3:]...)
 			ev.Faults = append(ev.Faults, Fault{Kind: RestartFast, Daemon: Everyone, From: ev.Faults[0].To.Add(time.Second), To: ev.Faults[0].To.Add(6 * time.Second)})
 		}, "", ""},
+		{"killed, and its lease was taken over within five seconds of a restart", func(ev *Evidence) { restarted(ev, email, 4900*time.Millisecond) }, "", ""},
+		{"killed, and its lease was taken over later than that", func(ev *Evidence) { restarted(ev, email, 5300*time.Millisecond) }, "O7", "nobody took it over until 3.3s after"},
 		{"killed, and its lease was never taken over", func(ev *Evidence) {
 			last := *changes(ev, webhook)[2]
 			ev.Changes = slices.DeleteFunc(ev.Changes, func(c Change) bool { return c.Event == email && c.App != "d0.1" })
@@ -242,6 +236,20 @@ func TestCheck(t *testing.T) {
 		{"called while others have not heard of a pause", func(ev *Evidence) { paused(ev, webhook, 900*time.Millisecond, true) }, "", ""},
 		{"called within a pause", func(ev *Evidence) { paused(ev, webhook, 2*time.Second, true) }, "O10", "webhook asked for 3 s, and 2s after that"},
 		{"called within a pause that nobody heard of", func(ev *Evidence) { paused(ev, webhook, 2*time.Second, false) }, "", ""},
+		{"called within a pause, by one that stood still", func(ev *Evidence) { deaf(ev, webhook, Stop, 1500*time.Millisecond, 2900*time.Millisecond) }, "", ""},
+		{"called within a pause, by one that the database was away from", func(ev *Evidence) { deaf(ev, webhook, SwallowDatabase, 1500*time.Millisecond, 2900*time.Millisecond) }, "", ""},
+		{"called within a pause, when the server was back", func(ev *Evidence) { deaf(ev, webhook, RestartFast, 1500*time.Millisecond, 2900*time.Millisecond) }, "", ""},
+		{"called within a pause, by one that goes on for longer", func(ev *Evidence) { deaf(ev, webhook, Stop, 1500*time.Millisecond, 1600*time.Millisecond) }, "O10", "webhook asked for 3 s, and 2s after that"},
+		{"called within a pause, by one that went on before it", func(ev *Evidence) { deaf(ev, webhook, Stop, 500*time.Millisecond, 900*time.Millisecond) }, "O10", "webhook asked for 3 s, and 2s after that"},
+		{"called within a pause, by one that stood still before it had it", func(ev *Evidence) {
+			deaf(ev, webhook, Stop, 1500*time.Millisecond, 2900*time.Millisecond)
+			changes(ev, webhook)[0].At = ev.Faults[0].From.Add(2950 * time.Millisecond)
+		}, "O10", "webhook asked for 3 s, and 2s after that"},
+		{"called within a pause, while another stood still", func(ev *Evidence) {
+			deaf(ev, webhook, Stop, 1500*time.Millisecond, 2900*time.Millisecond)
+			ev.Faults[1].What = "d1.2"
+		}, "O10", "webhook asked for 3 s, and 2s after that"},
+		{"called within a pause, by one whose connections were cut", func(ev *Evidence) { deaf(ev, webhook, CutDatabase, 1500*time.Millisecond, 2900*time.Millisecond) }, "O10", "webhook asked for 3 s, and 2s after that"},
 		{"inserts", func(ev *Evidence) { inserts(ev, 10, Insert{Took: time.Millisecond}) }, "", ""},
 		{"an insert that failed", func(ev *Evidence) { inserts(ev, 1, Insert{Err: "ERROR: deadlock"}) }, "O11", "an insert failed: ERROR: deadlock"},
 		{"an insert that failed when the server went down", func(ev *Evidence) {
@@ -268,6 +276,16 @@ func everyone(ev *Evidence, k Kind) {
 	}
 }
 
+// changes are those of an event.
+func changes(ev *Evidence, event uuid.UUID) (list []*Change) {
+	for i := range ev.Changes {
+		if ev.Changes[i].Event == event {
+			list = append(list, &ev.Changes[i])
+		}
+	}
+	return list
+}
+
 // says adds lines of one process, so far apart.
 func says(ev *Evidence, gap time.Duration, lines ...string) {
 	for i, msg := range lines {
@@ -285,6 +303,33 @@ func paused(ev *Evidence, event uuid.UUID, before time.Duration, heard bool) {
 	if heard {
 		ev.Attempts = append(ev.Attempts, AttemptRow{Delivery: uuid.NewSHA1(event, nil), Attempt: 1, At: asked.At.Add(time.Millisecond), Kind: "throttled"})
 	}
+}
+
+// deaf adds that the provider of event asked for three seconds, two before it took it from somebody that
+// had it at that time already, upon whom a fault came from one moment to another after that of honest.
+func deaf(ev *Evidence, event uuid.UUID, k Kind, from, to time.Duration) {
+	paused(ev, event, 2*time.Second, true)
+	first := ev.Faults[0].From
+	changes(ev, event)[0].At = first
+	what := ""
+	if k == Stop {
+		what = "d1.1"
+	}
+	ev.Faults = append(ev.Faults, Fault{Kind: k, What: what, Daemon: 1, From: first.Add(from), To: first.Add(to)})
+}
+
+// restarted has the server restart before the lease that was left of event was over, and the event taken
+// over so long after that.
+func restarted(ev *Evidence, event uuid.UUID, after time.Duration) {
+	ev.QuietLimit, ev.Plan.Batch = time.Minute, 10
+	back := ev.Faults[0].To.Add(6 * time.Second)
+	ev.Faults = append(ev.Faults, Fault{Kind: RestartFast, Daemon: Everyone, From: ev.Faults[0].To.Add(time.Second), To: back})
+	ch := changes(ev, event)[1:]
+	by := back.Add(after).Sub(ch[0].At)
+	for _, one := range ch {
+		one.At = one.At.Add(by)
+	}
+	ev.Provided = append(ev.Provided[:2], ev.Provided[3:]...) // what is sent after it
 }
 
 // inserts adds n of a producer.

@@ -188,12 +188,33 @@ func (c *check) heeded() {
 			c.Paused++
 			from, to := asked.At.Add(time.Second+nearby), asked.At.Add(time.Duration(asked.Wait)*time.Second-nearby)
 			for _, l := range c.Provided {
-				if l.Channel == at.channel && l.At.After(from) && l.At.Before(to) {
+				if l.Channel == at.channel && l.At.After(from) && l.At.Before(to) && !c.deaf(asked.At, l) {
 					c.problem("O10", at.event, "%s asked for %d s, and %s after that there was a call for event %s", at.channel, asked.Wait, l.At.Sub(asked.At).Round(time.Millisecond), l.Event)
 				}
 			}
 		}
 	}
+}
+
+// deaf says whether who may have made a call had it since before it stood still, or since before the
+// database was away from it, and that was over less than a second before: so it could not have heard of
+// what another was asked for at a moment. What is claimed since then is claimed with a reading of the brakes.
+func (c *check) deaf(asked time.Time, call Line) bool {
+	event, _ := uuid.Parse(call.Event) // one that is none is in no ledger
+	return slices.ContainsFunc(c.Evidence.Faults, func(f Fault) bool {
+		switch {
+		case f.still():
+		case f.Kind == RestartFast, f.Kind == RestartCrash, f.Kind == SwallowDatabase, f.Kind == TerminateAway:
+		default:
+			return false
+		}
+		if f.To.Before(asked) || f.From.After(call.At) || call.At.After(f.To.Add(time.Second+nearby)) {
+			return false
+		}
+		return slices.ContainsFunc(c.deliveries[event], func(d DeliveryRow) bool {
+			return d.Channel == call.Channel && c.had(f, d, f.To)
+		})
+	})
 }
 
 // unharmed is O11: an insert of a producer does not fail, and none waits for listeners, unless a fault

@@ -24,6 +24,10 @@ func (ev *Evidence) resumeSlack() time.Duration {
 	return 10 * time.Second
 }
 
+// serverBack is how soon after a restart of the server listeners work again: see "How soon" in
+// docs/guarantees.md. One that starts while the server is away looks for it less and less often.
+const serverBack = 5 * time.Second
+
 // resumed is O7 about each process that was killed: what it had leased is taken over as soon as that
 // lease is over and somebody sweeps. Whoever could do so may be kept from it by a fault, and
 // has a sweep and the slack of the machine when that is over.
@@ -87,7 +91,11 @@ func (c *check) ableFrom(at, done time.Time) time.Time {
 	all := slices.SortedFunc(slices.Values(c.Evidence.Faults), func(a, b Fault) int { return a.From.Compare(b.From) })
 	for _, f := range all {
 		if f.From.Before(done) && !f.From.After(at.Add(sweepEvery+c.resumeSlack())) {
-			at = later(at, f.To)
+			over := f.To
+			if f.Kind == RestartFast || f.Kind == RestartCrash {
+				over = over.Add(max(serverBack-c.resumeSlack(), 0))
+			}
+			at = later(at, over)
 		}
 	}
 	return at
