@@ -285,13 +285,7 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 	in := &trouble{recorder: r}
 	defer in.end()
 	for try, twins := 1, 0; ; try++ {
-		count := len(entries) // entries may be others by the time that the timer looks
-		late := time.AfterFunc(recordLate, func() {
-			in.begin()
-			r.sparse.warn("outcomes are slow to be recorded; nothing new is begun meanwhile", fmt.Errorf("no answer for %s", recordLate), "count", count)
-		})
-		err := write(r.stop, entries)
-		late.Stop()
+		err := r.timed(in, len(entries), func() error { return write(r.stop, entries) })
 		switch {
 		case err == nil:
 			if in.begun() {
@@ -302,7 +296,10 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 			in.begin() // see keepLeftover
 			return
 		case isLocked(err):
-			if entries = r.stepAround(entries, write); len(entries) == 0 {
+			var outage error
+			if entries, outage = r.stepAround(in, entries, write); outage != nil {
+				r.failed(in, outage, len(entries), try)
+			} else if len(entries) == 0 {
 				return
 			}
 		case isTwin(err) && twins < 3:
@@ -330,11 +327,26 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 			r.insist(entries[half:], write)
 			return
 		default:
-			in.begin()
-			r.sparse.warn("outcomes not recorded; trying again, nothing new is begun", err, "count", len(entries), "try", try)
-			wait(r.stop, pause(try))
+			r.failed(in, err, len(entries), try)
 		}
 	}
+}
+
+// timed does a part of writing count entries. One that takes long counts as one that fails.
+func (r *recorder) timed(in *trouble, count int, part func() error) error {
+	late := time.AfterFunc(recordLate, func() {
+		in.begin()
+		r.sparse.warn("outcomes are slow to be recorded; nothing new is begun meanwhile", fmt.Errorf("no answer for %s", recordLate), "count", count)
+	})
+	defer late.Stop()
+	return part()
+}
+
+// failed notes that nothing can be written for the time being, and waits.
+func (r *recorder) failed(in *trouble, err error, count, try int) {
+	in.begin()
+	r.sparse.warn("outcomes not recorded; trying again, nothing new is begun", err, "count", count, "try", try)
+	wait(r.stop, pause(try))
 }
 
 // unique takes apart what has one event, or one delivery, more than once. That
@@ -382,11 +394,16 @@ const busyAgain = 500 * time.Millisecond
 
 // stepAround puts off the entries whose rows are locked, and returns the
 // others. Where it cannot tell which those are, it tries each by itself, and returns
-// those that failed for another reason.
-func (r *recorder) stepAround(entries []entry, write func(context.Context, []entry) error) (free []entry) {
-	busy, err := r.store.busyEvents(r.stop, entries)
+// those that failed for another reason. An error says that there is no way around: the
+// database is away, or a whole table is locked.
+func (r *recorder) stepAround(in *trouble, entries []entry, write func(context.Context, []entry) error) (free []entry, err error) {
+	var busy map[int64]bool
+	err = r.timed(in, len(entries), func() (err error) {
+		busy, err = r.store.busyEvents(r.stop, entries)
+		return err
+	})
 	if err != nil {
-		return entries // insist meets the error and deals with it
+		return entries, err
 	}
 	later := func(en entry) { time.AfterFunc(busyAgain, func() { r.add(en) }) }
 	for _, en := range entries {
@@ -397,19 +414,19 @@ func (r *recorder) stepAround(entries []entry, write func(context.Context, []ent
 		}
 	}
 	if len(free) < len(entries) {
-		return free
+		return free, nil
 	}
 	var failed []entry
 	for i, en := range entries {
-		switch err := write(r.stop, []entry{en}); {
+		switch err := r.timed(in, 1, func() error { return write(r.stop, []entry{en}) }); {
 		case err == nil:
 		case isLocked(err):
 			later(en)
 		case isRefused(err):
 			failed = append(failed, en)
 		default:
-			return append(failed, entries[i:]...) // so would the others, most likely
+			return append(failed, entries[i:]...), nil // so would the others, most likely
 		}
 	}
-	return failed
+	return failed, nil
 }

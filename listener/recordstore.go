@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -128,14 +130,27 @@ func anyOpen(rows []row) bool {
 	return false
 }
 
-// busyEvents returns which events of entries somebody else has locked.
+// busyEvents returns which events of entries somebody else has locked. An error is also
+// that a whole table is: then nothing can be written, whatever it is about.
 func (s *store) busyEvents(ctx context.Context, entries []entry) (map[int64]bool, error) {
 	busy := map[int64]bool{}
 	var seqs []int64
 	for _, en := range entries {
 		seqs = append(seqs, en.seq())
 	}
-	err := s.tx(ctx, forgetable, func(b *pgx.Batch) {
+	var tables []string
+	err := s.tx(ctx, forgetable, func(b *pgx.Batch) { // by itself: the other one would wait for such a table
+		b.Queue(sqlLockedTables).Query(func(rows pgx.Rows) error {
+			return each(rows, func(table string) { tables = append(tables, table) })
+		})
+	})
+	if err == nil && len(tables) > 0 {
+		err = fmt.Errorf("somebody has locked %s, or waits to", strings.Join(tables, " and "))
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
 		b.Queue(sqlBusyEvents, seqs).Query(func(rows pgx.Rows) error {
 			return each(rows, func(seq int64) { busy[seq] = true })
 		})

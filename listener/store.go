@@ -117,6 +117,7 @@ var (
 	sqlUnknownAttempts   = sql.Query("unknown_attempts")
 	sqlLockEvents        = sql.Query("lock_events")
 	sqlBusyEvents        = sql.Query("busy_events")
+	sqlLockedTables      = sql.Query("locked_tables")
 	sqlSettleEvents      = sql.Query("settle_events")
 	sqlRenewEvents       = sql.Query("renew_events")
 	sqlRenewDeliveries   = sql.Query("renew_deliveries")
