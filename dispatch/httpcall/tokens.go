@@ -91,8 +91,9 @@ func (t *tokens) get(ctx context.Context) (token string, fresh bool, e *dispatch
 		return token, false, e
 	}
 	// The request belongs to all who wait for it, so that it does not end with
-	// the first of them.
-	done := t.flight.DoChan("", func() (any, error) { return t.renew(context.WithoutCancel(ctx)) })
+	// the first of them, nor with what that one may send.
+	shared := dispatch.WithOurs(context.WithoutCancel(ctx), func() bool { return true })
+	done := t.flight.DoChan("", func() (any, error) { return t.renew(shared) })
 	select {
 	case <-ctx.Done():
 		why := "interrupted"

@@ -231,6 +231,19 @@ func TestTokenOfACallerThatLeft(t *testing.T) {
 	}
 }
 
+// A token is fetched for all who wait for it, also where the first of them is late.
+func TestTokenOfACallerThatIsLate(t *testing.T) {
+	api := newAPI(t, nil)
+	s, h := oauthSender(t, api, nil)
+	_, e := sendIn(dispatch.WithOurs(t.Context(), func() bool { return false }), s, h)
+	if e == nil || !errors.Is(e, dispatch.ErrLate) {
+		t.Errorf("the late one got %v", e)
+	}
+	if all, forTokens := api.Requests(); all != 0 || forTokens != 1 {
+		t.Errorf("%d requests and %d for tokens, want 0 and 1", all, forTokens)
+	}
+}
+
 func TestTokenDeadline(t *testing.T) {
 	api := newAPI(t, nil)
 	api.ScriptTokens(func(int, *http.Request) standin.HTTPReply { return standin.HTTPReply{Hang: true} })
