@@ -180,10 +180,15 @@ func (l *Listener) address(j *job) {
 
 // relieve puts off what waits for destinations that do not answer, so that
 // there is room for the others. It is due again after a while, uncounted.
+//
+// While outcomes cannot be recorded workers wait for that, and destinations are silent
+// since they are not asked: that says nothing of them, and neither does it just after.
 func (l *Listener) relieve() {
-	for _, p := range l.queue.overflow() {
-		l.sparse.warn("destination does not answer; putting off what waits for it", errors.New(p.job.destination))
-		l.finish(p.job, p.job.notBegun(p.wait))
+	if !l.recorder.failedWithin(silence) {
+		for _, p := range l.queue.overflow() {
+			l.sparse.warn("destination does not answer; putting off what waits for it", errors.New(p.job.destination))
+			l.finish(p.job, p.job.notBegun(p.wait))
+		}
 	}
 	l.putOffSurplus()
 }

@@ -94,6 +94,7 @@ type recorder struct {
 	sparse  *sparse
 	done    func(entry, bool) // called for each entry; false when it was fenced off
 	trouble atomic.Int32      // batches whose last write did not succeed
+	again   atomic.Int64      // when one of them was last written after all, as monotonic has it; 0: never
 	stop    context.Context   // ends when no more patience is left
 	fresh   *batcher[entry]
 	others  *batcher[entry]
@@ -128,6 +129,12 @@ func newRecorder(stop context.Context, s storage, log *slog.Logger, done func(en
 
 // failing reports whether outcomes cannot be written at the moment.
 func (r *recorder) failing() bool { return r.trouble.Load() > 0 }
+
+// failedWithin reports whether that was so within the last d.
+func (r *recorder) failedWithin(d time.Duration) bool {
+	at := r.again.Load()
+	return r.failing() || at != 0 && monotonic(time.Now())-at < int64(d)
+}
 
 func (r *recorder) add(en entry) {
 	switch {
@@ -269,6 +276,7 @@ func (t *trouble) end() {
 	t.over = true
 	if t.on && t.recorder.stop.Err() == nil {
 		t.on = false
+		t.recorder.again.Store(monotonic(time.Now()))
 		t.recorder.trouble.Add(-1)
 	}
 }
