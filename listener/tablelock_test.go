@@ -21,7 +21,7 @@ func TestTableIsLocked(t *testing.T) {
 	for _, table := range []string{"outbox.deliveries", "public.outbox_events"} {
 		t.Run(table, func(t *testing.T) {
 			t.Parallel()
-			const n = 3000
+			const n = 2000
 			db, d := pgtest.New(t), dispatch.New()
 			p := newProvider(func(*dispatch.Delivery) error {
 				time.Sleep(10 * time.Millisecond) // an endpoint's

@@ -43,6 +43,8 @@ var hostClock = map[string]string{
 	"listener/claim.go store.nextDue":                 elapsed,
 	"listener/destination.go destination.free":        elapsed,
 	"listener/ratekeeper.go Listener.keepRates":       elapsed,
+	"listener/record.go recorder.failedWithin":        elapsed,
+	"listener/record.go trouble.end":                  elapsed,
 	"listener/ratekeeper.go Listener.putOffSurplus":   elapsed,
 	"listener/claim.go store.claimDue":                elapsed,
 	"listener/claim.go store.claimEvents":             elapsed,
