@@ -189,13 +189,15 @@ var (
 )
 
 func readObject(payload json.RawMessage, k keys) (*object, error) {
+	if kindOf(payload) == "an object" && utf8.Valid(payload) {
+		if o, err := members(payload, k); err == nil {
+			return o, nil
+		}
+	}
 	if err := readable(payload); err != nil {
 		return nil, err
 	}
-	if kindOf(payload) != "an object" {
-		return nil, fmt.Errorf("the payload is %s; it has to be an object with the keys %s", kindOf(payload), k.accepted)
-	}
-	return members(payload, k)
+	return nil, fmt.Errorf("the payload is %s; it has to be an object with the keys %s", kindOf(payload), k.accepted)
 }
 
 // members reads an object, of which nulls are no part.
