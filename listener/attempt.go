@@ -149,12 +149,13 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 }
 
 // mayBegin reports whether something may be begun for j. While outcomes cannot be
-// written nothing is: it waits for that.
+// written nothing is: it waits for that. Nor is anything once the listener is to stop: what
+// had to wait would be begun in the last moments of the grace period, and be cut off at its end.
 func (l *Listener) mayBegin(ctx context.Context, j *job) bool {
 	for l.recorder.failing() && ctx.Err() == nil {
 		wait(ctx, 20*time.Millisecond)
 	}
-	return ctx.Err() == nil && !l.lost(j)
+	return ctx.Err() == nil && !l.stopping.Load() && !l.lost(j)
 }
 
 // unclear reports whether it is to be settled, before anything else is done, what

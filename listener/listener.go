@@ -192,9 +192,10 @@ type Listener struct {
 	due   time.Time // when the next delivery is due, as far as we know; zero: none
 	dueC  chan struct{}
 
-	running atomic.Bool
-	claims  claims
-	ended   chan struct{} // closed when Run or Once is over
+	running  atomic.Bool
+	stopping atomic.Bool // nothing is begun any more
+	claims   claims
+	ended    chan struct{} // closed when Run or Once is over
 }
 
 // New returns a Listener. It does not touch the database yet.
@@ -290,6 +291,7 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 	// written down.
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
+	defer context.AfterFunc(ctx, func() { l.stopping.Store(true) })()
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRecording()
 
@@ -362,6 +364,7 @@ func (l *Listener) drainPool(cut context.CancelFunc) {
 	deadline := time.Now().Add(l.cfg.ShutdownGrace)
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
+	l.stopping.Store(true)
 	events, planned := l.queue.takeAll()
 	failpoint.Hit("K17")
 	l.giveBackAll(ctx, events, planned)
