@@ -77,6 +77,13 @@ func TestCheck(t *testing.T) {
 			mishap.At, mishap.Fault = mishap.At.Add(-time.Millisecond), string(cutAfter)
 			ev.Provided = append(ev.Provided, mishap)
 		}, "", ""},
+		{"said to be sent again, since its provider hung up between its event's parking and its own row", func(ev *Evidence) {
+			unheard(ev, email)
+			mishap := *line(ev, email)
+			mishap.At, mishap.Fault = mishap.At.Add(-time.Millisecond), string(cutAfter)
+			ev.Provided = append(ev.Provided, mishap)
+			changes(ev, email)[1].At = mishap.At.Add(-time.Millisecond)
+		}, "", ""},
 		{"sent again by who stood still when another took it", func(ev *Evidence) { late(ev, email, -4*time.Second, 0) }, "", ""},
 		{"sent by who stood still when another had taken it", func(ev *Evidence) { late(ev, email, -4*time.Second, -500*time.Millisecond) }, "", ""},
 		{"sent again by who stood still when nobody took it", func(ev *Evidence) { late(ev, email, -900*time.Millisecond, 0) }, "O3", "no fault fell"},

@@ -206,8 +206,8 @@ func (d *daemon) terminate() (name string, asked bool, from time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	asked = hit.Load()
-	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() && s.Signal() == syscall.SIGTERM && !out.wrote.Load() {
-		return name, true, f.From // it was so early that nothing was begun, nor the signal waited for
+	if tooYoung(cmd.ProcessState, out) {
+		return name, true, f.From
 	}
 	if code := cmd.ProcessState.ExitCode(); !asked && (late || code != 0) {
 		d.crashes = append(d.crashes, fmt.Sprintf("%s ended %s after SIGTERM, with code %d", name, f.To.Sub(f.From).Round(time.Millisecond), code))
@@ -232,11 +232,12 @@ func (d *daemon) stop(ctx context.Context, still time.Duration) {
 }
 
 // retire ends the process by SIGTERM, and by SIGKILL where that takes longer
-// than it may. It returns the exit code, which is -1 for a signal.
+// than it may. It returns the exit code, which is -1 for a signal. One that has said nothing
+// yet may be ended by SIGTERM itself.
 func (d *daemon) retire(within time.Duration) (name string, code int) {
 	d.mu.Lock()
 	d.retired = true
-	cmd, ended := d.cmd, d.ended
+	cmd, ended, out := d.cmd, d.ended, d.out
 	name = fmt.Sprintf("d%d.%d", d.number, d.count)
 	d.mu.Unlock()
 	if cmd != nil {
@@ -251,9 +252,19 @@ func (d *daemon) retire(within time.Duration) (name string, code int) {
 			<-ended
 		}
 		code = cmd.ProcessState.ExitCode()
+		if tooYoung(cmd.ProcessState, out) {
+			code = 0
+		}
 	}
 	d.tasks.Wait()
 	return name, code
+}
+
+// tooYoung reports whether SIGTERM came so early that a process had neither begun anything nor
+// waited for signals, and was ended by the signal itself.
+func tooYoung(ended *os.ProcessState, out *prefixed) bool {
+	s, ok := ended.Sys().(syscall.WaitStatus)
+	return ok && s.Signaled() && s.Signal() == syscall.SIGTERM && !out.wrote.Load()
 }
 
 // next starts a process with this OUTBOX_FAILPOINT where none is.

@@ -59,10 +59,12 @@ func (c *check) outcomeOf(d DeliveryRow, from, next time.Time) outcome {
 				known[*ch.Claim] = true
 				now = held{c.claimedBy[*ch.Claim], *ch.Until}
 			}
-			if ch.Delivery == nil {
-				event = now
-			} else {
+			switch {
+			case ch.Delivery != nil:
 				delivery = now
+			case ch.State != "parked" || delivery.by != "":
+				event = now
+			default: // its deliveries' rows come with that, under the same claim: whoever has it has them
 			}
 			o.holders, o.leased = map[string]bool{}, false
 			for _, h := range []held{event, delivery} {
