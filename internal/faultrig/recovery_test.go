@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/internal/devpg"
+	"github.com/outbox-listener/outbox-listener/internal/evidence"
 )
 
 var (
@@ -303,13 +303,8 @@ func (l *lane) stop(t *testing.T) (took time.Duration, wrong []string) {
 
 // recoveryPage is the page for docs/evidence.
 func recoveryPage(figures []*figure, begun time.Time) string {
-	commit := "unknown"
-	if out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output(); err == nil {
-		commit = strings.TrimSpace(string(out))
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Recovery\n\nWhat `go test ./internal/faultrig -run TestRecovery -kills %d -restarts %d -halfopens %d -sigterms %d -lanes %d` came to: commit %s, %s, in %s.\n",
-		*killsFlag, *restartsFlag, *halfOpensFlag, *sigtermsFlag, *lanesFlag, commit, begun.UTC().Format(time.DateOnly), time.Since(begun).Round(time.Second))
+	fmt.Fprintf(&b, "# Recovery\n\nWhat `go test ./internal/faultrig` came to in %s, %s.\n", time.Since(begun).Round(time.Second), evidence.Source())
 	b.WriteString("Real processes, a Postgres with `fsync` on, and a receiver of webhooks, all on one machine. What is done: [faults.md](../faults.md#recovery).\n\n")
 	b.WriteString("| | times | median | longest | limit | past it, or wrong |\n|---|---|---|---|---|---|\n")
 	for _, f := range figures {
