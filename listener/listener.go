@@ -193,7 +193,8 @@ type Listener struct {
 	dueC  chan struct{}
 
 	running  atomic.Bool
-	stopping atomic.Bool // nothing is begun any more
+	stopping atomic.Bool   // nothing is begun any more
+	taken    chan struct{} // closed when what was not begun by then has been taken out
 	claims   claims
 	ended    chan struct{} // closed when Run or Once is over
 }
@@ -227,6 +228,7 @@ func newListener(cfg Config, s storage) *Listener {
 	l.lines.news, l.lines.told = make(chan struct{}, 1), make(chan struct{}, 1)
 	l.lane.more, l.lane.lives = make(chan struct{}, 1), make(chan struct{}, 1)
 	l.batch.log = cfg.Log
+	l.taken = make(chan struct{})
 	l.waker = &waker{C: make(chan struct{}, 1), beatNow: make(chan struct{}, 1)}
 	l.leases = &leases{store: l.store, log: cfg.Log, sparse: l.sparse, all: map[*lease]struct{}{}}
 	l.leases.tookOver = func(ids []uuid.UUID) { l.alive(ids...) }
@@ -366,6 +368,7 @@ func (l *Listener) drainPool(cut context.CancelFunc) {
 	defer cancel()
 	l.stopping.Store(true)
 	events, planned := l.queue.takeAll()
+	close(l.taken)
 	failpoint.Hit("K17")
 	l.giveBackAll(ctx, events, planned)
 	if !l.awaitPool(deadline) {

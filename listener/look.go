@@ -40,6 +40,9 @@ func (l *Listener) look(ctx context.Context, j *job) verdict {
 		l.handBack(j)
 		return nothing
 	}
+	if j.provider != "" && !j.probe && l.braked(ctx, j) { // while it waited for that
+		return nothing
+	}
 	before, err := l.store.traces(ctx, j)
 	switch {
 	case err != nil:

@@ -16,6 +16,12 @@ import (
 // wrong with one event is that event's outcome.
 func (l *Listener) worker(ctx context.Context) error {
 	for {
+		if l.stopping.Load() { // what waits is given back together
+			select {
+			case <-l.taken:
+			case <-ctx.Done():
+			}
+		}
 		w, ok := l.queue.pop(ctx)
 		if !ok {
 			return nil

@@ -425,16 +425,20 @@ func (r *recorder) stepAround(in *trouble, entries []entry, write func(context.C
 		return free, nil
 	}
 	var failed []entry
-	for i, en := range entries {
-		switch err := r.timed(in, 1, func() error { return write(r.stop, []entry{en}) }); {
-		case err == nil:
-		case isLocked(err):
-			later(en)
-		case isRefused(err):
-			failed = append(failed, en)
-		default:
-			return append(failed, entries[i:]...), nil // so would the others, most likely
+	_ = r.timed(in, len(entries), func() error {
+		for i, en := range entries {
+			switch err := write(r.stop, []entry{en}); {
+			case err == nil:
+			case isLocked(err):
+				later(en)
+			case isRefused(err):
+				failed = append(failed, en)
+			default: // so would the others, most likely
+				failed = append(failed, entries[i:]...)
+				return nil
+			}
 		}
-	}
+		return nil
+	})
 	return failed, nil
 }

@@ -9,5 +9,5 @@ where l.locktype = 'relation'
   and l.database = (select d.oid from pg_catalog.pg_database as d where d.datname = current_database())
   and l.relation in ('public.outbox_events'::regclass, 'outbox.deliveries'::regclass, 'outbox.attempts'::regclass)
   and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-  and l.pid <> pg_backend_pid()
+  and l.pid is distinct from pg_backend_pid() -- a prepared transaction has none
 order by 1
