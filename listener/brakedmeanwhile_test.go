@@ -80,14 +80,14 @@ func TestBrakedMeanwhile(t *testing.T) {
 			start(t, l)
 			listening(t, l)
 
-			for range 10 { // so that two may be under way there at once
-				insert(t, db, "earlier", `{}`)
-			}
+			// At once, so that some wait: with each answer beside them one more may be under way there.
+			pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'earlier', '{}' from generate_series(1, 10)`)
 			processed(t, db, 5*time.Second)
 			first := insert(t, db, "first", `{}`)
 			if tt.record {
 				pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
-					return pgtest.QueryVal[int](t, db, `select count(*) from pg_locks where locktype = 'advisory' and not granted`) == 1, "nobody waits"
+					return pgtest.QueryVal[int](t, db, `select count(*) from pg_locks join pg_database as d on d.oid = database
+						where datname = current_database() and locktype = 'advisory' and not granted`) == 1, "nobody waits"
 				})
 			} else {
 				<-sender.begun
