@@ -59,10 +59,6 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		}
 	}
 	if !l.mayBegin(ctx, j) {
-		l.handBack(j)
-		return nothing
-	}
-	if j.provider != "" && !j.probe && l.braked(ctx, j) { // while it waited for that
 		return nothing
 	}
 	if j.standsIn() && !l.called(ctx, j) {
@@ -148,15 +144,24 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	return v
 }
 
-// mayBegin reports whether something may be begun for j. While outcomes cannot be
+// mayBegin reports whether something may be begun for j; where not, j has been given back
+// or put off. While outcomes cannot be
 // written nothing is: it waits for that. Nor is anything once the listener is to stop: what
 // had to wait would be begun in the last moments of the grace period, and be cut off at its end.
 func (l *Listener) mayBegin(ctx context.Context, j *job) bool {
 	for l.recorder.failing() && ctx.Err() == nil {
 		wait(ctx, 20*time.Millisecond)
 	}
-	return ctx.Err() == nil && !l.stopping.Load() && !l.lost(j)
+	if ctx.Err() != nil || l.stopping.Load() || l.lost(j) {
+		l.handBack(j)
+		return false
+	}
+	return !j.heeds() || !l.braked(ctx, j) // which it may have become meanwhile
 }
+
+// heeds reports whether a brake at its provider keeps j back: not what has none, nor what
+// is to find out whether there is one still.
+func (j *job) heeds() bool { return j.provider != "" && !j.probe }
 
 // unclear reports whether it is to be settled, before anything else is done, what
 // became of an attempt at j. What is uncertain and may be sent again under the same
@@ -233,7 +238,7 @@ func (l *Listener) lost(j *job) bool {
 // barred reports whether the first byte of j must not leave any more: what came since its attempt began
 // may have taken long, and another may have heard meanwhile that nothing is to be sent there.
 func (l *Listener) barred(j *job) bool {
-	return l.lost(j) || j.provider != "" && !j.probe && l.brakes.has(j.provider)
+	return l.lost(j) || j.heeds() && l.brakes.has(j.provider)
 }
 
 // set changes one of the marks of j, which parking reads.

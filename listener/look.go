@@ -37,10 +37,6 @@ type traces struct {
 // it was, and what was found is on record before it is called delivered.
 func (l *Listener) look(ctx context.Context, j *job) verdict {
 	if !l.mayBegin(ctx, j) {
-		l.handBack(j)
-		return nothing
-	}
-	if j.provider != "" && !j.probe && l.braked(ctx, j) { // while it waited for that
 		return nothing
 	}
 	before, err := l.store.traces(ctx, j)

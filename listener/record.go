@@ -293,7 +293,9 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 	in := &trouble{recorder: r}
 	defer in.end()
 	for try, twins := 1, 0; ; try++ {
-		err := r.timed(in, len(entries), func() error { return write(r.stop, entries) })
+		late := r.late(in, len(entries))
+		err := write(r.stop, entries)
+		late.Stop()
 		switch {
 		case err == nil:
 			if in.begun() {
@@ -340,14 +342,13 @@ func (r *recorder) insist(entries []entry, write func(context.Context, []entry) 
 	}
 }
 
-// timed does a part of writing count entries. One that takes long counts as one that fails.
-func (r *recorder) timed(in *trouble, count int, part func() error) error {
-	late := time.AfterFunc(recordLate, func() {
+// late has writing count entries, of which a part begins now, count as one that fails
+// where that part takes long. Whoever has it done stops the timer.
+func (r *recorder) late(in *trouble, count int) *time.Timer {
+	return time.AfterFunc(recordLate, func() {
 		in.begin()
 		r.sparse.warn("outcomes are slow to be recorded; nothing new is begun meanwhile", fmt.Errorf("no answer for %s", recordLate), "count", count)
 	})
-	defer late.Stop()
-	return part()
 }
 
 // failed notes that nothing can be written for the time being, and waits.
@@ -405,11 +406,8 @@ const busyAgain = 500 * time.Millisecond
 // those that failed for another reason. An error says that there is no way around: the
 // database is away, or a whole table is locked.
 func (r *recorder) stepAround(in *trouble, entries []entry, write func(context.Context, []entry) error) (free []entry, err error) {
-	var busy map[int64]bool
-	err = r.timed(in, len(entries), func() (err error) {
-		busy, err = r.store.busyEvents(r.stop, entries)
-		return err
-	})
+	defer r.late(in, len(entries)).Stop()
+	busy, err := r.store.busyEvents(r.stop, entries)
 	if err != nil {
 		return entries, err
 	}
@@ -425,20 +423,16 @@ func (r *recorder) stepAround(in *trouble, entries []entry, write func(context.C
 		return free, nil
 	}
 	var failed []entry
-	_ = r.timed(in, len(entries), func() error {
-		for i, en := range entries {
-			switch err := write(r.stop, []entry{en}); {
-			case err == nil:
-			case isLocked(err):
-				later(en)
-			case isRefused(err):
-				failed = append(failed, en)
-			default: // so would the others, most likely
-				failed = append(failed, entries[i:]...)
-				return nil
-			}
+	for i, en := range entries {
+		switch err := write(r.stop, []entry{en}); {
+		case err == nil:
+		case isLocked(err):
+			later(en)
+		case isRefused(err):
+			failed = append(failed, en)
+		default:
+			return append(failed, entries[i:]...), nil // so would the others, most likely
 		}
-		return nil
-	})
+	}
 	return failed, nil
 }
