@@ -6,12 +6,14 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,10 +51,13 @@ func TestMutants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begun, tree := time.Now(), copyTree(t)
-	var found []string // a line of the page for each mutant that was killed
-	run := 0
-	tried := map[string]bool{} // tests that pass without a mutant, by their command
+	m := mutants{dir: t.TempDir(), passed: map[string]bool{}, found: map[string]string{}}
+	begun, run := time.Now(), 0
+	t.Cleanup(func() {
+		if *mutantsPageFlag != "" {
+			m.page(t, *mutantsPageFlag, time.Since(begun), run)
+		}
+	})
 	for _, p := range patches {
 		name := strings.TrimSuffix(filepath.Base(p), ".patch")
 		if !wanted.MatchString(name) {
@@ -60,37 +65,80 @@ func TestMutants(t *testing.T) {
 		}
 		run++
 		t.Run(name, func(t *testing.T) {
-			args := killerOf(t, p)
-			if key := strings.Join(args, " "); !tried[key] {
-				if out, err := goTest(t, tree, args); err != nil || strings.Contains(out, "no tests to run") {
-					t.Fatalf("without the mutant, go %s: %v\n%s", key, err, out)
-				}
-				tried[key] = true
-			}
-			path, err := filepath.Abs(p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			apply(t, tree, path)
-			defer apply(t, tree, "-R", path)
-			out, err := goTest(t, tree, args)
-			switch {
-			case err == nil:
-				t.Errorf("survived go %s", strings.Join(args, " "))
-			case !strings.Contains(out, "--- FAIL: ") && !strings.Contains(out, "\npanic: ") && !strings.HasPrefix(out, "panic: "):
-				t.Errorf("it does not fail by a test: %v\n%s", err, out)
-			default:
-				t.Logf("killed by go %s", strings.Join(args, " "))
-				found = append(found, mutantLine(t, p, out))
-			}
+			t.Parallel() // as many as -parallel says
+			m.try(t, name, p)
 		})
 	}
-	if *mutantsPageFlag != "" {
-		page := fmt.Sprintf("# Mutants\n\nWhat `just mutants` came to: %s, in %s.\n%d of %d were found by their tests.\n\n| fault in our own code | found by | in |\n|---|---|---|\n%s",
-			evidence.Source(), time.Since(begun).Round(time.Minute), len(found), run, strings.Join(found, ""))
-		if err := os.WriteFile(*mutantsPageFlag, []byte(page), 0o644); err != nil {
-			t.Fatal(err)
+}
+
+// mutants are what tries of patches have in common.
+type mutants struct {
+	dir    string
+	mu     sync.Mutex
+	trees  []string          // copies of the tree that nobody uses
+	passed map[string]bool   // tests that pass without a mutant, by their command
+	found  map[string]string // a line of the page for each mutant that was killed, by its name
+}
+
+// try fails unless the test that a patch names passes without and fails with it.
+func (m *mutants) try(t *testing.T, name, patch string) {
+	tree := m.tree(t)
+	args := killerOf(t, patch)
+	key := strings.Join(args, " ")
+	m.mu.Lock()
+	passed := m.passed[key]
+	m.mu.Unlock()
+	if !passed {
+		if out, err := goTest(t, tree, args); err != nil || strings.Contains(out, "no tests to run") {
+			t.Fatalf("without the mutant, go %s: %v\n%s", key, err, out)
 		}
+	}
+	path, err := filepath.Abs(patch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, tree, path)
+	out, err := goTest(t, tree, args)
+	apply(t, tree, "-R", path)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.passed[key] = true
+	m.trees = append(m.trees, tree)
+	switch {
+	case err == nil:
+		t.Errorf("survived go %s", key)
+	case !strings.Contains(out, "--- FAIL: ") && !strings.Contains(out, "\npanic: ") && !strings.HasPrefix(out, "panic: "):
+		t.Errorf("it does not fail by a test: %v\n%s", err, out)
+	default:
+		t.Logf("killed by go %s", key)
+		m.found[name] = mutantLine(t, patch, out)
+	}
+}
+
+// tree returns a copy of the tree that nobody else uses.
+func (m *mutants) tree(t *testing.T) string {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n := len(m.trees); n > 0 {
+		tree := m.trees[n-1]
+		m.trees = m.trees[:n-1]
+		return tree
+	}
+	return copyTree(t, m.dir)
+}
+
+// page writes what was found of run mutants.
+func (m *mutants) page(t *testing.T, path string, took time.Duration, run int) {
+	t.Helper()
+	var lines strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(m.found)) {
+		lines.WriteString(m.found[name])
+	}
+	page := fmt.Sprintf("# Mutants\n\nWhat `just mutants` came to: %s, in %s.\n%d of %d were found by their tests.\n\n| fault in our own code | found by | in |\n|---|---|---|\n%s",
+		evidence.Source(), took.Round(time.Minute), len(m.found), run, lines.String())
+	if err := os.WriteFile(path, []byte(page), 0o644); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -156,15 +204,18 @@ func apply(t *testing.T, tree string, args ...string) {
 	}
 }
 
-// copyTree returns a copy of what is in the repository or about to be.
-func copyTree(t *testing.T) string {
+// copyTree returns a copy within dir of what is in the repository or about to be.
+func copyTree(t *testing.T, dir string) string {
 	t.Helper()
 	root := filepath.Join("..", "..")
 	out, err := exec.Command("git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
 	if err != nil {
 		t.Fatalf("git ls-files: %v", err)
 	}
-	tree := t.TempDir()
+	tree, err := os.MkdirTemp(dir, "tree-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	files := slices.DeleteFunc(strings.Split(string(out), "\x00"), func(name string) bool { return name == "" })
 	for _, name := range files {
 		from, to := filepath.Join(root, name), filepath.Join(tree, name)
