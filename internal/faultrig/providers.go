@@ -94,13 +94,13 @@ type mishap string
 
 const (
 	cutAfter    mishap = "takes it and hangs up"
-	broken      mishap = "answers 503 and takes nothing"
+	broken      mishap = "answers 503, or 451 to an e-mail, and takes nothing"
 	brokenTaken mishap = "answers 503 and takes it" // an SMS alone
 	failedTaken mishap = "answers 502 and takes it" // a request alone, and a webhook that must not be sent twice
-	throttled   mishap = "answers 429"
+	throttled   mishap = "answers 429, or 450 to an e-mail"
 )
 
-// retryAfter is the Retry-After of one 429 of four, in seconds.
+// retryAfter is the Retry-After of one 429 of four, in seconds. SMTP has none.
 const retryAfter = 3
 
 // takes says whether what was spoiled was taken all the same.
@@ -123,7 +123,7 @@ func (l *ledger) mishap(channel, event string, once bool) (m mishap, header http
 		m = broken
 	case 4, 5:
 		m = throttled
-		if sum[2]%4 == 0 {
+		if sum[2]%4 == 0 && channel != "email" {
 			wait = retryAfter
 			header = http.Header{"Retry-After": {strconv.Itoa(wait)}}
 		}
@@ -163,6 +163,19 @@ func (l *ledger) answer(channel string) func(int, *http.Request) standin.HTTPRep
 		}
 		return standin.HTTPReply{}
 	}
+}
+
+// mailed is what the mail server does with a message.
+func (l *ledger) mailed(r standin.Received) standin.SMTPReply {
+	switch m, _ := l.mishap("email", eventIn(r.Body), false); m {
+	case cutAfter:
+		return standin.SMTPReply{CutAfter: true}
+	case broken:
+		return standin.SMTPReply{Code: 451, Enhanced: [3]int{4, 3, 0}}
+	case throttled:
+		return standin.SMTPReply{Code: 450, Enhanced: [3]int{4, 7, 1}}
+	}
+	return standin.SMTPReply{}
 }
 
 // listed is what Twilio does with the nth request for its list: it lags behind by
@@ -243,6 +256,7 @@ func ServeProviders() (code int) {
 	}
 	defer mail.Close()
 	mail.OnReceive(l.accept)
+	mail.Script(l.mailed)
 
 	webhook, err := standin.NewWebhook(webhookSecret)
 	if err != nil {

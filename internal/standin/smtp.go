@@ -38,6 +38,14 @@ type SMTPOptions struct {
 	MustLogin  bool     // takes no mail without AUTH
 }
 
+// SMTPReply is what a scripted SMTP does with a message that it would take, once that is
+// complete. The zero value takes it.
+type SMTPReply struct {
+	Code     int    // such as 451, with which nothing is taken; 0 means 250
+	Enhanced [3]int // its enhanced code, such as 4, 3, 0
+	CutAfter bool   // take it, then close the connection without a reply
+}
+
 // SMTP is a mail server on a loopback address that keeps what it is sent.
 type SMTP struct {
 	options SMTPOptions
@@ -49,6 +57,7 @@ type SMTP struct {
 
 	mu       sync.Mutex
 	callback func(Received)
+	script   func(Received) SMTPReply
 	received []Received
 	logins   []string
 	conns    int
@@ -133,6 +142,13 @@ func (s *SMTP) OnReceive(f func(Received)) {
 	s.callback = f
 }
 
+// Script has f say what becomes of each message; nil takes all of them.
+func (s *SMTP) Script(f func(Received) SMTPReply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.script = f
+}
+
 // Close ends all connections and waits for the listener to stop.
 func (s *SMTP) Close() error {
 	err := s.server.Close()
@@ -141,16 +157,17 @@ func (s *SMTP) Close() error {
 	return err
 }
 
-func (s *SMTP) session(*smtp.Conn) (smtp.Session, error) {
+func (s *SMTP) session(conn *smtp.Conn) (smtp.Session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns++
-	return &smtpSession{server: s}, nil
+	return &smtpSession{server: s, conn: conn}, nil
 }
 
 // smtpSession is one client's dealings with the server.
 type smtpSession struct {
 	server *SMTP
+	conn   *smtp.Conn
 	login  bool
 	rcpts  []string
 }
@@ -201,16 +218,34 @@ func (c *smtpSession) Data(r io.Reader) error {
 	if err != nil {
 		return err // cut off before the final dot: nothing was taken
 	}
-	c.server.keep(c.rcpts, raw)
+	m := receivedMail(c.rcpts, raw)
+	reply := c.server.reply(m)
+	if reply.Code != 0 {
+		return &smtp.SMTPError{Code: reply.Code, EnhancedCode: reply.Enhanced, Message: "As it was told to"}
+	}
+	c.server.keep(m)
+	if reply.CutAfter {
+		return c.conn.Conn().Close()
+	}
 	return nil
 }
 
 func (c *smtpSession) Reset()        { c.rcpts = nil }
 func (c *smtpSession) Logout() error { return nil }
 
+// reply is what becomes of a message.
+func (s *SMTP) reply(m Received) SMTPReply {
+	s.mu.Lock()
+	script := s.script
+	s.mu.Unlock()
+	if script == nil {
+		return SMTPReply{}
+	}
+	return script(m)
+}
+
 // keep records a message.
-func (s *SMTP) keep(rcpts []string, raw []byte) {
-	m := receivedMail(rcpts, raw)
+func (s *SMTP) keep(m Received) {
 	s.mu.Lock()
 	s.received = append(s.received, m)
 	callback := s.callback

@@ -78,27 +78,67 @@ func TestSMTP(t *testing.T) {
 	}
 }
 
+// TestSMTPReplies: a script may have a message refused once it is complete, or taken and
+// not answered, and the connection is of use only where that was answered.
+func TestSMTPReplies(t *testing.T) {
+	s, err := NewSMTP(SMTPOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	replies := []SMTPReply{{Code: 451, Enhanced: [3]int{4, 3, 0}}, {}, {CutAfter: true}}
+	s.Script(func(m Received) SMTPReply {
+		if m.ID != "1@x.example" {
+			t.Errorf("asked about %+v", m)
+		}
+		next := replies[0]
+		replies = replies[1:]
+		return next
+	})
+	c, err := smtp.Dial(fmt.Sprintf("%s:%d", s.Host(), s.Port()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i, want := range []struct {
+		reply string // the beginning of the error
+		taken int    // messages, in the end
+	}{{`451 "4.3.0 `, 0}, {"", 1}, {"EOF", 2}} {
+		err := trySample(c, "b@x.example")
+		if (err == nil) != (want.reply == "") || err != nil && !strings.HasPrefix(err.Error(), want.reply) {
+			t.Errorf("message %d: %v, want %q", i, err, want.reply)
+		}
+		if n := len(s.Received()); n != want.taken {
+			t.Errorf("message %d: %d are taken, want %d", i, n, want.taken)
+		}
+	}
+}
+
 // sendSample sends the sample.
 func sendSample(t *testing.T, c *smtp.Client, to ...string) {
 	t.Helper()
-	if err := c.Mail("a@x.example"); err != nil {
+	if err := trySample(c, to...); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func trySample(c *smtp.Client, to ...string) error {
+	if err := c.Mail("a@x.example"); err != nil {
+		return err
 	}
 	for _, r := range to {
 		if err := c.Rcpt(r); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
 	w, err := c.Data()
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if _, err := io.WriteString(w, sample); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	return w.Close()
 }
 
 func TestScriptedSMTP(t *testing.T) {
