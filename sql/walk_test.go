@@ -37,15 +37,7 @@ func TestNothingReadsAWholeTable(t *testing.T) {
 				conn := connect(t, db)
 				for _, file := range names(t, "queries/*.sql") {
 					query := strings.TrimSuffix(strings.TrimPrefix(file, "queries/"), ".sql")
-					// As listener/store.go has it.
-					joins := "set enable_hashjoin = off; set enable_nestloop = on"
-					if query == "record_fresh" {
-						joins = "set enable_hashjoin = on; set enable_nestloop = off"
-					}
-					if _, err := conn.Exec(t.Context(), `set enable_seqscan = off; set enable_bitmapscan = off; set enable_mergejoin = off;
-						set jit = off; set plan_cache_mode = force_generic_plan; `+joins); err != nil {
-						t.Fatal(err)
-					}
+					planAsListener(t, conn, query)
 					plan := explain(t, conn, query)
 					lines := append(slices.Collect(strings.Lines(plan)), "")
 					for i, line := range lines {
