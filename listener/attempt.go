@@ -29,8 +29,12 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		l.finish(j, dispatch.Outcome{State: dispatch.Delivered, Reason: "no clear answer came, and the provider has it",
 			Receipt: dispatch.Receipt{ProviderID: j.found}, Attempts: j.attempts})
 		return nothing
-	case j.expired && !j.unclear(policy) && !j.state.Terminal() && j.state != dispatch.Held:
-		l.finish(j, dispatch.Outcome{State: dispatch.Expired, Reason: "its deadline passed first", Attempts: j.attempts})
+	case j.expired && (!j.unclear(policy) || policy.OnUnknown == dispatch.Resend) && !j.state.Terminal() && j.state != dispatch.Held:
+		o := dispatch.Outcome{State: dispatch.Expired, Reason: "its deadline passed first", Attempts: j.attempts}
+		if j.state == dispatch.Sending || j.state == dispatch.Uncertain {
+			o.Reason += "; it may have arrived before"
+		}
+		l.finish(j, o)
 		return nothing
 	case settled:
 		l.finish(j, o)

@@ -278,8 +278,12 @@ func spoke(err *dispatch.Error) bool {
 	switch {
 	case err == nil || err.Kind == dispatch.Rejected:
 		return true
-	case err.Channel == dispatch.ChannelEmail: // replies about a mailbox or a message: RFC 5321, section 4.2.3
-		return err.Status == 450 || err.Status == 451 || err.Status == 452
+	case err.Channel == dispatch.ChannelEmail:
+		// Replies about a mailbox or a message (RFC 5321, section 4.2.3), but for what the
+		// server says of itself: 4.3.x, its system status (RFC 3463, section 3.4), and a 452
+		// without such a code, no room.
+		own := strings.HasPrefix(err.Code, "4.3.") || err.Status == 452 && err.Code == ""
+		return !own && (err.Status == 450 || err.Status == 451 || err.Status == 452)
 	}
 	return err.Status/100 == 2 // an answer that is of no use
 }

@@ -16,8 +16,8 @@ func TestWhatBrakes(t *testing.T) {
 	fail := func(kind dispatch.Kind, after time.Duration) *dispatch.Error {
 		return &dispatch.Error{Channel: "webhook", Kind: kind, RetryAfter: after, Err: errors.New("no")}
 	}
-	mail := func(status int) *dispatch.Error {
-		return &dispatch.Error{Channel: dispatch.ChannelEmail, Kind: dispatch.Down, Status: status, Err: errors.New("no")}
+	mail := func(status int, code string) *dispatch.Error {
+		return &dispatch.Error{Channel: dispatch.ChannelEmail, Kind: dispatch.Down, Status: status, Code: code, Err: errors.New("no")}
 	}
 	times := func(n int, err *dispatch.Error) (all []*dispatch.Error) {
 		for range n {
@@ -40,8 +40,14 @@ func TestWhatBrakes(t *testing.T) {
 		{"four without an answer", times(4, fail(dispatch.Unknown, 0)), false, 0},
 		{"five without an answer", times(5, fail(dispatch.Unknown, 0)), true, 0},
 		{"five, one answered", append(append(times(4, fail(dispatch.Down, 0)), nil), times(4, fail(dispatch.Down, 0))...), false, 0},
-		{"mailboxes that are busy", times(9, mail(450)), false, 0},
-		{"a mail server that closes", times(5, mail(421)), true, 0},
+		{"mailboxes that are busy", times(9, mail(450, "")), false, 0},
+		{"mailboxes that are full", times(9, mail(452, "4.2.2")), false, 0},
+		{"too many recipients", times(9, mail(452, "4.5.3")), false, 0},
+		{"greylisted", times(9, mail(451, "4.7.1")), false, 0},
+		{"a mail server that closes", times(5, mail(421, "")), true, 0},
+		{"a mail server whose tables are away", times(5, mail(451, "4.3.0")), true, 0},
+		{"a mail server whose disk is full", times(5, mail(452, "4.3.1")), true, 0},
+		{"and that says so without a code", times(5, mail(452, "")), true, 0},
 		{"answers of no use", times(9, &dispatch.Error{Channel: "openai", Kind: dispatch.Down, Status: 200}), false, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

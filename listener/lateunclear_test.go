@@ -1,6 +1,7 @@
 package listener_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +30,39 @@ func TestLateAndUnclear(t *testing.T) {
 			})
 			if got := pgtest.QueryVal[string](t, db, `select state from outbox.deliveries`); got != state || p.count() != 0 {
 				t.Errorf("%s, sent %d times", got, p.count())
+			}
+		})
+	}
+}
+
+// TestLateIsNotSentAgain: what may have arrived, and would be sent again, is not once its deadline has
+// passed.
+func TestLateIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		state     string
+		onUnknown dispatch.OnUnknown
+		want      string
+	}{
+		{"sending", dispatch.Resend, "expired"},
+		{"uncertain", dispatch.Resend, "expired"},
+		{"sending", dispatch.Hold, "held"},
+		{"sending", dispatch.NeverTwice, "dead"},
+	} {
+		t.Run(tt.state+" "+string(tt.onUnknown), func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			deliveryRow(t, db, `channel = 'carrier', state = '`+tt.state+`', finished_at = null, provider_id = null, attempts = 1,
+				due_at = now(), deadline = now() - interval '1 second'`)
+			p := newProvider(nil)
+			d := dispatch.New()
+			d.Register("carrier", p, dispatch.Policy{Announce: true, OnUnknown: tt.onUnknown})
+			if _, err := newListener(t, db, d, nil).Once(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+			got := pgtest.QueryVal[string](t, db, `select state || ': ' || last_error from outbox.deliveries`)
+			if !strings.HasPrefix(got, tt.want+": ") || tt.want == "expired" && !strings.Contains(got, "may have arrived") || p.count() != 0 {
+				t.Errorf("%s, sent %d times; want it %s and not sent", got, p.count(), tt.want)
 			}
 		})
 	}

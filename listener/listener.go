@@ -192,11 +192,12 @@ type Listener struct {
 	due   time.Time // when the next delivery is due, as far as we know; zero: none
 	dueC  chan struct{}
 
-	running  atomic.Bool
-	stopping atomic.Bool   // nothing is begun any more
-	taken    chan struct{} // closed when what was not begun by then has been taken out
-	claims   claims
-	ended    chan struct{} // closed when Run or Once is over
+	restoring sync.WaitGroup // outcomes of an earlier stop whose rows are locked
+	running   atomic.Bool
+	stopping  atomic.Bool   // nothing is begun any more
+	taken     chan struct{} // closed when what was not begun by then has been taken out
+	claims    claims
+	ended     chan struct{} // closed when Run or Once is over
 }
 
 // New returns a Listener. It does not touch the database yet.
@@ -285,7 +286,10 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 		return errors.New("listener: already running, or run before")
 	}
 	defer close(l.ended)
-	if err := l.restore(ctx, patient); err != nil {
+	restoring, stopRestoring := context.WithCancel(ctx)
+	defer l.restoring.Wait()
+	defer stopRestoring()
+	if err := l.restore(restoring, patient); err != nil {
 		return err
 	}
 	// Three lifetimes: claiming ends with ctx; working ends with the grace

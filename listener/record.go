@@ -101,6 +101,7 @@ type recorder struct {
 	freezes *batcher[entry]
 	thaw    func(entry, map[uuid.UUID]string) // called for each that was frozen
 	pass    func(context.Context, []string)   // called with the lines in which the turn may pass
+	avoided func(entry)                       // called for each whose row is locked, which is tried again; nil: nobody is
 }
 
 // A batch of outcomes, at most, and how many fresh ones must wait for a second
@@ -411,7 +412,12 @@ func (r *recorder) stepAround(in *trouble, entries []entry, write func(context.C
 	if err != nil {
 		return entries, err
 	}
-	later := func(en entry) { time.AfterFunc(busyAgain, func() { r.add(en) }) }
+	later := func(en entry) {
+		if r.avoided != nil {
+			r.avoided(en)
+		}
+		time.AfterFunc(busyAgain, func() { r.add(en) })
+	}
 	for _, en := range entries {
 		if busy[en.seq()] {
 			later(en)

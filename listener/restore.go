@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+
+	"github.com/google/uuid"
 
 	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
@@ -48,7 +51,8 @@ func (l *Listener) restore(ctx context.Context, patient bool) error {
 // mostRefused is how many lines of a file are named in the log.
 const mostRefused = 10
 
-// restoreFile puts on record what one file has.
+// restoreFile puts on record what one file has. Rows that somebody else has locked keep
+// nothing else back: what is about them goes on beside all the rest.
 func (l *Listener) restoreFile(ctx context.Context, dir spoolDir, path string) {
 	records, refused, err := dir.read(path, l.database)
 	switch {
@@ -59,11 +63,27 @@ func (l *Listener) restoreFile(ctx context.Context, dir spoolDir, path string) {
 		l.aside(dir, path, fmt.Errorf("all of it: %w", err))
 		return
 	}
-	done, fenced := l.replay(ctx, records)
-	if done < len(records) {
-		return // told to stop; what is on record by now is so again at the next start
+	p := newReplay(l, records)
+	end := func() {
+		if p.left() > 0 {
+			return // told to stop; what is on record by now is so again at the next start
+		}
+		failpoint.Hit("K20b")
+		l.restored(dir, path, refused, len(records), p.fenced)
 	}
-	failpoint.Hit("K20b")
+	if p.run(ctx, true); p.left() > 0 && ctx.Err() == nil {
+		l.log.Warn("outcomes of an earlier stop wait for rows that somebody has locked; everything else goes on", "file", path, "count", p.left())
+		l.restoring.Go(func() {
+			p.run(ctx, false)
+			end()
+		})
+		return
+	}
+	end()
+}
+
+// restored ends with a file of which all is on record, but for lines that were refused.
+func (l *Listener) restored(dir spoolDir, path string, refused []refusedLine, records, fenced int) {
 	if len(refused) > 0 {
 		var why []error
 		for i, r := range refused {
@@ -81,7 +101,7 @@ func (l *Listener) restoreFile(ctx context.Context, dir spoolDir, path string) {
 	if fenced > 0 {
 		log = l.log.Warn
 	}
-	log("outcomes of an earlier stop are on record", "file", path, "records", len(records)-fenced, "fenced", fenced)
+	log("outcomes of an earlier stop are on record", "file", path, "records", records-fenced, "fenced", fenced)
 }
 
 // aside keeps a file that cannot be taken, or not as a whole.
@@ -91,49 +111,106 @@ func (l *Listener) aside(dir spoolDir, path string, why error) {
 }
 
 // replay records what was kept, by the statements of any record and under its own
-// fence: the events, and then the deliveries that are on their own. It returns how
-// many came to an end, and how many of those were taken over since.
-func (l *Listener) replay(ctx context.Context, records []spooled) (done, fenced int) {
-	var events, jobs []entry
-	for _, s := range records {
-		if s.Delivery != nil {
-			jobs = append(jobs, s.entry())
-		} else {
-			events = append(events, s.entry())
-		}
-	}
-	for _, entries := range [][]entry{events, jobs} {
-		n, f := l.recordAll(ctx, entries)
-		if done, fenced = done+n, fenced+f; n < len(entries) {
-			break
-		}
-	}
-	return done, fenced
+// fence: the events, and then the deliveries that are on their own.
+type replay struct {
+	listener     *Listener
+	events, jobs []entry // that have not come to an end
+	fenced       int     // that were taken over since
 }
 
-// recordAll has entries recorded by a recorder of their own, and waits until all
-// of them are, or ctx ends.
-func (l *Listener) recordAll(ctx context.Context, entries []entry) (done, fenced int) {
-	if len(entries) == 0 {
-		return 0, 0
+func newReplay(l *Listener, records []spooled) *replay {
+	p := &replay{listener: l}
+	for _, s := range records {
+		if s.Delivery != nil {
+			p.jobs = append(p.jobs, s.entry())
+		} else {
+			p.events = append(p.events, s.entry())
+		}
+	}
+	return p
+}
+
+// left is how many have not come to an end.
+func (p *replay) left() int { return len(p.events) + len(p.jobs) }
+
+// run records until nothing is left, or ctx ends; or, where around is set, until only what
+// somebody has locked is.
+func (p *replay) run(ctx context.Context, around bool) {
+	p.events = p.record(ctx, p.events, around)
+	later := map[int64]bool{} // a delivery is on its own only once its event is on record
+	for _, en := range p.events {
+		later[en.seq()] = true
+	}
+	var now, waiting []entry
+	for _, en := range p.jobs {
+		if later[en.seq()] {
+			waiting = append(waiting, en)
+		} else {
+			now = append(now, en)
+		}
+	}
+	p.jobs = append(p.record(ctx, now, around), waiting...)
+}
+
+// keptKey is what an entry of a file is about, and under which claim: a file may have an
+// event under two of them.
+type keptKey struct {
+	entryKey
+	claim uuid.UUID
+}
+
+func keptKeyOf(en entry) keptKey {
+	if en.job != nil {
+		return keptKey{en.key(), en.job.lease.claim}
+	}
+	return keptKey{en.key(), en.event.lease.claim}
+}
+
+// triesAround is how often a row is found locked, a second and a half apart, before it is left
+// for later.
+const triesAround = 3
+
+// record has entries recorded by a recorder of their own, and returns those that are not
+// when run has to go on.
+func (p *replay) record(ctx context.Context, entries []entry, around bool) (left []entry) {
+	if len(entries) == 0 || ctx.Err() != nil {
+		return entries
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
-	r := newRecorder(ctx, l.store, l.log, func(en entry, kept bool) {
+	ended, busy := map[keptKey]bool{}, map[keptKey]int{}
+	keys := map[keptKey]bool{}
+	for _, en := range entries {
+		keys[keptKeyOf(en)] = true
+	}
+	r := newRecorder(ctx, p.listener.store, p.listener.log, func(en entry, kept bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !kept && !en.orphan {
-			fenced++
-			l.log.Debug("outcome of an earlier stop came after its lease was taken over, or its event is gone", "event", en.eventID())
+			p.fenced++
+			p.listener.log.Debug("outcome of an earlier stop came after its lease was taken over, or its event is gone", "event", en.eventID())
 		}
-		if done++; done == len(entries) {
+		if ended[keptKeyOf(en)] = true; len(ended) == len(keys) {
 			cancel()
 		}
 	})
+	r.avoided = func(en entry) {
+		mu.Lock()
+		defer mu.Unlock()
+		busy[keptKeyOf(en)]++
+		for k := range keys {
+			if !ended[k] && busy[k] < triesAround {
+				return
+			}
+		}
+		if around {
+			cancel()
+		}
+	}
 	r.others.add(entries...)
 	r.run(ctx)
 	mu.Lock()
 	defer mu.Unlock()
-	return done, fenced
+	return slices.DeleteFunc(slices.Clone(entries), func(en entry) bool { return ended[keptKeyOf(en)] })
 }

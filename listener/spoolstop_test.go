@@ -133,6 +133,50 @@ func TestOutcomesOutliveAStop(t *testing.T) {
 	}
 }
 
+// TestSpoolGoesAroundLocks: a row that somebody has locked keeps neither the start back nor
+// what is delivered then. Its outcome is on record once it is free, and nothing is sent again.
+func TestSpoolGoesAroundLocks(t *testing.T) {
+	t.Parallel()
+	server, dir := pgtest.Private(t), t.TempDir()
+	db := pgtest.NewOn(t, server)
+	id, d, b := stopped(t, server, db, dir, plain, false, nil)
+	if err := server.Restart(t.Context(), devpg.Fast); err != nil {
+		t.Fatal(err)
+	}
+	holder, err := db.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Rollback(context.Background()) // an error if it is over
+	if _, err := holder.Exec(t.Context(), `select from outbox_events where id = $1 for update`, id); err != nil {
+		t.Fatal(err)
+	}
+	l := newListener(t, db, d, func(c *listener.Config) { c.StateDir = dir })
+	start(t, l)
+	other := insert(t, db, "greeting", `{}`)
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
+		n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where event_id = $1 and state = 'delivered'`, other)
+		return n == 1, "the other event is not delivered"
+	})
+	if files := spools(t, dir); len(files) != 1 {
+		t.Errorf("while the row is locked, the files are %v", files)
+	}
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where event_id = $1`, id); n != 0 {
+		t.Error("it is on record, though its event is locked: this test shows nothing")
+	}
+	if err := holder.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	processed(t, db, 20*time.Second)
+	if got, want := ledgerOf(t, db, id), (ledger{State: "delivered", Attempts: 1}); got != want {
+		t.Errorf("ledger %+v, want %+v", got, want)
+	}
+	if n := b.count(); n != 2 {
+		t.Errorf("sent %d times, want once each", n)
+	}
+	pgtest.Eventually(t, 5*time.Second, func() (bool, string) { return len(spools(t, dir)) == 0, "the file is still there" })
+}
+
 // TestSpoolIsFenced: what somebody else took over since is theirs, and what is of
 // another database, torn or foreign is kept and keeps nothing back.
 func TestSpoolIsFenced(t *testing.T) {

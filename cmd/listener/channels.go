@@ -91,7 +91,7 @@ func newChannels(c *config, log *slog.Logger) (*channels, configError) {
 	add(dispatch.ChannelDiscard, sink.NewDiscard(), dispatch.Policy{}, nil)
 	if len(c.missing(dispatch.ChannelSMS)) == 0 {
 		s, err := twilio.New(twilio.Config{AccountSID: c.Twilio.AccountSID, AuthToken: c.Twilio.AuthToken, From: c.Twilio.From,
-			BaseURL: c.Twilio.BaseURL, Callback: c.Twilio.Callback})
+			BaseURL: c.Twilio.BaseURL, Callback: c.Twilio.Callback, Now: out.clock.Now})
 		out.twilio = s
 		add(dispatch.ChannelSMS, s, twilio.Policy, err)
 	}
@@ -106,7 +106,7 @@ func newChannels(c *config, log *slog.Logger) (*channels, configError) {
 	// Without routes too: a request of a route that is no more is on record, and
 	// it is not to be skipped for want of a sender.
 	var err error
-	out.http, err = httpcall.New(httpcall.Config{Reach: reach, UserAgent: "outbox-listener/" + version()})
+	out.http, err = httpcall.New(httpcall.Config{Reach: reach, UserAgent: "outbox-listener/" + version(), Now: out.clock.Now})
 	add(dispatch.ChannelHTTP, out.http, httpcall.Policy, err)
 	if len(c.missing(dispatch.ChannelWebhook)) == 0 {
 		s, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{c.Webhook.Secret}, Reach: reach, UserAgent: "outbox-listener/" + version(),
@@ -114,7 +114,8 @@ func newChannels(c *config, log *slog.Logger) (*channels, configError) {
 		add(dispatch.ChannelWebhook, s, webhook.Policy, err)
 	}
 	if len(c.missing(dispatch.ChannelOpenAI)) == 0 {
-		s, err := openai.New(openai.Config{Key: c.OpenAI.Key, Model: c.OpenAI.Model, BaseURL: c.OpenAI.BaseURL, UserAgent: "outbox-listener/" + version()})
+		s, err := openai.New(openai.Config{Key: c.OpenAI.Key, Model: c.OpenAI.Model, BaseURL: c.OpenAI.BaseURL, UserAgent: "outbox-listener/" + version(),
+			Now: out.clock.Now})
 		add(dispatch.ChannelOpenAI, s, openai.Policy, err)
 		out.openai = s
 	}

@@ -22,7 +22,7 @@ import (
 // Policy suits an API that cannot tell a repeated request apart: it is announced
 // before it leaves, and where no clear answer came a person decides. What is
 // dispatch.HTTP.Repeatable has dispatch.Resend in its terms.
-var Policy = dispatch.Policy{Announce: true, OnUnknown: dispatch.Hold, Provider: true, Timeout: 15 * time.Second}
+var Policy = dispatch.Policy{Announce: true, OnUnknown: dispatch.Hold, Provider: true, Concurrency: httpsend.MaxConns, Timeout: 15 * time.Second}
 
 // Config says where requests may go and what they may carry.
 type Config struct {
@@ -33,8 +33,8 @@ type Config struct {
 	// "outbox-listener".
 	UserAgent string
 
-	// Now gives the time that tokens and Retry-After are held against. nil means
-	// time.Now.
+	// Now gives the time that a Retry-After is held against which is a date, where an answer
+	// has no Date. nil means time.Now.
 	Now func() time.Time
 }
 

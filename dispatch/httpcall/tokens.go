@@ -37,7 +37,8 @@ type tokens struct {
 	host   string // of the endpoint
 	fetch  func(ctx context.Context, refresh string) (*oauth2.Token, error)
 	client *http.Client
-	now    func() time.Time
+	now    func() time.Time // the host's, as of Expiry
+	clock  func() time.Time // that a Retry-After is held against
 	flight singleflight.Group
 
 	mu      sync.Mutex
@@ -47,12 +48,13 @@ type tokens struct {
 	until   time.Time // the refusal holds
 }
 
-func newTokens(name string, o OAuth2, guarded *http.Client, now func() time.Time) *tokens {
+func newTokens(name string, o OAuth2, guarded *http.Client, clock func() time.Time) *tokens {
 	t := &tokens{
 		name:    name,
 		host:    host(o.TokenURL),
 		client:  &http.Client{Transport: tokenTransport{guarded}, CheckRedirect: guarded.CheckRedirect},
-		now:     now,
+		now:     time.Now,
+		clock:   clock,
 		refresh: o.RefreshToken.Reveal(),
 	}
 	style := oauth2.AuthStyleAutoDetect
@@ -192,7 +194,7 @@ func (t *tokens) failed(err error) *dispatch.Error {
 		configured = status == http.StatusBadRequest || status == http.StatusUnauthorized || status == http.StatusForbidden
 	}
 	e := failed(dispatch.Down, status, t.errorf("%s", why))
-	e.RetryAfter = httpsend.RetryAfter(answer.Response.Header, t.now())
+	e.RetryAfter = httpsend.RetryAfter(answer.Response.Header, t.clock())
 	if configured {
 		e.RetryAfter = max(e.RetryAfter, refusedPause)
 	}

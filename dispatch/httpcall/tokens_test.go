@@ -55,8 +55,7 @@ func TestTokenIsRefreshedOncePerExpiry(t *testing.T) {
 	api := newAPI(t, func(c *standin.APIConfig) { c.TTL = 60 })
 	s, h := oauthSender(t, api, nil)
 	var ahead atomic.Int64
-	s.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-	(*s.credentials.Load())["oauth"].tokens.now = s.now
+	(*s.credentials.Load())["oauth"].tokens.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	for _, tt := range []struct {
 		passed time.Duration
 		tokens int

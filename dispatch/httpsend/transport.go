@@ -8,6 +8,10 @@ import (
 	"time"
 )
 
+// MaxConns is the most connections to one host at once. A policy has no more attempts there
+// at once: they would wait for a connection with a worker in hand.
+const MaxConns = 64
+
 // NewTransport returns a transport fit for senders: no proxy from the
 // environment, no decompression, bounded headers, TLS 1.2 or newer, HTTP/2
 // where the other side has it. dial opens the connections; nil means a
@@ -24,8 +28,8 @@ func NewTransport(dial func(ctx context.Context, network, addr string) (net.Conn
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true,
 		MaxIdleConns:           256,
-		MaxIdleConnsPerHost:    64, // as many as there may be: a kept one that is closed is a handshake more
-		MaxConnsPerHost:        64,
+		MaxIdleConnsPerHost:    MaxConns, // a kept one that is closed is a handshake more
+		MaxConnsPerHost:        MaxConns,
 		IdleConnTimeout:        50 * time.Second, // below the 60 s after which many balancers hang up
 		MaxResponseHeaderBytes: 64 << 10,
 		HTTP2: &http.HTTP2Config{

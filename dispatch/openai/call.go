@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	api "github.com/sashabaranov/go-openai"
 
@@ -59,7 +58,7 @@ func (c *Client) ask(ctx context.Context, q question, plain bool) (*reply, *fail
 		// The library knows the model as one of old, or the parameters as none of it.
 		return nil, &failure{reason: "not a model for this", kind: dispatch.Rejected}
 	case call.res.Status < 200 || call.res.Status > 299:
-		return nil, refused(call.res, q.own, plain, time.Now())
+		return nil, refused(call.res, q.own, plain, c.now())
 	case call.res.Partial && ctx.Err() != nil:
 		return nil, unanswered(ctx, &dispatch.Error{Kind: dispatch.Unknown, Status: call.res.Status})
 	case call.res.Partial && len(call.res.Body) == maxBody:

@@ -20,7 +20,7 @@ import (
 
 // Policy is how prompts are handled around the moment of sending. Asking twice
 // costs money and nothing else, so that it needs no announcement.
-var Policy = dispatch.Policy{OnUnknown: dispatch.Resend, Provider: true, Timeout: time.Minute}
+var Policy = dispatch.Policy{OnUnknown: dispatch.Resend, Provider: true, Concurrency: httpsend.MaxConns, Timeout: time.Minute}
 
 // What holds where the configuration says nothing.
 const (
@@ -44,6 +44,10 @@ type Config struct {
 	// HTTPClient makes the requests; nil means one that uses no proxy. Its
 	// redirect policy is not used: redirects are never followed.
 	HTTPClient *http.Client
+
+	// Now gives the time that a Retry-After is held against which is a date, where an answer
+	// has no Date. nil means time.Now.
+	Now func() time.Time
 }
 
 // Client asks one server. It may be used by many goroutines at once. A nil
@@ -54,6 +58,7 @@ type Client struct {
 	base      string
 	userAgent string
 	http      *http.Client
+	now       func() time.Time
 	circuit   *gobreaker.CircuitBreaker[*reply]
 
 	// plain has the models that took a request only without what not every
@@ -84,12 +89,16 @@ func New(c Config) (*Client, error) {
 	if c.HTTPClient == nil {
 		c.HTTPClient = &http.Client{Transport: httpsend.NewTransport(nil)}
 	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	return &Client{
 		key:       c.Key,
 		model:     cmp.Or(c.Model, DefaultModel),
 		base:      base,
 		userAgent: cmp.Or(c.UserAgent, "outbox-listener"),
 		http:      c.HTTPClient,
+		now:       c.Now,
 		circuit:   newCircuit(),
 	}, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	api "github.com/sashabaranov/go-openai"
 )
@@ -30,7 +29,7 @@ func (c *Client) Check(ctx context.Context) error {
 		return fmt.Errorf("OPENAI_BASE_URL: the library made no request")
 	}
 	if s := call.res.Status; s < 200 || s > 299 {
-		f := refused(call.res, false, true, time.Now())
+		f := refused(call.res, false, true, c.now())
 		switch {
 		case s == 401, s == 402, s == 403, f.reason == noQuota:
 			return fmt.Errorf("OPENAI_API_KEY: %s", f.reason)

@@ -93,8 +93,8 @@ func (s *Sender) dial(ctx context.Context) (*conn, error) {
 
 // submit makes one transaction: sender, all recipients, the message. It
 // returns the server's answer to the final dot. After a failure before the
-// dot the server keeps nothing.
-func (c *conn) submit(m *message) (reply string, f *failure) {
+// dot the server keeps nothing. complete is asked before the dot whether there is still time.
+func (c *conn) submit(m *message, complete func() bool) (reply string, f *failure) {
 	failpoint.Hit("K6")
 	if err := c.client.Mail(m.from); err != nil {
 		return "", failed(stageMail, err)
@@ -115,6 +115,9 @@ func (c *conn) submit(m *message) (reply string, f *failure) {
 		return "", failed(stageBody, err)
 	}
 	failpoint.Hit("K16d")
+	if !complete() {
+		return "", failed(stageBody, errNoTime)
+	}
 	c.guard.dot = true
 	err = w.Close()
 	c.guard.dot = false

@@ -94,7 +94,7 @@ func TestDotIsNotWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &conn{guard: g, client: client}
-	_, f := c.submit(&message{from: "<a@x.example>", rcpts: []string{"<b@x.example>"}, data: []byte("Subject: s\r\n\r\nx\r\n")})
+	_, f := c.submit(&message{from: "<a@x.example>", rcpts: []string{"<b@x.example>"}, data: []byte("Subject: s\r\n\r\nx\r\n")}, func() bool { return true })
 	if f == nil || f.kind() != dispatch.Down {
 		t.Errorf("submit = %+v, want a failure that is down", f)
 	}

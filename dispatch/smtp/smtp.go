@@ -27,10 +27,17 @@ import (
 // ask what became of one; after a lost answer the message is sent again, with
 // its Message-ID, which lets the reader's mail program fold the two into one.
 //
-// RFC 5321 asks for ten minutes of patience after the final dot. A minute
-// covers servers that scan mail before they answer; waiting longer would keep
-// a shutdown and a lease waiting too.
-var Policy = dispatch.Policy{Announce: true, OnUnknown: dispatch.Resend, Provider: true, Timeout: time.Minute}
+// Until the final dot an attempt has a minute; for the answer to it, ten more.
+var Policy = dispatch.Policy{Announce: true, OnUnknown: dispatch.Resend, Provider: true, Timeout: beforeDot + afterDot}
+
+// How long an attempt may take: until all of the message but its final dot has left, and for
+// the answer to that. Some servers look through a message before they answer, and who hangs up
+// on them sends it again and again, taken each time: RFC 5321, section 4.5.3.2.6, asks
+// for ten minutes of patience.
+const (
+	beforeDot = time.Minute
+	afterDot  = 10 * time.Minute
+)
 
 // Defaults of the Config fields that are zero.
 const (
@@ -92,6 +99,7 @@ type Sender struct {
 	idFrom     string // what stands after the @ in a Message-ID
 
 	connectTimeout, idleTimeout time.Duration
+	beforeDot                   time.Duration // as the constant, but in tests
 
 	slots  chan struct{} // one token for each connection in use
 	mu     sync.Mutex
@@ -153,6 +161,7 @@ func New(c Config) (*Sender, error) {
 		idFrom:         from.Address[strings.LastIndex(from.Address, "@")+1:],
 		connectTimeout: orDefault(c.ConnectTimeout, DefaultConnectTimeout),
 		idleTimeout:    orDefault(c.IdleTimeout, DefaultIdleTimeout),
+		beforeDot:      beforeDot,
 		slots:          make(chan struct{}, orDefault(max(c.MaxConns, 0), DefaultMaxConns)),
 	}, nil
 }
@@ -181,29 +190,35 @@ func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Recei
 		ctx, cancel = context.WithTimeout(ctx, Policy.Timeout)
 		defer cancel()
 	}
+	soon, cancel := context.WithTimeout(ctx, s.beforeDot)
+	defer cancel()
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
-	case <-ctx.Done():
+	case <-soon.Done():
 	}
-	if ctx.Err() != nil {
-		return dispatch.Receipt{}, s.fail(ctx, m, failed(stageConnect, errNoTime))
+	if soon.Err() != nil {
+		return dispatch.Receipt{}, s.fail(soon, m, failed(stageConnect, errNoTime))
 	}
-	reply, f := s.deliver(ctx, m, false)
-	if f != nil && f.stale && ended(ctx) == nil {
-		reply, f = s.deliver(ctx, m, true)
+	reply, f := s.deliver(ctx, soon, m, false)
+	if f != nil && f.stale && ended(soon) == nil {
+		reply, f = s.deliver(ctx, soon, m, true)
 	}
-	if f != nil {
+	switch {
+	case f != nil && f.stage == stageDot:
 		return dispatch.Receipt{}, s.fail(ctx, m, f)
+	case f != nil:
+		return dispatch.Receipt{}, s.fail(soon, m, f)
 	}
 	return dispatch.Receipt{ProviderID: printable(m.hide(reply), maxReply), Status: 250}, nil
 }
 
 var errNoTime = errors.New("nothing was sent")
 
-// deliver makes one transaction for m, on a kept connection unless fresh.
-func (s *Sender) deliver(ctx context.Context, m *message, fresh bool) (reply string, f *failure) {
-	c, reused, f := s.get(ctx, fresh)
+// deliver makes one transaction for m, on a kept connection unless fresh. All but the answer
+// to the final dot has to be there soon.
+func (s *Sender) deliver(ctx, soon context.Context, m *message, fresh bool) (reply string, f *failure) {
+	c, reused, f := s.get(soon, fresh)
 	if f != nil {
 		return "", f
 	}
@@ -211,8 +226,14 @@ func (s *Sender) deliver(ctx context.Context, m *message, fresh bool) (reply str
 		s.put(c)
 		return "", failed(stageConnect, dispatch.ErrLate)
 	}
-	release := c.guard.bind(ctx)
-	reply, f = c.submit(m)
+	release := c.guard.bind(soon)
+	reply, f = c.submit(m, func() bool {
+		inTime := release()
+		if inTime {
+			release = c.guard.bind(ctx)
+		}
+		return inTime
+	})
 	keep := f == nil
 	if f != nil && f.answered() {
 		keep = c.reset()

@@ -81,7 +81,7 @@ func (c *call) SendRequest(method, rawURL string, data url.Values, headers map[s
 		c.failed = e
 		return nil, errFailed
 	}
-	c.answer = &answer{status: res.Status, retryAfter: httpsend.RetryAfter(res.Header, time.Now()), partial: res.Partial}
+	c.answer = &answer{status: res.Status, retryAfter: httpsend.RetryAfter(res.Header, c.sender.now()), partial: res.Partial}
 	if at, err := http.ParseTime(res.Header.Get("Date")); err == nil {
 		c.answer.date = at
 	}

@@ -23,7 +23,7 @@ import (
 // back: where no clear answer came, Twilio is asked whether it has the message, and
 // where it does not, a person decides.
 var Policy = dispatch.Policy{
-	Announce: true, OnUnknown: dispatch.Reconcile, IfNotFound: dispatch.Hold, Provider: true, Timeout: 15 * time.Second,
+	Announce: true, OnUnknown: dispatch.Reconcile, IfNotFound: dispatch.Hold, Provider: true, Concurrency: httpsend.MaxConns, Timeout: 15 * time.Second,
 }
 
 // DefaultBaseURL is where Twilio's API is.
@@ -43,6 +43,10 @@ type Config struct {
 	// HTTPClient makes the requests; nil means one that uses no proxy. Its
 	// redirect policy is not used: redirects are never followed.
 	HTTPClient *http.Client
+
+	// Now gives the time that a Retry-After is held against which is a date, where an answer
+	// has no Date. nil means time.Now.
+	Now func() time.Time
 }
 
 // Sender is the sender of dispatch.ChannelSMS.
@@ -53,6 +57,7 @@ type Sender struct {
 	base     *url.URL
 	callback *url.URL // nil: none
 	client   *http.Client
+	now      func() time.Time
 }
 
 var _ dispatch.Reconciler = (*Sender)(nil)
@@ -86,7 +91,10 @@ func New(c Config) (*Sender, error) {
 	if c.HTTPClient == nil {
 		c.HTTPClient = &http.Client{Transport: httpsend.NewTransport(nil)}
 	}
-	return &Sender{account: c.AccountSID, token: c.AuthToken, from: c.From, base: base, callback: callback, client: c.HTTPClient}, nil
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Sender{account: c.AccountSID, token: c.AuthToken, from: c.From, base: base, callback: callback, client: c.HTTPClient, now: c.Now}, nil
 }
 
 // Destination implements dispatch.Addressed: the account, and where its API is.

@@ -17,7 +17,7 @@ import (
 
 // Policy suits receivers of webhooks: they tell repeats apart by webhook-id,
 // so that nothing has to be announced, and what is uncertain is sent again.
-var Policy = dispatch.Policy{OnUnknown: dispatch.Resend, Provider: true, Timeout: 15 * time.Second}
+var Policy = dispatch.Policy{OnUnknown: dispatch.Resend, Provider: true, Concurrency: httpsend.MaxConns, Timeout: 15 * time.Second}
 
 // Config says how webhooks are signed and where they may go.
 type Config struct {
