@@ -141,6 +141,8 @@ func (bs *brakes) ended() (reasons []string) {
 // what those of others did, until ctx ends. A listener that holds nothing leaves that
 // to its sweeps.
 func (l *Listener) keepBrakes(ctx context.Context) {
+	through, cancel := throughStop(ctx)
+	defer cancel()
 	tick := time.NewTicker(brakesEvery / 2)
 	defer tick.Stop()
 	for {
@@ -151,14 +153,13 @@ func (l *Listener) keepBrakes(ctx context.Context) {
 		case <-l.brakes.wake:
 		case <-tick.C:
 		}
-		last := context.WithoutCancel(ctx) // what is under way is seen through
-		l.tellBrakes(last)
+		l.tellBrakes(through)
 		if !ended && l.queue.holds() > 0 && l.brakes.old() {
-			l.readBrakes(last)
+			l.readBrakes(through)
 		}
-		l.resumeBraked(last)
+		l.resumeBraked(through)
 		if ended {
-			l.resumeRest(last)
+			l.resumeRest(context.WithoutCancel(ctx))
 			return
 		}
 	}

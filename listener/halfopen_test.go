@@ -17,7 +17,7 @@ import (
 
 // freezer passes bytes on between clients and a server until it is frozen:
 // then it swallows them both ways and keeps the connections open, as a network
-// does that lost its route. New connections pass.
+// does that lost its route. New connections pass, unless it is frozen for good.
 type freezer struct {
 	target string
 	ln     net.Listener
@@ -90,6 +90,13 @@ func (f *freezer) freeze() {
 	defer f.mu.Unlock()
 	close(f.ice)
 	f.ice = make(chan struct{})
+}
+
+// freezeForGood freezes new connections too.
+func (f *freezer) freezeForGood() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.ice)
 }
 
 func (f *freezer) accepted() int {

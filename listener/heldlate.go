@@ -11,9 +11,6 @@ import (
 // the next round would not be there before.
 const soonAnyway = time.Second
 
-// resumeRestWithin bounds what is made due at a stop; the rest is due at its own time.
-const resumeRestWithin = 2 * time.Second
-
 // heldLate looks at j, which ended with o and is due in wait, when that has been put
 // on record. Where it is held back for a reason that has ended meanwhile, what waits for
 // that reason may have been made due before j was there to be found; so that is done once
@@ -33,9 +30,9 @@ func (l *Listener) heldLate(j *job, o *dispatch.Outcome, wait time.Duration) {
 }
 
 // resumeRest makes due, on the way out, what would be with the next round. A database that
-// hangs does not hold up the stop for that.
+// hangs does not hold up the stop for that: the rest is due at its own time.
 func (l *Listener) resumeRest(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, resumeRestWithin)
+	ctx, cancel := context.WithTimeout(ctx, seenThrough)
 	defer cancel()
 	l.makeDue(ctx, &l.ends, nil, brakeOver)
 	l.makeDue(ctx, &l.paused.ends, nil, pauseOver)

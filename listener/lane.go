@@ -85,7 +85,9 @@ func (l *Listener) emptyLane() {
 			jobs = append(jobs, w.job)
 		}
 	}
-	l.giveBackAll(context.Background(), events, jobs)
+	ctx, cancel := context.WithTimeout(context.Background(), seenThrough)
+	defer cancel()
+	l.giveBackAll(ctx, events, jobs)
 }
 
 // lookAgain is when watch looks whether it is over.
@@ -138,7 +140,9 @@ func (l *Listener) markAlone(ctx context.Context, w work) {
 }
 
 func (l *Listener) noteAlone(ctx context.Context, w work, alone bool) {
-	err := l.store.tryAlone(context.WithoutCancel(ctx), w.suspect(), alone)
+	ctx, cancel := throughStop(ctx)
+	defer cancel()
+	err := l.store.tryAlone(ctx, w.suspect(), alone)
 	if err != nil {
 		l.sparse.warn("what is tried alone is not noted", err)
 	}

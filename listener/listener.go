@@ -286,6 +286,10 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 		return errors.New("listener: already running, or run before")
 	}
 	defer close(l.ended)
+	l.store.onDue(func() {
+		l.released.Store(true)
+		l.noteMadeDue()
+	})
 	restoring, stopRestoring := context.WithCancel(ctx)
 	defer l.restoring.Wait()
 	defer stopRestoring()
@@ -304,17 +308,15 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 	l.recorder = newRecorder(recording, l.store, l.log, l.recorded)
 	l.recorder.thaw = l.thaw
 	l.recorder.pass = l.passTurns
-	l.store.onDue(func() {
-		l.released.Store(true)
-		l.noteMadeDue()
-	})
 	l.announcer = newAnnouncer(recording, l.store, l.log)
 
-	var keepers sync.WaitGroup
-	keepers.Go(func() { l.recorder.run(recording) })
-	keepers.Go(func() { l.announcer.run(recording) })
-	keepers.Go(func() { l.leases.keep(recording) })
-	keepers.Go(func() { l.parkSlow(recording) })
+	// What is about outcomes ends at once with recording, and what is left then is kept
+	// in a file before the others are waited for: a database that hangs may keep those.
+	var recorders, keepers sync.WaitGroup
+	recorders.Go(func() { l.recorder.run(recording) })
+	recorders.Go(func() { l.announcer.run(recording) })
+	recorders.Go(func() { l.leases.keep(recording) })
+	recorders.Go(func() { l.parkSlow(recording) })
 	keepers.Go(func() { l.keepAlive(recording) })
 	keepers.Go(func() { l.keepBrakes(recording) })
 	keepers.Go(func() { l.keepRates(recording) })
@@ -351,13 +353,28 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 	}()
 	awaitWorkers(ended)
 	stopRecording() // which those have waited for that had something to announce
-	keepers.Wait()
+	recorders.Wait()
 	if !awaitWorkers(ended) {
 		l.log.Error("stopped beside a sender or handler that does not heed its context", "open", l.queue.holds())
 	}
 	l.keepLeftover()
+	keepers.Wait()
 	l.batch.end()
 	return err
+}
+
+// seenThrough is how long what is asked of the database when a stop comes may take: it is
+// seen through, but a database that hangs is not waited for.
+const seenThrough = 2 * time.Second
+
+// throughStop returns a context that ends seenThrough after ctx does.
+func throughStop(ctx context.Context) (context.Context, context.CancelFunc) {
+	through, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(seenThrough, cancel) })
+	return through, func() {
+		stop()
+		cancel()
+	}
 }
 
 // recordGrace is how long outcomes may take to be written after the grace

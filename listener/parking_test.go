@@ -104,6 +104,21 @@ func TestParkedBeforeItWasAnnounced(t *testing.T) {
 	}
 }
 
+// TestAnnouncedOnceParked: what waited so long for its turn that its event was parked is
+// announced like any other, and sent: its row is there, and is nobody else's.
+func TestAnnouncedOnceParked(t *testing.T) {
+	t.Parallel()
+	sent := 0
+	l, e, db := parkable(t, func(*Listener, *event) error { sent++; return nil })
+	l.park(e)
+	l.recorder.flush()
+	l.attempt(t.Context(), e.jobs[0])
+	l.recorder.flush()
+	if got := pgtest.QueryVal[string](t, db, `select state || ' ' || attempts from outbox.deliveries`); got != "delivered 1" || sent != 1 {
+		t.Errorf("it is %s, and was sent %d times", got, sent)
+	}
+}
+
 // TestTakenOverBeforeItWasParked: deliveries of an event that was taken over before
 // its parking was on record are recorded by nobody but the one who has it. What he finds
 // dead he would plan anew, and send.

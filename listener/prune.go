@@ -81,14 +81,14 @@ func (s *store) prune(ctx context.Context, p *pruner, from int64) (pruned, error
 // round deletes batch after batch until it comes to what is too young, until
 // an error, or until rest says that it is enough. rest is told how long the
 // last batch took.
-func (p *pruner) round(s storage, rest func(took time.Duration) (goOn bool)) (gone int, err error) {
+func (p *pruner) round(ctx context.Context, s storage, rest func(took time.Duration) (goOn bool)) (gone int, err error) {
 	from := p.from
 	if time.Since(p.begun) >= pruneAnew {
 		p.begun, from = time.Now(), 0
 	}
 	for {
 		begun := time.Now()
-		b, err := s.prune(context.Background(), p, from) // cut off, it would cost the connection
+		b, err := s.prune(ctx, p, from)
 		if err != nil {
 			return gone, p.mend(err)
 		}
@@ -130,8 +130,10 @@ func (l *Listener) prune(ctx context.Context) {
 	}
 	// Listeners that were started together do not look in step.
 	wait(ctx, pruneFirst/3+rand.N(pruneFirst*2/3))
+	through, cancel := throughStop(ctx) // cut off, it would cost the connection
+	defer cancel()
 	for ctx.Err() == nil {
-		l.pruneRound(all, func(took time.Duration) bool {
+		l.pruneRound(through, all, func(took time.Duration) bool {
 			wait(ctx, pruneShare*took)
 			return ctx.Err() == nil
 		})
@@ -143,20 +145,22 @@ func (l *Listener) prune(ctx context.Context) {
 // pruneBriefly is prune for a listener that runs once: a second of it, so that
 // a database which has no other is not filled up.
 func (l *Listener) pruneBriefly(ctx context.Context) {
+	through, cancel := throughStop(ctx)
+	defer cancel()
 	begun := time.Now()
-	l.pruneRound(l.newPruners(), func(time.Duration) bool {
+	l.pruneRound(through, l.newPruners(), func(time.Duration) bool {
 		return ctx.Err() == nil && time.Since(begun) < pruneOnce
 	})
 }
 
 // pruneRound lets each of all look whose time has come.
-func (l *Listener) pruneRound(all []*pruner, rest func(time.Duration) bool) {
+func (l *Listener) pruneRound(ctx context.Context, all []*pruner, rest func(time.Duration) bool) {
 	for _, p := range all {
 		begun := time.Now()
 		if begun.Before(p.next) {
 			continue
 		}
-		gone, err := p.round(l.store, rest)
+		gone, err := p.round(ctx, l.store, rest)
 		p.next = time.Now().Add(p.rest(gone, err))
 		if gone > 0 {
 			l.log.Info("deleted what is older than its retention", "table", p.table, "rows", gone, "took", time.Since(begun))

@@ -40,7 +40,7 @@ func pruners(t *testing.T, db *pgtest.DB) (s *store, ledger, events *pruner) {
 // round lets p delete all there is to delete at the moment.
 func round(t *testing.T, s *store, p *pruner, want int) {
 	t.Helper()
-	gone, err := p.round(s, func(time.Duration) bool { return true })
+	gone, err := p.round(t.Context(), s, func(time.Duration) bool { return true })
 	if err != nil || gone != want {
 		t.Errorf("%s: %d rows deleted, want %d; %v", p.table, gone, want, err)
 	}
@@ -326,7 +326,7 @@ func TestPrunersShare(t *testing.T) {
 		var counts [2]int
 		for i, p := range []*pruner{a, b} {
 			wg.Go(func() {
-				n, err := p.round(s, func(time.Duration) bool { return true })
+				n, err := p.round(t.Context(), s, func(time.Duration) bool { return true })
 				if err != nil {
 					t.Errorf("%s: %v", p.table, err)
 				}

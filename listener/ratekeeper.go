@@ -17,6 +17,8 @@ func (l *Listener) keepRates(ctx context.Context) {
 	if len(l.cfg.Rates) == 0 {
 		return
 	}
+	through, cancel := throughStop(ctx)
+	defer cancel()
 	var forgotten time.Time
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -25,7 +27,7 @@ func (l *Listener) keepRates(ctx context.Context) {
 		if len(all) > 0 {
 			forget := time.Since(forgotten) > forgetRatesEvery
 			sent := time.Now()
-			grants, err := l.store.reserve(context.WithoutCancel(ctx), all, forget)
+			grants, err := l.store.reserve(through, all, forget)
 			if err != nil {
 				l.sparse.warn("how fast may be sent is not known; nothing is sent where a rate is set", err)
 			} else if forget {

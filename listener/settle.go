@@ -101,8 +101,11 @@ func (l *Listener) parkedNow(e *event, open []*job, kept, ours bool) {
 	finished, last := e.after, e.left == 0
 	e.parking, e.after, e.asParked, e.fenced = false, nil, nil, !ours
 	for _, j := range open {
-		if !ours {
+		switch {
+		case !ours:
 			j.lost.Store(true)
+		case !j.announced:
+			j.known = true // its row is there, and its announcement has to find it
 		}
 	}
 	empty := e.lease.park(e, open)

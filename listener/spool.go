@@ -104,6 +104,8 @@ func (s *spooled) check() error {
 		return errors.New("it names no event")
 	case (s.Delivery == nil) == (len(s.Deliveries) == 0):
 		return errors.New("it has to have either deliveries or a delivery")
+	case s.Delivery != nil && s.Delivery.Open:
+		return errors.New("a delivery that is on its own has no outcome")
 	case len(s.Deliveries) > spoolRows:
 		return fmt.Errorf("%d deliveries are more than any event has", len(s.Deliveries))
 	}

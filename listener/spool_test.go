@@ -75,6 +75,7 @@ func TestSpoolRefused(t *testing.T) {
 		{"a line is no JSON", lines[0] + lines[1] + "}\n" + lines[2] + `{"end":3}` + "\n", 2, "line 3: it is no JSON"},
 		{"an unknown field", strings.Replace(good, `"event_seq":17`, `"event_no":17`, 1), 1, "line 2: it has a field that is not known"},
 		{"no claim", strings.Replace(good, uuid.UUID{1}.String(), uuid.Nil.String(), 1), 1, "line 2: it names no claim"},
+		{"one that is open, on its own", strings.Replace(good, `"delivery":{`, `"delivery":{"open":true,`, 1), 1, "a delivery that is on its own has no outcome"},
 		{"no state", strings.Replace(good, `"state":"retry"`, `"state":"tried"`, 1), 1, `line 2: "tried" is no state`},
 		{"due never", strings.Replace(good, `"due_in":4.5`, `"due_in":4.5e300`, 1), 1, "line 2: it is due at a time"},
 		{"a content that is none", strings.Replace(good, `"content":"{`, `"content":"`, 1), 1, "line 2: a content"},

@@ -10,6 +10,9 @@ func (q *queue) begin(j *job) bool {
 	if j.destination == "" {
 		return true
 	}
+	if q.stopped {
+		return false
+	}
 	d := q.at(j)
 	if !d.free() || len(d.waiting) > 0 {
 		return false
@@ -48,7 +51,8 @@ func (q *queue) at(j *job) *destination {
 
 // await has j wait for its turn.
 func (q *queue) await(j *job) {
-	if j.destination == "" {
+	// Once the listener is to stop nothing waits for a place or for slots: it is given back.
+	if j.destination == "" || q.stopped {
 		q.plain.push(j)
 		return
 	}
