@@ -22,13 +22,13 @@ type claimed struct {
 	events []*event
 }
 
-// claimEvents leases events with lower < seq, in order of seq: as many claims
+// claimEvents leases events with lower < seq <= upper, in order of seq: as many claims
 // of at most limit events as times says, in one statement. It returns those that
 // brought something, and whether all of them were full: more may be there.
 //
 // Any error comes from the database and is safe to repeat: events whose claim
 // committed but whose answer was lost wait out their lease.
-func (s *store) claimEvents(ctx context.Context, lower int64, limit, times int) (claims []claimed, full bool, err error) {
+func (s *store) claimEvents(ctx context.Context, lower, upper int64, limit, times int) (claims []claimed, full bool, err error) {
 	sent := time.Now()
 	all := make([]claimed, times)
 	var fences uuids
@@ -39,7 +39,7 @@ func (s *store) claimEvents(ctx context.Context, lower int64, limit, times int) 
 	var read func()
 	err = s.txWith(ctx, forgetable, noJoins, func(b *pgx.Batch) {
 		read = s.readAlong(b)
-		b.Queue(sqlClaimEvents, lower, int64(top), limit, s.lease.Seconds(), fences, inlinePayload).Query(func(rows pgx.Rows) error {
+		b.Queue(sqlClaimEvents, lower, upper, limit, s.lease.Seconds(), fences, inlinePayload).Query(func(rows pgx.Rows) error {
 			failpoint.Hit("K2")
 			for rows.Next() {
 				var e event

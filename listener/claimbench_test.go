@@ -22,7 +22,7 @@ func BenchmarkClaim(b *testing.B) {
 			b.ResetTimer()
 			n := 0
 			for lower := int64(0); n < b.N*c.limit*c.times; {
-				claims, _, err := s.claimEvents(b.Context(), lower, c.limit, c.times)
+				claims, _, err := s.claimEvents(b.Context(), lower, top, c.limit, c.times)
 				if err != nil || len(claims) != c.times {
 					b.Fatal(len(claims), err)
 				}

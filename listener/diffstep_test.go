@@ -52,7 +52,7 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 	case "claim":
 		limit, times := 1+m.a%2, 1+m.b%2
 		seqs := p.ref.claimable(limit * times)
-		claims, _, err := p.s.claimEvents(ctx, 0, limit, times)
+		claims, _, err := p.s.claimEvents(ctx, 0, top, limit, times)
 		if err != nil {
 			return "", "", err
 		}

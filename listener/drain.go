@@ -61,7 +61,10 @@ func (l *Listener) claimFor(ctx context.Context, limit int, t *tally) error {
 	if err := l.sweep(ctx, false); err != nil {
 		return err
 	}
-	k := &looker{l: l, sweeping: true}
+	k := &looker{l: l}
+	if err := k.sweepEvents(ctx, true); err != nil {
+		return err
+	}
 	for taken, dueDone := 0, false; ; {
 		want := l.cfg.BatchSize
 		if limit > 0 {

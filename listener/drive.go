@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -21,12 +22,13 @@ const (
 
 // looker claims events step by step, from where it last looked.
 type looker struct {
-	l        *Listener
-	sweeping bool // look from the floor: leases may have run out anywhere
-	full     bool // the last look brought as many as it asked for
-	dueLast  bool // the last single place went to a delivery that was due
-	rescan   time.Time
-	session  int // of the waker, when the marks were last taken from the database
+	l       *Listener
+	full    bool // the last look brought as many as it asked for
+	dueLast bool // the last single place went to a delivery that was due
+	rescan  time.Time
+	session int // of the waker, when the marks were last taken from the database
+
+	walk walk
 }
 
 // look claims events and hands them to the pool: claims of at most limit, as
@@ -35,10 +37,13 @@ type looker struct {
 func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, exact bool, err error) {
 	floor, mark, cursor, settled := k.l.marks.get()
 	begun := time.Now()
-	lower := cursor
+	lower, upper := cursor, int64(top)
+	walking := k.walk.step()
 	switch {
-	case k.sweeping:
-		lower = floor
+	case walking:
+		lower, upper = k.walk.next(floor)
+	case k.walk.on: // what is below comes with it
+		lower = max(cursor, k.walk.end)
 	case !k.full || begun.After(k.rescan):
 		lower = mark
 	}
@@ -48,33 +53,36 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 	}
 	// A claim that has begun is seen through: cut off, it might commit all
 	// the same, and its events would wait out a lease that nobody knows of.
-	claims, full, err := k.l.store.claimEvents(context.WithoutCancel(ctx), lower, limit, times)
+	through, cancel := throughStop(ctx)
+	defer cancel()
+	claims, full, err := k.l.store.claimEvents(through, lower, upper, limit, times)
 	if err != nil {
 		return 0, false, err
 	}
-	lowest, highest := int64(top), lower
+	highest, old := lower, false
 	for _, c := range claims {
 		n += len(c.events)
-		lowest, highest = min(lowest, c.events[0].seq), max(highest, c.events[len(c.events)-1].seq)
+		highest = max(highest, c.events[len(c.events)-1].seq)
+		old = old || slices.ContainsFunc(c.events, func(e *event) bool { return e.ranOut })
 	}
-	k.l.marks.looked(lower, highest, full, settled)
+	k.l.marks.looked(lower, upper, highest, full, settled)
 	if lower != cursor {
 		// Looking twice costs in proportion to what lies between; it
 		// must not take more than a twentieth of the time.
 		k.rescan = time.Now().Add(max(rescanEvery, 20*time.Since(begun)))
 	}
 	k.full = full
-	if t == nil {
+	if t == nil && (full || upper == top) {
 		// What a caller of Drain asked for says nothing of what is left.
 		k.l.queue.looked(full)
 	}
-	if k.sweeping && (!full || lowest > cursor) {
-		k.sweeping = false
+	if walking {
+		k.walk.looked(upper, highest, full, old, time.Since(begun))
 	}
 	for _, c := range claims {
 		k.l.take(c.lease, c.events, t)
 	}
-	return n, lower <= mark && !full, nil
+	return n, lower <= mark && !full && upper == top && !k.walk.on, nil
 }
 
 // mostClaims is how many claims of one round trip are worth it.
@@ -268,7 +276,10 @@ func (l *Listener) round(ctx context.Context, k *looker, nextSweep *time.Time) (
 		if err := l.sweep(ctx, session != k.session); err != nil {
 			return 0, false, err
 		}
-		k.session, k.sweeping = session, true
+		if err := k.sweepEvents(ctx, session != k.session); err != nil {
+			return 0, false, err
+		}
+		k.session = session
 		*nextSweep = l.nextSweep()
 	}
 	// With all hands full there is nothing to claim for, but sweeping goes

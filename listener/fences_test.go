@@ -66,7 +66,7 @@ func TestClaimsPassOverLocks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if claims, _, err := s.claimEvents(t.Context(), 0, 10, 1); err != nil || len(claims) != 1 || len(claims[0].events) != 1 {
+	if claims, _, err := s.claimEvents(t.Context(), 0, top, 10, 1); err != nil || len(claims) != 1 || len(claims[0].events) != 1 {
 		t.Errorf("claims of events: %+v, %v; want one event of two", claims, err)
 	}
 	if _, jobs, err := s.claimDue(t.Context(), 10); err != nil || len(jobs) != 1 {
@@ -234,7 +234,7 @@ func TestLeaseCountsFromTheQuestion(t *testing.T) {
 			t.Errorf("%s: %s left of %s, %s after it was asked for at least", what, left, s.lease, slowly)
 		}
 	}
-	claims, _, err := s.claimEvents(t.Context(), 0, 10, 1)
+	claims, _, err := s.claimEvents(t.Context(), 0, top, 10, 1)
 	if err != nil || len(claims) != 1 {
 		t.Fatalf("%d claims, %v", len(claims), err)
 	}
@@ -343,7 +343,7 @@ func TestOutcomeUnderItsClaim(t *testing.T) {
 	db := pgtest.New(t)
 	s, events := claimTwo(t, db)
 	pgtest.Exec(t, db, `update outbox_events set lease_until = now() - interval '1 second'`)
-	if claims, _, err := s.claimEvents(t.Context(), 0, 10, 1); err != nil || len(claims) != 1 {
+	if claims, _, err := s.claimEvents(t.Context(), 0, top, 10, 1); err != nil || len(claims) != 1 {
 		t.Fatalf("claimed again: %v, %v", claims, err)
 	}
 	e := events[0]

@@ -26,7 +26,7 @@ func TestWholeEventPassesTheTurn(t *testing.T) {
 			db := pgtest.New(t)
 			s := &store{pool: db.Pool, lease: time.Minute}
 			pgtest.Exec(t, db, `insert into outbox_events (type, payload, claim, lease_until) values ('first', '{}', gen_random_uuid(), now() - interval '1 second')`)
-			claims, _, err := s.claimEvents(t.Context(), 0, 10, 1)
+			claims, _, err := s.claimEvents(t.Context(), 0, top, 10, 1)
 			if err != nil || len(claims) != 1 {
 				t.Fatalf("%+v, %v", claims, err)
 			}

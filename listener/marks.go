@@ -34,18 +34,19 @@ type marks struct {
 
 const top = math.MaxInt64
 
-// looked notes the answer to a claim above lower: the highest number in it,
+// looked notes the answer to a claim above lower, up to upper: the highest number in it,
 // whether it was full, and what was settled before it was asked.
-func (m *marks) looked(lower, highest int64, full bool, settledBefore int64) {
+func (m *marks) looked(lower, upper, highest int64, full bool, settledBefore int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.cursor = max(m.cursor, highest)
 	if !full {
-		// Nothing is left above lower that was visible; what is settled
+		// Nothing is left between the two that was visible; what is settled
 		// was visible.
-		m.cursor = max(m.cursor, settledBefore)
+		sure := min(settledBefore, upper)
+		m.cursor = max(m.cursor, sure)
 		if lower <= m.mark {
-			m.mark = max(m.mark, min(settledBefore, m.cursor))
+			m.mark = max(m.mark, sure)
 		}
 	}
 }

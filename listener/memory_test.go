@@ -150,6 +150,7 @@ func TestGiantsAreNotStuck(t *testing.T) {
 				if !ok || w.event == nil {
 					t.Fatal("no giant to plan")
 				}
+				h.q.planEnded()
 				h.q.planned(w.event, []*job{{destination: "hangs", event: w.event}})
 			}
 			time.Sleep(10 * time.Second) // of the bubble's clock

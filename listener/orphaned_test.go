@@ -137,7 +137,7 @@ func takenOver(t *testing.T, db *pgtest.DB) (*store, *event) {
 	t.Helper()
 	pgtest.Exec(t, db, `insert into outbox_events (type, payload, claim, lease_until) values ('greeting', '{}', gen_random_uuid(), now() - interval '1 second')`)
 	s := &store{pool: db.Pool, lease: time.Minute}
-	claims, _, err := s.claimEvents(t.Context(), 0, 10, 1)
+	claims, _, err := s.claimEvents(t.Context(), 0, top, 10, 1)
 	if err != nil || len(claims) != 1 || len(claims[0].events) != 1 {
 		t.Fatalf("%+v, %v", claims, err)
 	}

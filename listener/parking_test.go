@@ -28,7 +28,7 @@ func parkable(t *testing.T, send func(*Listener, *event) error) (l *Listener, e 
 	l.announcer = newAnnouncer(t.Context(), l.store, l.log)
 	go l.announcer.run(t.Context())
 	pgtest.Exec(t, db, `insert into outbox_events (type, payload) values ('greeting', '{}')`)
-	claims, _, err := l.store.claimEvents(t.Context(), 0, 10, 1)
+	claims, _, err := l.store.claimEvents(t.Context(), 0, top, 10, 1)
 	if err != nil || len(claims) != 1 {
 		t.Fatalf("%d claims, %v", len(claims), err)
 	}
@@ -134,7 +134,7 @@ func TestTakenOverBeforeItWasParked(t *testing.T) {
 			taken := func(l *Listener, e *event) {
 				l.park(e)
 				pgtest.Exec(t, db, `update outbox_events set lease_until = now() - interval '1 second'`)
-				if claims, _, err := l.store.claimEvents(t.Context(), 0, 10, 1); err != nil || len(claims) != 1 {
+				if claims, _, err := l.store.claimEvents(t.Context(), 0, top, 10, 1); err != nil || len(claims) != 1 {
 					t.Errorf("%d claims, %v", len(claims), err)
 				}
 				if !tt.early {

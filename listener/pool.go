@@ -129,14 +129,8 @@ func (l *Listener) left(j *job, v verdict) {
 // begin plans e and attempts its first delivery where its destination is free;
 // the others go to whoever is.
 func (l *Listener) begin(ctx context.Context, e *event) {
-	if e.lost.Load() || e.lease.left() < margin(l.store.ttl()) {
-		l.giveBack(ctx, e, "lease ran out before it was begun")
-		return
-	}
-	failpoint.Hit("K3")
-	jobs, err := l.plan(ctx, e)
-	if err != nil {
-		l.postpone(e, err)
+	jobs, ok := l.planNow(ctx, e)
+	if !ok {
 		return
 	}
 	failpoint.Hit("K4")
@@ -158,6 +152,22 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 	if first := l.queue.planned(e, jobs); first != nil {
 		l.work(ctx, work{job: first})
 	}
+}
+
+// planNow plans e, which next has brought. Where it cannot, it gives e back or puts it off.
+func (l *Listener) planNow(ctx context.Context, e *event) (jobs []*job, ok bool) {
+	defer l.queue.planEnded()
+	if e.lost.Load() || e.lease.left() < margin(l.store.ttl()) {
+		l.giveBack(ctx, e, "lease ran out before it was begun")
+		return nil, false
+	}
+	failpoint.Hit("K3")
+	jobs, err := l.plan(ctx, e)
+	if err != nil {
+		l.postpone(e, err)
+		return nil, false
+	}
+	return jobs, true
 }
 
 // address notes where j goes, and how many may go there at once. What is

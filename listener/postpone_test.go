@@ -91,6 +91,25 @@ func TestPlansThatFailHoldNobodyUp(t *testing.T) {
 	wantStates(t, db, fine, map[string]string{"one": "delivered"})
 }
 
+// TestSlowPlansLeaveHands: plans that do not end, since a table that they look into is
+// locked, leave hands for what is to be sent.
+func TestSlowPlansLeaveHands(t *testing.T) {
+	t.Parallel()
+	db, p, unlocked := pgtest.New(t), newProvider(nil), make(chan struct{})
+	r := router{plan: func(dispatch.Event) ([]dispatch.Message, error) {
+		<-unlocked
+		return []dispatch.Message{step("one", dispatch.Terms{})}, nil
+	}}
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'slow', '{}' from generate_series(1, 10)`)
+	start(t, newListener(t, db, routed(p, plain, r), func(c *listener.Config) { c.Workers = 4 }))
+	defer close(unlocked)
+	pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
+		return pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where claim is not null`) == 10, "not claimed"
+	})
+	deliveryRow(t, db, `channel = 'carrier', state = 'ready', finished_at = null, provider_id = null, due_at = now()`)
+	pgtest.Eventually(t, 10*time.Second, func() (bool, string) { return p.count() == 1, "not sent beside plans that wait" })
+}
+
 // TestUnplannedIsGivenBack: an event that waits to be planned again is free when
 // its listener stops, and when a run that does not wait for it is over.
 func TestUnplannedIsGivenBack(t *testing.T) {

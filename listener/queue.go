@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,22 +22,23 @@ type queue struct {
 	workers int
 	batch   int // most events of one claim
 
-	mu      sync.Mutex
-	events  fifo[*event]
-	giants  fifo[*event] // those whose payload stayed behind, to be read one by one
-	loaded  int          // giants in memory: no more than there are workers
-	bytes   int          // of payloads and contents that are held
-	size    float64      // of what one keeps, in bytes, of late
-	more    bool         // the last claim was full
-	places  map[string]*destination
-	open    openHeap                  // those that an attempt may begin at
-	blocked map[*destination]struct{} // those with work waiting and no room in their window
-	plain   fifo[*job]                // deliveries that go nowhere: there is only an outcome to note
-	held    int                       // claimed and not yet on record; but for later
-	pace    pace
-	idle    int         // workers without work
-	leisure int         // the fewest idle workers since the last look of relax
-	relaxer *time.Timer // looks again while something is blocked
+	mu       sync.Mutex
+	events   fifo[*event]
+	giants   fifo[*event] // those whose payload stayed behind, to be read one by one
+	loaded   int          // giants in memory: no more than there are workers
+	bytes    int          // of payloads and contents that are held
+	size     float64      // of what one keeps, in bytes, of late
+	more     bool         // the last claim was full
+	places   map[string]*destination
+	open     openHeap                  // those that an attempt may begin at
+	blocked  map[*destination]struct{} // those with work waiting and no room in their window
+	plain    fifo[*job]                // deliveries that go nowhere: there is only an outcome to note
+	held     int                       // claimed and not yet on record; but for later
+	pace     pace
+	idle     int          // workers without work
+	planning atomic.Int32 // workers that plan an event
+	leisure  int          // the fewest idle workers since the last look of relax
+	relaxer  *time.Timer  // looks again while something is blocked
 
 	later      map[*event]*time.Timer // to be planned again after a while; see postpone
 	laterBytes int                    // of their payloads
@@ -197,14 +199,18 @@ func (q *queue) pop(ctx context.Context) (work, bool) {
 // next takes the next item: what has to be planned first, since the deliveries
 // that are ready are chosen among better the more is known.
 func (q *queue) next() (work, bool) {
-	if e, ok := q.events.pop(); ok {
+	plans := int(q.planning.Load()) < q.planners()
+	if plans && q.events.len() > 0 {
+		e, _ := q.events.pop()
+		q.planning.Add(1)
 		return work{event: e}, true
 	}
 	if j, ok := q.plain.pop(); ok {
 		return work{job: j}, true
 	}
-	if q.loaded < q.workers {
+	if plans && q.loaded < q.workers {
 		if e, ok := q.giants.pop(); ok {
+			q.planning.Add(1)
 			q.loaded++
 			e.load.giant = true
 			return work{event: e}, true
@@ -223,6 +229,17 @@ func (q *queue) next() (work, bool) {
 	d.begin(j, time.Now())
 	q.rank(d)
 	return work{job: j}, true
+}
+
+// planners is how many workers may plan at once: where a table that a route looks into
+// does not answer, some are left for deliveries.
+func (q *queue) planners() int { return max(mostOf(q.workers), 1) }
+
+// planEnded notes that a worker has planned an event, or will not.
+func (q *queue) planEnded() {
+	if int(q.planning.Add(-1)) == q.planners()-1 {
+		signal(q.ready) // others may wait for that
+	}
 }
 
 // takeAll empties the queue. From then on nothing comes back later.

@@ -42,7 +42,7 @@ func TestRecordFreshBatches(t *testing.T) {
 			db := pgtest.New(t)
 			pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'type ' || n, '{}' from generate_series(1, $1::integer) as n`, len(tt.outcomes))
 			s := &store{pool: db.Pool, lease: time.Minute, maxPayload: 1 << 20, due: func() {}}
-			claims, _, err := s.claimEvents(t.Context(), 0, len(tt.outcomes), 1)
+			claims, _, err := s.claimEvents(t.Context(), 0, top, len(tt.outcomes), 1)
 			if err != nil || len(claims) != 1 || len(claims[0].events) != len(tt.outcomes) {
 				t.Fatalf("%d claims, %v", len(claims), err)
 			}

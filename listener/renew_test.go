@@ -15,7 +15,7 @@ func claimTwo(t *testing.T, db *pgtest.DB) (*store, []*event) {
 	t.Helper()
 	s := &store{pool: db.Pool, lease: 20 * time.Second, maxPayload: 1 << 20}
 	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'x', '{}' from generate_series(1, 2)`)
-	claims, _, err := s.claimEvents(t.Context(), 0, 10, 1)
+	claims, _, err := s.claimEvents(t.Context(), 0, top, 10, 1)
 	if err != nil || len(claims) != 1 || len(claims[0].events) != 2 {
 		t.Fatalf("claimed %v of 2: %v", claims, err)
 	}
@@ -127,7 +127,7 @@ func TestOneDeliveryUnderTwoClaims(t *testing.T) {
 	message := dispatch.Message{Route: "r", Step: "s", Channel: "c", Content: []byte(`{}`)}
 	old := events[0].newJob(message, 0)
 	pgtest.Exec(t, db, `update outbox_events set lease_until = now() - interval '1 second'`)
-	claims, _, err := s.claimEvents(t.Context(), 0, 10, 1)
+	claims, _, err := s.claimEvents(t.Context(), 0, top, 10, 1)
 	if err != nil || len(claims) != 1 {
 		t.Fatalf("claimed again: %v, %v", claims, err)
 	}

@@ -160,7 +160,7 @@ func (db *simDB) latency() time.Duration {
 	return 50*time.Microsecond + time.Duration(db.r.Int64N(int64(2*time.Millisecond)))
 }
 
-func (s *simStore) claimEvents(ctx context.Context, lower int64, limit, times int) (claims []claimed, full bool, err error) {
+func (s *simStore) claimEvents(ctx context.Context, lower, upper int64, limit, times int) (claims []claimed, full bool, err error) {
 	sent := time.Now()
 	all := make([]claimed, times)
 	for i := range all {
@@ -171,7 +171,7 @@ func (s *simStore) claimEvents(ctx context.Context, lower int64, limit, times in
 		ask()
 		n := 0
 		for _, e := range m.ordered() {
-			if e.hidden || e.seq <= lower || e.processed || !e.lease.IsZero() && !m.over(e.lease) {
+			if e.hidden || e.seq <= lower || e.seq > upper || e.processed || !e.lease.IsZero() && !m.over(e.lease) {
 				continue
 			}
 			if n == limit*times {

@@ -17,7 +17,7 @@ type storage interface {
 	payloadLimit() int  // bytes of text; larger payloads are refused
 	onDue(func())       // is called when a transaction of ours made something due
 
-	claimEvents(ctx context.Context, lower int64, limit, times int) (claims []claimed, full bool, err error)
+	claimEvents(ctx context.Context, lower, upper int64, limit, times int) (claims []claimed, full bool, err error)
 	claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 	adopt(ctx context.Context, e *event) ([]known, error)
 	loadPayload(ctx context.Context, seq int64) (text []byte, size int, err error)

@@ -24,7 +24,7 @@ func TestSupersededOrphan(t *testing.T) {
 
 	frozen := func(typ string, m dispatch.Message, o *dispatch.Outcome) (*job, map[uuid.UUID]string, error) {
 		pgtest.Exec(t, db, `insert into outbox_events (type, payload) values ($1, '{}')`, typ)
-		claims, _, err := s.claimEvents(t.Context(), 0, 1, 1)
+		claims, _, err := s.claimEvents(t.Context(), 0, top, 1, 1)
 		if err != nil || len(claims) != 1 {
 			t.Fatalf("%+v, %v", claims, err)
 		}

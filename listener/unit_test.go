@@ -95,17 +95,17 @@ func TestMarksNeverPassALateCommit(t *testing.T) {
 			names++
 			o.name = preparedPrefix + strconv.Itoa(names)
 		}
-		claim := func(lower int64, limit int) int {
+		claim := func(lower, upper int64, limit int) int {
 			_, _, _, settled := m.get()
 			n, highest := 0, lower
-			for seq := lower + 1; seq <= next && n < limit; seq++ {
+			for seq := lower + 1; seq <= min(next, upper) && n < limit; seq++ {
 				if done, ok := visible[seq]; ok && !done {
 					visible[seq] = true
 					n++
 					highest = seq
 				}
 			}
-			m.looked(lower, highest, n == limit, settled)
+			m.looked(lower, upper, highest, n == limit, settled)
 			return n
 		}
 		for range 400 {
@@ -139,7 +139,9 @@ func TestMarksNeverPassALateCommit(t *testing.T) {
 				m.observe(highest, flight)
 			case 5:
 				_, mark, cursor, _ := m.get()
-				claim([]int64{mark, cursor}[r.IntN(2)], 1+r.IntN(5))
+				lower := []int64{mark, cursor}[r.IntN(2)]
+				upper := []int64{lower + 1 + r.Int64N(5), top}[r.IntN(2)] // that of a step of a walk, or none
+				claim(lower, upper, 1+r.IntN(5))
 			case 6: // prepare, under the name that it has
 				if len(open) > 0 {
 					open[r.IntN(len(open))].prepared = true
@@ -175,7 +177,7 @@ func TestMarksNeverPassALateCommit(t *testing.T) {
 		}
 		for {
 			_, mark, _, _ := m.get()
-			if claim(mark, 5) == 0 {
+			if claim(mark, top, 5) == 0 {
 				break
 			}
 		}
