@@ -250,7 +250,11 @@ func (s *store) changeBrakes(ctx context.Context, puts map[string]put, ends []st
 		waits = append(waits, max(time.Until(p.until).Seconds(), 0))
 	}
 	slices.Sort(ends)
-	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
+	commit := forgetable
+	if len(names) > 0 {
+		commit = durable // as the record of what it follows from; a crash must not leave that alone
+	}
+	err = s.tx(ctx, commit, func(b *pgx.Batch) {
 		if len(names) > 0 {
 			b.Queue(sqlPutBrakes, names, reasons, failures, waits).Query(func(rows pgx.Rows) error {
 				var name string

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
+	"github.com/outbox-listener/outbox-listener/internal/pgtest"
 )
 
 // TestWhatBrakes: what attempts at one destination come to, one after the other,
@@ -249,5 +250,28 @@ func TestReadingIsSlow(t *testing.T) {
 	bs.read(time.Now().Add(-10*time.Second), []onBrake{{"there", time.Minute, time.Minute}})
 	if left := time.Until(bs.on["there"].until); left < 59*time.Second || left > time.Minute {
 		t.Errorf("left alone for %s more, want a minute", left)
+	}
+}
+
+// TestBrakeIsOnDisk: a brake is on disk once it is committed, like the record of the attempt that
+// it follows from: after a crash of the server that record alone would say what a provider
+// asked for, and nobody would heed it.
+func TestBrakeIsOnDisk(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	for _, sql := range []string{
+		`create table public.seen (commits text)`,
+		`create function public.see() returns trigger language plpgsql as $$ begin insert into public.seen values (current_setting('synchronous_commit')); return null; end $$`,
+		`create trigger see after insert on outbox.brakes for each row execute function public.see()`,
+	} {
+		pgtest.Exec(t, db, sql)
+	}
+	s := &store{pool: db.Pool, lease: time.Minute}
+	fresh, _, _, err := s.changeBrakes(t.Context(), map[string]put{"there": {failures: 1, until: time.Now().Add(time.Minute), reason: "no"}}, nil, false)
+	if err != nil || len(fresh) != 1 {
+		t.Fatal(fresh, err)
+	}
+	if got := pgtest.QueryVal[string](t, db, `select string_agg(commits, ' ') from public.seen`); got != "on" {
+		t.Errorf("written with synchronous_commit %q, want on", got)
 	}
 }

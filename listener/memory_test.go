@@ -83,7 +83,10 @@ func TestParkedGiantIsInMemory(t *testing.T) {
 	next := func() *event {
 		l.queue.mu.Lock()
 		defer l.queue.mu.Unlock()
-		w, _ := l.queue.next()
+		w, ok := l.queue.next()
+		if ok {
+			l.queue.planEnded()
+		}
 		return w.event
 	}
 	e := next()

@@ -198,6 +198,13 @@ func TestCheck(t *testing.T) {
 			deaf(ev, webhook, Stop, 1500*time.Millisecond, 2900*time.Millisecond)
 			ev.Faults[1].What = "d1.2"
 		}, "O10", "webhook asked for 3 s, and 2s after that"},
+		{"called within a pause that nobody told of", func(ev *Evidence) { died(ev, webhook, 50*time.Millisecond) }, "", ""},
+		{"called within a pause, when who knew had time to tell", func(ev *Evidence) { died(ev, webhook, 700*time.Millisecond) }, "O10", "webhook asked for 3 s, and 2s after that"},
+		{"called within a pause that the database could not be told of", func(ev *Evidence) {
+			died(ev, webhook, 700*time.Millisecond)
+			killed := ev.Faults[len(ev.Faults)-1].From
+			ev.Faults = append(ev.Faults, Fault{Kind: RestartCrash, Daemon: Everyone, From: killed.Add(-600 * time.Millisecond), To: killed})
+		}, "", ""},
 		{"called within a pause, by one whose connections were cut", func(ev *Evidence) { deaf(ev, webhook, CutDatabase, 1500*time.Millisecond, 2900*time.Millisecond) }, "O10", "webhook asked for 3 s, and 2s after that"},
 		{"inserts", func(ev *Evidence) { inserts(ev, 10, Insert{Took: time.Millisecond}) }, "", ""},
 		{"an insert that failed", func(ev *Evidence) { inserts(ev, 1, Insert{Err: "ERROR: deadlock"}) }, "O11", "an insert failed: ERROR: deadlock"},

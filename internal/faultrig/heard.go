@@ -182,7 +182,7 @@ func (c *check) heeded() {
 			heard := slices.ContainsFunc(recorded[at.event], func(a AttemptRow) bool {
 				return a.At.After(asked.At) && a.At.Before(asked.At.Add(time.Second))
 			})
-			if asked.Wait == 0 || !heard {
+			if asked.Wait == 0 || !heard || c.untold(asked) {
 				continue
 			}
 			c.Paused++
@@ -194,6 +194,31 @@ func (c *check) heeded() {
 			}
 		}
 	}
+}
+
+// untold says whether who was asked for a pause died before it can have told others: at once, or
+// before the database was there to be told. The outcome may be on record all the same.
+func (c *check) untold(asked Line) bool {
+	event, _ := uuid.Parse(asked.Event)
+	return slices.ContainsFunc(c.deliveries[event], func(d DeliveryRow) bool {
+		if d.Channel != asked.Channel {
+			return false
+		}
+		holders := c.outcomeOf(d, asked.At, time.Time{}).holders
+		return slices.ContainsFunc(c.Evidence.Faults, func(f Fault) bool {
+			died := f.Kind == Kill || f.Kind == Failpoint && strings.HasSuffix(f.What, " kill")
+			if !died || !f.upon(holders) || f.From.Before(asked.At) || f.From.After(asked.At.Add(time.Second+nearby)) {
+				return false
+			}
+			return f.From.Before(asked.At.Add(nearby)) || slices.ContainsFunc(c.Evidence.Faults, func(away Fault) bool {
+				switch away.Kind {
+				case RestartFast, RestartCrash, SwallowDatabase, TerminateAway, LimitDatabase, CutDatabase:
+					return away.upon(holders) && away.during(asked.At.Add(-nearby), f.From)
+				}
+				return false
+			})
+		})
+	})
 }
 
 // deaf says whether who may have made a call had it since before it stood still, or since before the

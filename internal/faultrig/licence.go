@@ -155,6 +155,8 @@ func (c *check) loses(f Fault, o outcome, d DeliveryRow) bool {
 		return recorded && f.Channel == d.Channel && f.during(o.from.Add(-nearby), o.to)
 	case f.Kind == Failpoint: // a panic may cost one attempt alone
 		return f.upon(o.holders) && f.during(o.from.Add(-nearby), o.to.Add(nearby))
+	case f.Kind == Stop && !o.leased: // it went on when its lease was over, and what was under way left then
+		return f.upon(o.holders) && f.during(o.from.Add(-c.Plan.slack()), o.to)
 	case f.Kind == Stop: // it may last longer than one waits for a provider
 		return f.upon(o.holders) && f.during(o.from, o.to)
 	case f.Kind == TerminateAway && c.Plan.Daemons == 1:

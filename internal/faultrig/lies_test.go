@@ -116,6 +116,14 @@ func deaf(ev *Evidence, event uuid.UUID, k Kind, from, to time.Duration) {
 	ev.Faults = append(ev.Faults, Fault{Kind: k, What: what, Daemon: 1, From: first.Add(from), To: first.Add(to)})
 }
 
+// died adds that the provider of event asked for three seconds, two before it took it, and that who was
+// told so was killed so long after that.
+func died(ev *Evidence, event uuid.UUID, after time.Duration) {
+	deaf(ev, event, Kill, 0, 0)
+	at := ev.Provided[len(ev.Provided)-1].At.Add(after)
+	ev.Faults[len(ev.Faults)-1] = Fault{Kind: Kill, What: "d1.1", Daemon: 1, From: at, To: at}
+}
+
 // restarted has the server restart before the lease that was left of event was over, and the event taken
 // over so long after that.
 func restarted(ev *Evidence, event uuid.UUID, after time.Duration) {

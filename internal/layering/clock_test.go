@@ -87,6 +87,8 @@ var hostClock = map[string]string{
 	"listener/waiting.go queue.left":                  elapsed,
 	"listener/waiting.go queue.relax":                 elapsed,
 	"listener/wake.go ownHandler.HandleBacklog":       elapsed,
+	"listener/walk.go looker.sweepEvents":             elapsed,
+	"listener/walk.go walk.looked":                    elapsed,
 	"listener/wake.go waker.beat":                     elapsed,
 	"listener/wake.go waker.beatAlong":                elapsed,
 	"listener/wake.go waker.beaten":                   elapsed,

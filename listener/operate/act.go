@@ -104,7 +104,12 @@ func (o *Operator) batch(ctx context.Context, w *run, ids []uuid.UUID) error {
 		return w.note(ctx, tx, changed)
 	}
 	err := o.tx(ctx, pgx.ReadWrite, once)
-	for try := 1; isDeadlock(err) && try < 3; try++ {
+	for try := 1; isDeadlock(err) && try < deadlockTries; try++ {
+		// Whoever waited has what we had: at once, we might take it from them again.
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(try) * 50 * time.Millisecond):
+		}
 		err = o.tx(ctx, pgx.ReadWrite, once)
 	}
 	if err != nil {
@@ -113,6 +118,10 @@ func (o *Operator) batch(ctx context.Context, w *run, ids []uuid.UUID) error {
 	w.took(able, made, refused)
 	return nil
 }
+
+// deadlockTries is how often something is tried that comes upon somebody who locks rows
+// in another order. Each try lasts for deadlock_timeout, a second.
+const deadlockTries = 4
 
 // isDeadlock reports whether err says that we gave way to somebody who waited for us,
 // as we did for them. Nothing is changed then.
