@@ -179,11 +179,11 @@ func (p *replay) record(ctx context.Context, entries []entry, around bool) (left
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
-	ended, busy := map[keptKey]bool{}, map[keptKey]int{}
-	keys := map[keptKey]bool{}
+	open := map[keptKey]int{} // how often each was found locked that has not come to an end
 	for _, en := range entries {
-		keys[keptKeyOf(en)] = true
+		open[keptKeyOf(en)] = 0
 	}
+	free := len(open) // of these, those that are not left for later
 	r := newRecorder(ctx, p.listener.store, p.listener.log, func(en entry, kept bool) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -191,20 +191,24 @@ func (p *replay) record(ctx context.Context, entries []entry, around bool) (left
 			p.fenced++
 			p.listener.log.Debug("outcome of an earlier stop came after its lease was taken over, or its event is gone", "event", en.eventID())
 		}
-		if ended[keptKeyOf(en)] = true; len(ended) == len(keys) {
+		k := keptKeyOf(en)
+		if tries, is := open[k]; is && tries < triesAround {
+			free--
+		}
+		if delete(open, k); len(open) == 0 {
 			cancel()
 		}
 	})
 	r.avoided = func(en entry) {
 		mu.Lock()
 		defer mu.Unlock()
-		busy[keptKeyOf(en)]++
-		for k := range keys {
-			if !ended[k] && busy[k] < triesAround {
-				return
+		k := keptKeyOf(en)
+		if tries, is := open[k]; is {
+			if open[k] = tries + 1; open[k] == triesAround {
+				free--
 			}
 		}
-		if around {
+		if around && free == 0 {
 			cancel()
 		}
 	}
@@ -212,5 +216,8 @@ func (p *replay) record(ctx context.Context, entries []entry, around bool) (left
 	r.run(ctx)
 	mu.Lock()
 	defer mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(entries), func(en entry) bool { return ended[keptKeyOf(en)] })
+	return slices.DeleteFunc(slices.Clone(entries), func(en entry) bool {
+		_, is := open[keptKeyOf(en)]
+		return !is
+	})
 }

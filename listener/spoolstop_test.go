@@ -143,14 +143,7 @@ func TestSpoolGoesAroundLocks(t *testing.T) {
 	if err := server.Restart(t.Context(), devpg.Fast); err != nil {
 		t.Fatal(err)
 	}
-	holder, err := db.Pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer holder.Rollback(context.Background()) // an error if it is over
-	if _, err := holder.Exec(t.Context(), `select from outbox_events where id = $1 for update`, id); err != nil {
-		t.Fatal(err)
-	}
+	release := lock(t, db, `select from outbox_events where processed_at is null for update`)
 	l := newListener(t, db, d, func(c *listener.Config) { c.StateDir = dir })
 	start(t, l)
 	other := insert(t, db, "greeting", `{}`)
@@ -164,9 +157,7 @@ func TestSpoolGoesAroundLocks(t *testing.T) {
 	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where event_id = $1`, id); n != 0 {
 		t.Error("it is on record, though its event is locked: this test shows nothing")
 	}
-	if err := holder.Rollback(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	release()
 	processed(t, db, 20*time.Second)
 	if got, want := ledgerOf(t, db, id), (ledger{State: "delivered", Attempts: 1}); got != want {
 		t.Errorf("ledger %+v, want %+v", got, want)
