@@ -13,6 +13,7 @@ import (
 const (
 	failedInRow = 5           // attempts without an answer, one after the other, that brake a destination
 	probeEvery  = time.Second // how often one may try while it is braked, of all listeners; as ask_probe.sql has it
+	probeMost   = time.Minute // how long one that tries keeps others of ours from it: an answer may take as long as a mail server likes
 	firstSlot   = time.Second // when the first of what is put off comes back
 	brakeTrust  = time.Hour   // the longest that something is put off for until its provider wants to be asked
 	brakeStale  = time.Hour   // after which a brake that nobody wanted to pass is forgotten; as forget_brakes.sql has it
@@ -30,14 +31,14 @@ func HeldBy(destination string) string {
 type brake struct {
 	until   time.Time // nothing is sent before
 	probeAt time.Time // when one may try, as far as is known
-	probing bool      // one of ours tries, or asks whether it may
+	probing time.Time // since when one of ours tries, or asks whether it may; zero: none does
 	slot    time.Time // when the last one that we put off comes back
 	noted   time.Time // when the database was last known to have it; zero: never yet
 }
 
 // shut reports whether nothing of ours may try now.
 func (b *brake) shut(now time.Time) bool {
-	return b.probing || now.Before(b.until) || now.Before(b.probeAt)
+	return now.Sub(b.probing) < probeMost || now.Before(b.until) || now.Before(b.probeAt)
 }
 
 // wait says how long the next one is put off that comes upon b: each a second
@@ -151,7 +152,7 @@ func (bs *brakes) pass(destination string, aside bool) (pass, time.Duration) {
 	case aside || b.shut(now):
 		return putsBy, b.wait(now)
 	}
-	b.probing = true
+	b.probing = now
 	return asks, 0
 }
 
@@ -164,7 +165,7 @@ func (bs *brakes) refused(destination string, until, probe time.Duration) time.D
 	if b == nil {
 		return firstSlot
 	}
-	b.probing = false
+	b.probing = time.Time{}
 	b.until, b.probeAt = latest(b.until, now.Add(until)), latest(b.probeAt, now.Add(probe))
 	return b.wait(now)
 }
@@ -183,7 +184,7 @@ func (bs *brakes) probed(destination string) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	if b := bs.on[destination]; b != nil {
-		b.probing = false
+		b.probing = time.Time{}
 	}
 }
 

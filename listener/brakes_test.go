@@ -116,6 +116,32 @@ func TestOneLineASecond(t *testing.T) {
 	}
 }
 
+// TestProbeThatHangs: one that tries a braked destination keeps others from it for a while,
+// and not until it ends, which may take as long as an answer likes.
+func TestProbeThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bs := newBrakes()
+		for range failedInRow {
+			time.Sleep(time.Millisecond)
+			bs.failed("there", false, time.Now(), &dispatch.Error{Kind: dispatch.Down})
+		}
+		time.Sleep(2 * probeEvery)
+		if what, _ := bs.pass("there", false); what != asks {
+			t.Fatalf("the first: %d, want that it asks", what)
+		}
+		bs.granted("there")
+		time.Sleep(probeMost - time.Second)
+		if what, _ := bs.pass("there", false); what != putsBy {
+			t.Errorf("while it tries: %d, want that it is put off", what)
+		}
+		time.Sleep(2 * time.Second)
+		if what, _ := bs.pass("there", false); what != asks {
+			t.Errorf("beside one that hangs: %d, want that it asks", what)
+		}
+	})
+}
+
 // TestOldFailures: an attempt that was begun before another was answered says
 // nothing, however many of them end without an answer later.
 func TestOldFailures(t *testing.T) {

@@ -21,14 +21,14 @@ type suspect interface {
 
 // sift returns those of items that are begun now. Of the others, whose leases ran out
 // again and again, each waits in the lane.
-func sift[T suspect](l *Listener, items []T) []T {
+func sift[T suspect](ctx context.Context, l *Listener, items []T) []T {
 	var ids uuids
 	for _, it := range items {
 		if it.outlivedLease() {
 			ids.add(it.work().suspect())
 		}
 	}
-	counts := l.crashes(ids)
+	counts := l.crashes(ctx, ids)
 	if len(counts) == 0 {
 		return items
 	}
@@ -92,11 +92,13 @@ func (l *Listener) planPoison(ctx context.Context, e *event) (jobs []*job, err e
 
 // crashes notes that a listener ended while it had each of ids, and returns how often
 // that was.
-func (l *Listener) crashes(ids uuids) map[uuid.UUID]int {
+func (l *Listener) crashes(ctx context.Context, ids uuids) map[uuid.UUID]int {
 	if len(ids) == 0 || l.cfg.MaxCrashes < 0 {
 		return nil
 	}
-	counts, err := l.store.noteCrashes(context.Background(), ids, l.cfg.MaxCrashes)
+	ctx, cancel := throughStop(ctx)
+	defer cancel()
+	counts, err := l.store.noteCrashes(ctx, ids, l.cfg.MaxCrashes)
 	if err != nil {
 		l.sparse.warn("that a listener ended is not noted", err)
 	}

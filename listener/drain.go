@@ -94,7 +94,7 @@ func (l *Listener) claimFor(ctx context.Context, limit int, t *tally) error {
 			return err
 		}
 		taken += n
-		if n == 0 && exact {
+		if n == 0 && (exact || k.behind) {
 			return nil
 		}
 	}

@@ -13,6 +13,7 @@ import (
 const (
 	linger      = 10 * time.Millisecond
 	restless    = 2 * time.Millisecond
+	dozing      = 25 * time.Millisecond // between looks that bring nothing, while it cannot sleep
 	rescanEvery = 100 * time.Millisecond
 	crowdOf     = 12 // events of one look that are too many to be asleep between
 	helpEvery   = 100 * time.Millisecond
@@ -24,6 +25,7 @@ const (
 type looker struct {
 	l       *Listener
 	full    bool // the last look brought as many as it asked for
+	behind  bool // the mark is so far behind that the last look, at what is new, could not begin there; it left nothing
 	dueLast bool // the last single place went to a delivery that was due
 	rescan  time.Time
 	session int // of the waker, when the marks were last taken from the database
@@ -31,22 +33,38 @@ type looker struct {
 	walk walk
 }
 
+// bounds are the numbers that the next look is at, above lower and up to upper, and whether
+// that is a step of the walk.
+func (k *looker) bounds(now time.Time) (lower, upper int64, walking bool) {
+	floor, mark, cursor, _ := k.l.marks.get()
+	k.walk.begin(mark, cursor)
+	fresh, last := cursor, k.l.marks.seen()
+	if k.walk.on { // what is below comes with it
+		fresh, last = max(fresh, k.walk.end), max(last, k.walk.end)
+	}
+	near := fresh-mark <= walkStep
+	switch walking = k.walk.step(); {
+	case walking:
+		lower = max(k.walk.at, floor)
+	case near && (!k.full || now.After(k.rescan)):
+		lower = mark
+	default:
+		lower = fresh
+	}
+	if upper = top; last-lower > walkStep {
+		upper = lower + walkStep
+	}
+	k.behind = !near && !walking && upper == top
+	return lower, upper, walking
+}
+
 // look claims events and hands them to the pool: claims of at most limit, as
 // many as room has place for once there is more than one claim brings. exact
 // reports that nothing visible above the mark was left out.
 func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, exact bool, err error) {
-	floor, mark, cursor, settled := k.l.marks.get()
 	begun := time.Now()
-	lower, upper := cursor, int64(top)
-	walking := k.walk.step()
-	switch {
-	case walking:
-		lower, upper = k.walk.next(floor)
-	case k.walk.on: // what is below comes with it
-		lower = max(cursor, k.walk.end)
-	case !k.full || begun.After(k.rescan):
-		lower = mark
-	}
+	lower, upper, walking := k.bounds(begun)
+	_, mark, cursor, settled := k.l.marks.get()
 	times := 1
 	if k.full {
 		times = min(max(room/limit, 1), mostClaims)
@@ -57,6 +75,7 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 	defer cancel()
 	claims, full, err := k.l.store.claimEvents(through, lower, upper, limit, times)
 	if err != nil {
+		k.walk.turn = true // what is new is not to wait for a step that fails
 		return 0, false, err
 	}
 	highest, old := lower, false
@@ -80,8 +99,9 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 		k.walk.looked(upper, highest, full, old, time.Since(begun))
 	}
 	for _, c := range claims {
-		k.l.take(c.lease, c.events, t)
+		k.l.take(ctx, c.lease, c.events, t)
 	}
+	k.behind = k.behind && !full && !k.walk.on
 	return n, lower <= mark && !full && upper == top && !k.walk.on, nil
 }
 
@@ -89,19 +109,21 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 const mostClaims = 16
 
 // take hands a claim to the pool.
-func (l *Listener) take(ls *lease, events []*event, t *tally) {
+func (l *Listener) take(ctx context.Context, ls *lease, events []*event, t *tally) {
 	l.leases.add(ls)
 	for _, e := range events {
 		e.tally = t
 	}
 	t.begin(len(events))
-	l.queue.claimed(sift(l, events))
+	l.queue.claimed(sift(ctx, l, events))
 }
 
 // takeDue claims deliveries whose time has come, up to limit of them, and
 // hands them to the pool.
 func (l *Listener) takeDue(ctx context.Context, limit int, t *tally) (int, error) {
-	ls, jobs, err := l.store.claimDue(context.WithoutCancel(ctx), limit)
+	through, cancel := throughStop(ctx)
+	defer cancel()
+	ls, jobs, err := l.store.claimDue(through, limit)
 	if err != nil || len(jobs) == 0 {
 		return 0, err
 	}
@@ -111,7 +133,7 @@ func (l *Listener) takeDue(ctx context.Context, limit int, t *tally) (int, error
 		l.address(j)
 	}
 	t.begin(len(jobs))
-	if now := sift(l, jobs); len(now) > 0 {
+	if now := sift(ctx, l, jobs); len(now) > 0 {
 		l.queue.claimedJobs(now)
 	}
 	return len(jobs), nil
@@ -229,6 +251,10 @@ func (l *Listener) drive(ctx context.Context) error {
 		}
 		calm := leader && epoch == 0 && stream.calm(now, n)
 		switch {
+		case k.behind && n == 0:
+			// What commits late is for the next walk to find. Until the mark
+			// has come along there is no sleep.
+			l.sleep(ctx, begun.Add(dozing))
 		case !exact:
 		case leader && epoch == 0 && now.Sub(lastRow) < linger && !calm:
 			// Events that come while we look would be had one by one, at

@@ -122,6 +122,7 @@ func TestHalfOpenListenConnection(t *testing.T) {
 	l := newListener(t, db, d, func(c *listener.Config) { c.Listen = listen; c.PollInterval = time.Minute })
 	start(t, l)
 	listening(t, l)
+	asleep(t, db) // nothing is asked over it at the moment, which a timeout of its own would end
 	before := f.accepted()
 	f.freeze()
 	frozen := time.Now()

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
@@ -40,4 +42,37 @@ func TestOvertakenAnswer(t *testing.T) {
 	if n := l.lines.left(); n != 1 {
 		t.Errorf("%d lines are to be asked again, want 1", n)
 	}
+}
+
+// slowTurns is a storage that takes for ever to pass a turn.
+type slowTurns struct {
+	storage
+	asked atomic.Int32
+}
+
+func (s *slowTurns) passTurns(ctx context.Context, _, _ []string) ([]string, error) {
+	s.asked.Add(1)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestSlowTurns: where passing a turn takes long, whoever records outcomes does not wait for
+// it, and the turn is not forgotten.
+func TestSlowTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &slowTurns{}
+		l := &Listener{store: s, log: quietLog(), sparse: newSparse(quietLog()), cfg: Config{Dispatcher: dispatch.New()}, lines: lines{news: make(chan struct{}, 1)}}
+		begun := time.Now()
+		for range 3 {
+			l.passTurnsSoon(t.Context(), []string{"a"})
+		}
+		if took := time.Since(begun); took > turnsSoon || s.asked.Load() != 1 || l.lines.left() != 1 {
+			t.Errorf("after %s, asked %d times, %d lines are to be asked again", took, s.asked.Load(), l.lines.left())
+		}
+		time.Sleep(turnsSlow)
+		if l.passTurnsSoon(t.Context(), []string{"a"}); s.asked.Load() != 2 {
+			t.Errorf("a while later it was asked %d times, want 2", s.asked.Load())
+		}
+	})
 }

@@ -305,7 +305,7 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 
 	l.recorder = newRecorder(recording, l.store, l.log, l.recorded)
 	l.recorder.thaw = l.thaw
-	l.recorder.pass = l.passTurns
+	l.recorder.pass = l.passTurnsSoon
 	l.announcer = newAnnouncer(recording, l.store, l.log)
 
 	// What is about outcomes ends at once with recording, and what is left then is kept

@@ -45,6 +45,9 @@ func (m *marks) looked(lower, upper, highest int64, full bool, settledBefore int
 		// was visible.
 		sure := min(settledBefore, upper)
 		m.cursor = max(m.cursor, sure)
+		if upper < top {
+			m.cursor = max(m.cursor, upper)
+		}
 		if lower <= m.mark {
 			m.mark = max(m.mark, sure)
 		}
@@ -55,6 +58,13 @@ func (m *marks) get() (floor, mark, cursor, settled int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.floor, m.mark, m.cursor, m.settled
+}
+
+// seen returns the highest number that is known to have been handed out.
+func (m *marks) seen() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return max(m.candidate, m.cursor)
 }
 
 // reset starts from the floor that the database knows.
@@ -136,6 +146,10 @@ const (
 	floorEvery   = time.Second
 )
 
+// floorStep is how far the floor is raised at once, at most: what was processed below an
+// event that held it for long is walked over once more.
+const floorStep = 20 * walkStep
+
 // keepMarks moves the marks along while there is something to move. It stops
 // asking when everything that was handed out is settled and done.
 func (l *Listener) keepMarks(ctx context.Context) {
@@ -170,7 +184,7 @@ func (l *Listener) keepMarks(ctx context.Context) {
 		l.marks.observe(highest, inFlight)
 		if _, _, _, settled = l.marks.get(); settled > floor && time.Since(lastFloor) >= floorEvery {
 			lastFloor = time.Now()
-			floor, err := l.store.raiseFloor(ctx, settled)
+			floor, err := l.store.raiseFloor(ctx, min(settled, floor+floorStep))
 			if err != nil {
 				if ctx.Err() == nil {
 					l.sparse.warn("floor not raised", err)

@@ -79,7 +79,7 @@ func TestParkedGiantIsInMemory(t *testing.T) {
 	for _, e := range giants {
 		ls.events[e.seq] = e
 	}
-	l.take(ls, giants, nil)
+	l.take(t.Context(), ls, giants, nil)
 	next := func() *event {
 		l.queue.mu.Lock()
 		defer l.queue.mu.Unlock()
@@ -122,7 +122,7 @@ func TestPayloadGoesOncePlanned(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.recorder = newRecorder(t.Context(), s, l.log, l.recorded)
-	l.take(events[0].lease, events, nil)
+	l.take(t.Context(), events[0].lease, events, nil)
 	for _, e := range events {
 		l.begin(t.Context(), e)
 		if e.Payload != nil || len(e.jobs) != 1 {

@@ -20,6 +20,7 @@ type lines struct {
 	mu      sync.Mutex
 	pending map[string]struct{}
 	news    chan struct{} // pending was empty, and is not any more
+	slow    time.Time     // until when recorders leave it to keepLines
 	told    chan struct{} // somebody has changed who stands in a line: see tell_lines.sql
 }
 
@@ -27,7 +28,9 @@ const (
 	turnsMost     = 200 // lines of one statement: each is a lock, and the server has some 64 for each connection
 	turnAgain     = 2 * time.Millisecond
 	turnAgainMost = 250 * time.Millisecond
-	healSeldom    = 5 * time.Minute // where no route has an order: others may have, or had
+	turnsSoon     = time.Second      // how long a recorder waits for the turn to be passed
+	turnsSlow     = 10 * time.Second // and how long it does not try once that was too short
+	healSeldom    = 5 * time.Minute  // where no route has an order: others may have, or had
 )
 
 // ordered reports whether j waits for its turn before it is sent. What waits for a
@@ -80,6 +83,28 @@ func (l *Listener) passTurns(ctx context.Context, names []string) {
 		}
 		l.lines.retry(again)
 	}
+}
+
+// passTurnsSoon is passTurns for those that others wait for. Where much that is processed lies
+// between an event that is not planned and the lines, that takes long: then it is left to keepLines.
+func (l *Listener) passTurnsSoon(ctx context.Context, names []string) {
+	if l.lines.areSlow() {
+		l.lines.retry(names)
+		return
+	}
+	soon, cancel := context.WithTimeout(ctx, turnsSoon)
+	defer cancel()
+	if l.passTurns(soon, names); soon.Err() != nil && ctx.Err() == nil {
+		l.lines.mu.Lock()
+		l.lines.slow = time.Now().Add(turnsSlow)
+		l.lines.mu.Unlock()
+	}
+}
+
+func (n *lines) areSlow() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Now().Before(n.slow)
 }
 
 // take adds to names those in which the turn is still to be passed, as far as they go into

@@ -84,7 +84,7 @@ func (en entry) fresh() bool {
 // is tried until it is, or until its fence is gone; meanwhile nothing new is
 // begun.
 //
-// Fresh events depend on nothing else, and two batches of them may be written
+// Fresh events depend on nothing else, and some batches of them may be written
 // at once. So may those that are frozen, since their deliveries go on only
 // then. All others are written one batch after the other, since a delivery goes on
 // by itself only after its event was parked.
@@ -101,6 +101,7 @@ type recorder struct {
 	freezes *batcher[entry]
 	thaw    func(entry, map[uuid.UUID]string) // called for each that was frozen
 	pass    func(context.Context, []string)   // called with the lines in which the turn may pass
+	rest    time.Duration                     // until what is locked is tried again
 	avoided func(entry)                       // called for each whose row is locked, which is tried again; nil: nobody is
 }
 
@@ -120,8 +121,8 @@ const (
 )
 
 func newRecorder(stop context.Context, s storage, log *slog.Logger, done func(entry, bool)) *recorder {
-	r := &recorder{store: s, log: log, sparse: newSparse(log), done: done, stop: stop}
-	r.fresh = newBatcher(recordMost, recordBytes, entry.bytes, func(entries []entry) { r.insist(entries, r.writeFresh) }, recordHelper)
+	r := &recorder{store: s, log: log, sparse: newSparse(log), done: done, stop: stop, rest: busyAgain}
+	r.fresh = newBatcher(recordMost, recordBytes, entry.bytes, func(entries []entry) { r.insist(entries, r.writeFresh) }, recordHelper, 2*recordHelper)
 	r.fresh.apart, r.fresh.enough = recordApart, recordEnough
 	r.others = newBatcher(recordMost, recordBytes, entry.bytes, r.write)
 	r.freezes = newBatcher(recordMost, recordBytes, entry.bytes, r.freeze)
@@ -286,7 +287,9 @@ func (t *trouble) end() {
 // steps around rows that somebody else has locked, and takes a batch apart
 // that has something in it which the database refuses.
 func (r *recorder) insist(entries []entry, write func(context.Context, []entry) error) {
-	if first, again := unique(entries, entry.key); len(again) > 0 {
+	sortBySeq(entries)
+	if hasTwins(entries) {
+		first, again := unique(entries, entry.key)
 		r.insist(first, write)
 		r.insist(again, write)
 		return
@@ -359,6 +362,17 @@ func (r *recorder) failed(in *trouble, err error, count, try int) {
 	wait(r.stop, pause(try))
 }
 
+// hasTwins reports whether entries, which are in order, have one event, or one delivery,
+// more than once.
+func hasTwins(entries []entry) bool {
+	for i := 1; i < len(entries); i++ {
+		if entries[i].key() == entries[i-1].key() {
+			return true
+		}
+	}
+	return false
+}
+
 // unique takes apart what has one event, or one delivery, more than once. That
 // happens where a server that crashed forgot a claim of ours, or where a lease
 // of ours ran out and we claimed again: one of the two is fenced off, and the
@@ -416,7 +430,7 @@ func (r *recorder) stepAround(in *trouble, entries []entry, write func(context.C
 		if r.avoided != nil {
 			r.avoided(en)
 		}
-		time.AfterFunc(busyAgain, func() { r.add(en) })
+		time.AfterFunc(r.rest, func() { r.add(en) })
 	}
 	for _, en := range entries {
 		if busy[en.seq()] {

@@ -1,11 +1,13 @@
 package listener
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -73,13 +75,52 @@ func (l *Listener) restoreFile(ctx context.Context, dir spoolDir, path string) {
 	}
 	if p.run(ctx, true); p.left() > 0 && ctx.Err() == nil {
 		l.log.Warn("outcomes of an earlier stop wait for rows that somebody has locked; everything else goes on", "file", path, "count", p.left())
+		jobs := p.held()
+		l.holdKept(ctx, jobs)
 		l.restoring.Go(func() {
+			holding, cancel := context.WithCancel(ctx)
+			defer cancel()
+			l.restoring.Go(func() { l.keepKept(holding, jobs) })
 			p.run(ctx, false)
 			end()
 		})
 		return
 	}
 	end()
+}
+
+// keepKept renews, until ctx ends, the leases of deliveries whose outcomes are yet to be
+// recorded: only their events may be locked, and then anybody could claim them. Those that are on
+// record, or taken over, have another claim.
+func (l *Listener) keepKept(ctx context.Context, jobs []*job) {
+	tick := time.NewTicker(l.store.ttl() / 6)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			l.holdKept(ctx, jobs)
+		}
+	}
+}
+
+func (l *Listener) holdKept(ctx context.Context, jobs []*job) {
+	if len(jobs) == 0 {
+		return
+	}
+	_, err := l.store.renew(ctx, nil, jobs)
+	if isLocked(err) {
+		err = nil
+		for _, j := range jobs { // one that is locked nobody can claim
+			if _, one := l.store.renew(ctx, nil, []*job{j}); !isLocked(one) {
+				err = errors.Join(err, one)
+			}
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		l.sparse.warn("leases not renewed", err)
+	}
 }
 
 // restored ends with a file of which all is on record, but for lines that were refused.
@@ -130,6 +171,17 @@ func newReplay(l *Listener, records []spooled) *replay {
 	return p
 }
 
+// held are the deliveries on their own among what is left, in the order in which rows are
+// locked.
+func (p *replay) held() []*job {
+	var jobs []*job
+	for _, en := range p.jobs {
+		jobs = append(jobs, en.job)
+	}
+	slices.SortFunc(jobs, func(a, b *job) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return jobs
+}
+
 // left is how many have not come to an end.
 func (p *replay) left() int { return len(p.events) + len(p.jobs) }
 
@@ -170,6 +222,9 @@ func keptKeyOf(en entry) keptKey {
 // for later.
 const triesAround = 3
 
+// restAround is how long such a row is not waited for: whoever waits has it before those that claim.
+const restAround = 10 * time.Millisecond
+
 // record has entries recorded by a recorder of their own, and returns those that are not
 // when run has to go on.
 func (p *replay) record(ctx context.Context, entries []entry, around bool) (left []entry) {
@@ -199,6 +254,7 @@ func (p *replay) record(ctx context.Context, entries []entry, around bool) (left
 			cancel()
 		}
 	})
+	r.rest = restAround
 	r.avoided = func(en entry) {
 		mu.Lock()
 		defer mu.Unlock()

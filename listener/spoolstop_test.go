@@ -168,6 +168,40 @@ func TestSpoolGoesAroundLocks(t *testing.T) {
 	pgtest.Eventually(t, 5*time.Second, func() (bool, string) { return len(spools(t, dir)) == 0, "the file is still there" })
 }
 
+// TestSpoolHoldsDeliveries: a delivery on its own whose outcome waits since somebody has its
+// event locked can be claimed by nobody meanwhile, though its lease ran out.
+func TestSpoolHoldsDeliveries(t *testing.T) {
+	t.Parallel()
+	server, dir := pgtest.Private(t), t.TempDir()
+	db := pgtest.NewOn(t, server)
+	id, d, b := stopped(t, server, db, dir, plain, true, nil)
+	if err := server.Restart(t.Context(), devpg.Fast); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, db, `update outbox.deliveries set due_at = clock_timestamp() - interval '1 minute'`)
+	release := lock(t, db, `select from outbox_events where processed_at is null for update`)
+	start(t, newListener(t, db, d, func(c *listener.Config) {
+		c.StateDir, c.Lease, c.PollInterval = dir, time.Second, 100*time.Millisecond
+	}))
+	other := insert(t, db, "greeting", `{}`)
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
+		n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where event_id = $1 and state = 'delivered'`, other)
+		return n == 1, "the other event is not delivered"
+	})
+	time.Sleep(3 * time.Second) // leases, and sweeps that would find it
+	if n := b.count(); n != 2 || len(spools(t, dir)) != 1 {
+		t.Errorf("sent %d times while the row is locked, want once each; files: %v", n, spools(t, dir))
+	}
+	release()
+	pgtest.Eventually(t, 10*time.Second, func() (bool, string) { return len(spools(t, dir)) == 0, "the file is still there" })
+	if got, want := ledgerOf(t, db, id), (ledger{State: "delivered", Attempts: 1}); got != want {
+		t.Errorf("ledger %+v, want %+v", got, want)
+	}
+	if n := b.count(); n != 2 {
+		t.Errorf("sent %d times, want once each", n)
+	}
+}
+
 // TestSpoolIsFenced: what somebody else took over since is theirs, and what is of
 // another database, torn or foreign is kept and keeps nothing back.
 func TestSpoolIsFenced(t *testing.T) {

@@ -54,7 +54,7 @@ func (l *Listener) runSQL(ctx context.Context, j *job) verdict {
 	j.outcome = &o
 	logAttempt(l.log, j)
 	if kept && j.line != "" {
-		l.passTurns(l.recorder.stop, []string{j.line})
+		l.passTurnsSoon(l.recorder.stop, []string{j.line})
 	}
 	l.recorded(entry{job: j}, kept)
 	return nothing

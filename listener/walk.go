@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// walk is a look at all numbers from the floor on, since leases may have run out anywhere.
-// One event that cannot be planned, or that somebody has locked, holds the floor for as
-// long as it is so, and what was processed above it is walked over each time. So the walk
+// walk is a look at all numbers from the floor on, since leases may have run out anywhere, or
+// from the mark on, where that is far behind. One event that cannot be planned, or that
+// somebody has locked, holds the floor for as long as it is so, and a transaction that
+// wrote and stays open holds the mark; what was processed above is walked over each time. So the walk
 // is made in steps, each of which the server is done with in time, and takes a part of the
 // time only. Between them comes what is new.
 //
@@ -18,34 +19,52 @@ type walk struct {
 	end  int64 // from here on there is only what is new
 	turn bool  // what is new is looked at first
 
+	owed  bool          // one from the floor on is to be made
 	took  time.Duration // by the steps that found nothing more, of this walk or the last one
 	ended time.Time
 }
 
-// walkStep is how many numbers one step has. Rows of that many that are processed take the
-// server some 50 ms.
+// walkStep is how many numbers one look has at most. Rows of that many that are processed
+// take the server some 50 ms.
 const walkStep = 50_000
 
-// walkRest is how many times as long as a walk took it is until the next.
-const walkRest = 3
+// walkRest is how many times as long as a walk took it is until the next, and shortRest how
+// many times after one that took less than walkRest twentieths of shortest.
+const (
+	walkRest  = 3
+	shortRest = 19
+	shortest  = time.Second
+)
 
-// sweepEvents begins a walk, unless one is under way or the last was not long ago, by what
-// it took. anew says that the marks were forgotten, and nobody knows what lies above the floor.
+// rest is how long it is from the end of a walk to the next: long ones may have a quarter
+// of the time, and short ones a twentieth.
+func (w *walk) rest() time.Duration { return max(walkRest*w.took, min(shortRest*w.took, shortest)) }
+
+// sweepEvents has a walk from the floor on made: at once where the marks were forgotten and
+// nobody knows what lies above the floor (anew), and otherwise when the last one is long enough ago.
 func (k *looker) sweepEvents(ctx context.Context, anew bool) error {
-	w := &k.walk
-	if !anew && (w.on || time.Since(w.ended) < walkRest*w.took) {
+	k.walk.owed = true
+	if !anew {
 		return nil
 	}
-	_, _, end, _ := k.l.marks.get()
-	if anew {
-		highest, _, err := k.l.store.readFlight(ctx)
-		if err != nil {
-			return err
-		}
-		end = max(end, highest)
+	highest, _, err := k.l.store.readFlight(ctx)
+	if err != nil {
+		return err
 	}
-	*w = walk{on: true, end: end}
+	_, _, cursor, _ := k.l.marks.get()
+	k.walk = walk{on: true, end: max(cursor, highest)}
 	return nil
+}
+
+// begin begins a walk where one is to be made, and the last is long enough ago.
+func (w *walk) begin(mark, cursor int64) {
+	switch late := cursor-mark > walkStep; {
+	case w.on || !w.owed && !late || time.Since(w.ended) < w.rest():
+	case w.owed:
+		*w = walk{on: true, end: cursor}
+	default:
+		*w = walk{on: true, at: mark, end: cursor}
+	}
 }
 
 // step reports whether the next look is one of the walk, and not at what is new.
@@ -53,15 +72,6 @@ func (w *walk) step() bool {
 	step := w.on && !w.turn
 	w.turn = false
 	return step
-}
-
-// next is what the next step looks at: the numbers above lower, up to upper.
-func (w *walk) next(floor int64) (lower, upper int64) {
-	lower = max(w.at, floor)
-	if w.end-lower > walkStep {
-		return lower, lower + walkStep
-	}
-	return lower, top
 }
 
 // looked notes what came of a step: the highest number that it brought, whether there may
