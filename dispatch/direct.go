@@ -39,8 +39,8 @@ var directEvents = map[string]PlanFunc{
 	"sms.send":     directPlan(ChannelSMS, planSMS),
 	"email.send":   directPlan(ChannelEmail, planEmail),
 	"webhook.send": directPlan(ChannelWebhook, planWebhook),
-	"log.send":     directPlan(ChannelLog, planAny),
-	"discard.send": directPlan(ChannelDiscard, planAny),
+	"log.send":     directAny(ChannelLog),
+	"discard.send": directAny(ChannelDiscard),
 }
 
 // directPlan turns a function that reads one payload into a PlanFunc.
@@ -58,6 +58,13 @@ func directPlan(ch Channel, read func(payload json.RawMessage) (recipient string
 		m.Recipient = recipient
 		m.made = made{content, m.Content}
 		return []Message{m}
+	}
+}
+
+// directAny is the PlanFunc of events whose payload may be anything.
+func directAny(ch Channel) PlanFunc {
+	return func(_ context.Context, ev Event) []Message {
+		return []Message{planAny(ev, Message{Route: "direct", Step: string(ch), Channel: ch})}
 	}
 }
 
@@ -134,13 +141,25 @@ func planWebhook(payload json.RawMessage) (string, any, error) {
 	return m.URL, m, err
 }
 
-// planAny takes every payload as it is.
-func planAny(payload json.RawMessage) (string, any, error) {
+// planAny returns m with the payload of ev as it is.
+func planAny(ev Event, m Message) Message {
+	payload := ev.Payload
 	if len(payload) == 0 {
 		payload = json.RawMessage("null")
 	}
-	return "", payload, readable(payload)
+	if !ev.Printed || len(payload) > shallow || !utf8.Valid(payload) {
+		if err := readable(payload); err != nil {
+			m.Refused = ev.Type + ": " + err.Error()
+			return m
+		}
+	}
+	m.Content, m.made = payload, made{content: payload}
+	return m
 }
+
+// shallow is how many bytes of JSON cannot be nested deeper than encoding/json reads:
+// 10,000 levels (maxNestingDepth in its scanner.go), with two brackets each.
+const shallow = 2 * 10_000
 
 // readable reports what keeps payload from being read at all. Postgres stores
 // JSON that is nested deeper than encoding/json is ready to read.

@@ -16,4 +16,9 @@ type Event struct {
 	Type      string          // for example "sms.send" or "quote.sent"
 	Payload   json.RawMessage // the jsonb as Postgres prints it; numbers are exact
 	CreatedAt time.Time       // the row's created_at, by the database's clock
+
+	// Printed says that Payload is jsonb as Postgres printed it, so that nobody has to
+	// see whether it is JSON. It may be nested deeper than encoding/json reads, and of a
+	// database in SQL_ASCII not be UTF-8.
+	Printed bool
 }

@@ -51,15 +51,7 @@ func (d *Dispatcher) Handle(eventType string, h Handler) {
 
 func handlerPlan(eventType string) PlanFunc {
 	return func(_ context.Context, ev Event) []Message {
-		m := Message{Route: "handler", Step: eventType, Channel: ChannelHandler}
-		_, payload, err := planAny(ev.Payload)
-		if err == nil {
-			m.Content, err = encode(payload)
-		}
-		if err != nil {
-			m.Refused = ev.Type + ": " + err.Error()
-		}
-		return []Message{m}
+		return []Message{planAny(ev, Message{Route: "handler", Step: eventType, Channel: ChannelHandler})}
 	}
 }
 

@@ -299,13 +299,13 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 	}
 	e := j.event
 	if e == nil {
-		j.ended(&o)
+		j.ended(o)
 		defer l.recorder.add(entry{job: j}) // whatever becomes of the log
 		logAttempt(l.log, j)
 		return
 	}
 	e.mu.Lock()
-	j.outcome = &o
+	j.comesTo(o)
 	last, parked, wait, fenced := false, e.parked, e.parking, e.fenced
 	switch {
 	case !parked:
@@ -328,10 +328,21 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 }
 
 // ended notes the outcome of j, which is on its own.
-func (j *job) ended(o *dispatch.Outcome) {
+func (j *job) ended(o dispatch.Outcome) {
 	j.lease.mu.Lock() // see leftoverJob
 	defer j.lease.mu.Unlock()
-	j.outcome = o
+	j.comesTo(o)
+}
+
+// comesTo notes the outcome of j. The first stands in j itself.
+func (j *job) comesTo(o dispatch.Outcome) {
+	if j.first.State == "" {
+		j.first = o
+		j.outcome = &j.first
+		return
+	}
+	again := o
+	j.outcome = &again
 }
 
 // handOver has the outcomes of e recorded, which are complete.

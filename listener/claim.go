@@ -48,7 +48,7 @@ func (s *store) claimEvents(ctx context.Context, lower, upper int64, limit, time
 					return err
 				}
 				c := &all[place-1]
-				e.lease = c.lease
+				e.lease, e.Printed = c.lease, true
 				c.events = append(c.events, &e)
 			}
 			return rows.Err()

@@ -101,6 +101,7 @@ type job struct {
 	looked   dispatch.Verdict // what a look came to; "" where there was none
 
 	outcome *dispatch.Outcome // nil until it is over
+	first   dispatch.Outcome  // where the first stands, which rows may keep: never changed
 	took    time.Duration
 	wait    time.Duration // until it is due again, where it is not finished
 }

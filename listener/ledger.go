@@ -125,11 +125,11 @@ func (u uuids) Dimensions() []pgtype.ArrayDimension {
 	return pgtype.FlatArray[pgtype.UUID](u).Dimensions()
 }
 
-// Index returns one element.
-func (u uuids) Index(i int) any { return u[i] }
+// Index returns one element, by its place, so that none is copied to the heap.
+func (u uuids) Index(i int) any { return &u[i] }
 
 // IndexType returns an element of the type that all have.
-func (u uuids) IndexType() any { return pgtype.UUID{} }
+func (u uuids) IndexType() any { return new(pgtype.UUID) }
 
 // columns are rows of the ledger as arrays, in the order of record_events.sql.
 type columns struct {

@@ -58,7 +58,7 @@ func (l *Listener) messages(ctx context.Context, e *event) ([]dispatch.Message, 
 		if err != nil {
 			return nil, err
 		}
-		e.Payload = text
+		e.Payload, e.Printed = text, true
 		if text == nil {
 			return refuse(fmt.Sprintf("payload of %d bytes is larger than OUTBOX_MAX_PAYLOAD_BYTES=%d", size, l.store.payloadLimit())), nil
 		}
