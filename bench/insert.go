@@ -18,22 +18,26 @@ import (
 
 // inserting is one way for the application to insert.
 type inserting struct {
-	label    string
-	prepare  string // what is changed in the database first
-	listener bool   // one runs meanwhile
-	env      vars
+	label   string
+	prepare string // what is changed in the database first
+	env     vars   // of the listener that runs meanwhile
 }
 
 const noTrigger = `alter table public.outbox_events disable trigger outbox_events_wake`
 
-var insertings = []inserting{
-	{"no trigger, listener polls every 500 ms", noTrigger, true, vars{"OUTBOX_POLL_INTERVAL_MS": "500"}},
-	{ours + ", gated trigger", "", true, nil},
+// drained are those beside a listener.
+var drained = []inserting{
+	{"no trigger, listener polls every 500 ms", noTrigger, vars{"OUTBOX_POLL_INTERVAL_MS": "500"}},
+	{ours + ", gated trigger", "", nil},
 	{"a trigger that always notifies", `drop trigger outbox_events_wake on public.outbox_events;
-		create trigger outbox_events_wake after insert on public.outbox_events for each statement execute function outbox.wake()`, true, nil},
-	{ours + " not running, gated trigger", "", false, nil},
-	{"no trigger, no listener", noTrigger, false, nil},
+		create trigger outbox_events_wake after insert on public.outbox_events for each statement execute function outbox.wake()`, nil},
 }
+
+// Those beside none.
+var (
+	unheard = inserting{ours + " not running, gated trigger", "", nil}
+	alone   = inserting{"no trigger, no listener", noTrigger, nil}
+)
 
 // insertClients are how many insert at once.
 var insertClients = []int{32, 64}
@@ -56,38 +60,33 @@ func insertCannot(ctx context.Context, r *run) (string, error) {
 // and without our trigger.
 func insertCost(ctx context.Context, r *run, res *result) error {
 	clients := insertClients
-	const longer = 3
-	seconds := pick(r, 4, 1)
-	res.note("pgbench -M prepared, %d s a run, and %d s where no listener runs, since the difference that is looked for there is smaller than what two short runs of the same differ by; each client inserts one row of %d bytes a transaction into a table of its own run; the listener delivers to nowhere (discard) with its defaults. Each variant with a listener has it drain what is inserted, on the same machine.", seconds, longer*seconds, payload)
+	seconds, slices := pick(r, 4, 1), pick(r, 12, 2)
+	res.note("pgbench -M prepared, %d s a run; each client inserts one row of %d bytes a transaction into a table of its own run; the listener delivers to nowhere (discard) with its defaults. Each variant with a listener has it drain what is inserted, on the same machine. Where none runs the difference that is looked for is smaller than what two runs of the same differ by: there the two variants have a database each, and take turns of 1 s, %d each in a round, of which the sums are compared.", seconds, payload, slices)
 	label := func(v inserting, c int) string { return fmt.Sprintf("%s, %d clients", v.label, c) }
 	for round := range r.Rounds {
 		for _, c := range clients {
-			for _, v := range inTurn(round, insertings) {
-				lasts := seconds
-				if !v.listener {
-					lasts *= longer
-				}
-				one, err := r.inserts(ctx, v, c, lasts)
+			for _, v := range inTurn(round, drained) {
+				tps, left, err := r.insertsDrained(ctx, v, c, seconds)
 				if err != nil {
 					return err
 				}
-				res.add(label(v, c), "inserts/s", one.tps)
-				if v.listener {
-					res.detail(label(v, c)+", not delivered yet at the end", "%", 100*one.left)
-				}
-				if one.notes >= 0 {
-					res.detail(fmt.Sprintf("notifications with no listener alive, %d clients", c), "", float64(one.notes))
-				}
+				res.add(label(v, c), "inserts/s", tps)
+				res.detail(label(v, c)+", not delivered yet at the end", "%", 100*left)
 			}
+			with, without, notes, err := r.insertsAlone(ctx, round, c, slices)
+			if err != nil {
+				return err
+			}
+			res.add(label(unheard, c), "inserts/s", with)
+			res.add(label(alone, c), "inserts/s", without)
+			res.detail(fmt.Sprintf("notifications with no listener alive, %d clients", c), "", float64(notes))
 		}
 	}
-	ratio := func(a, b, c int) []float64 {
-		return ratios(res.values(label(insertings[a], c)), res.values(label(insertings[b], c)))
-	}
+	ratio := func(a, b inserting, c int) []float64 { return ratios(res.values(label(a, c)), res.values(label(b, c))) }
 	for _, c := range clients {
-		res.atLeast(fmt.Sprintf("gated / no trigger, listener draining, %d clients", c), "x", 0.85, ratio(1, 0, c))
-		res.atLeast(fmt.Sprintf("gated / always notifying, %d clients", c), "x", 4, ratio(1, 2, c))
-		res.atLeast(fmt.Sprintf("no listener: with the trigger / without, %d clients", c), "x", 0.95, ratio(3, 4, c))
+		res.atLeast(fmt.Sprintf("gated / no trigger, listener draining, %d clients", c), "x", 0.85, ratio(drained[1], drained[0], c))
+		res.atLeast(fmt.Sprintf("gated / always notifying, %d clients", c), "x", 4, ratio(drained[1], drained[2], c))
+		res.atLeast(fmt.Sprintf("no listener: with the trigger / without, %d clients", c), "x", 0.95, ratio(unheard, alone, c))
 		res.never(fmt.Sprintf("notifications with no listener alive, %d clients", c), res.values(fmt.Sprintf("notifications with no listener alive, %d clients", c)))
 	}
 	return nil
@@ -95,46 +94,80 @@ func insertCost(ctx context.Context, r *run, res *result) error {
 
 var tpsLine = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
 
-// An insertRun is what one run of pgbench showed.
-type insertRun struct {
-	tps   float64
-	notes int     // notifications, where our trigger is there and no listener is; else -1
-	left  float64 // share of what was inserted that was not delivered yet
-}
-
-func (r *run) inserts(ctx context.Context, v inserting, clients, seconds int) (one insertRun, err error) {
-	db, err := r.server.migrated(ctx)
+// insertsDrained returns how many inserts a second clients made beside a listener that
+// drains them, and which share was not delivered yet when they ended.
+func (r *run) insertsDrained(ctx context.Context, v inserting, clients, seconds int) (tps, left float64, err error) {
+	db, err := r.insertedInto(ctx, v)
 	if err != nil {
-		return one, err
+		return 0, 0, err
 	}
 	defer db.drop()
-	if v.prepare != "" {
-		if _, err := db.pool.Exec(ctx, v.prepare, pgx.QueryExecModeSimpleProtocol); err != nil {
-			return one, err
-		}
+	d, err := r.launchAsleep(ctx, db, v.env)
+	if err != nil {
+		return 0, 0, err
 	}
-	if err := db.settle(ctx); err != nil {
-		return one, err
+	defer d.stop()
+	if tps, err = r.pgbench(ctx, db, clients, seconds); err != nil {
+		return 0, 0, err
 	}
-	if v.listener {
-		d, err := r.launchAsleep(ctx, db, v.env)
-		if err != nil {
-			return one, err
-		}
-		defer d.stop()
-	}
-	one.notes = -1
-	var counted func() (int, error)
-	if !v.listener && v.prepare == "" {
-		if counted, err = countNotifications(ctx, db); err != nil {
-			return one, err
-		}
-	}
+	left, err = value[float64](ctx, db, `select count(*) filter (where processed_at is null) / count(*)::float8 from public.outbox_events`)
+	return tps, left, err
+}
 
+// insertsAlone returns how many inserts a second clients made with our trigger and
+// without it, and how many notifications were sent, while no listener is alive: in turns
+// of a second, slices each.
+func (r *run) insertsAlone(ctx context.Context, round, clients, slices int) (with, without float64, notes int, err error) {
+	ways := []inserting{unheard, alone}
+	dbs, sums := map[string]*database{}, map[string]float64{}
+	for _, v := range ways {
+		if dbs[v.label], err = r.insertedInto(ctx, v); err != nil {
+			return 0, 0, 0, err
+		}
+		defer dbs[v.label].drop()
+	}
+	counted, err := countNotifications(ctx, dbs[unheard.label])
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	for slice := range slices {
+		for _, v := range inTurn(round+slice, ways) {
+			tps, err := r.pgbench(ctx, dbs[v.label], clients, 1)
+			if err != nil {
+				return 0, 0, 0, err
+			}
+			sums[v.label] += tps / float64(slices)
+		}
+	}
+	notes, err = counted()
+	return sums[unheard.label], sums[alone.label], notes, err
+}
+
+// insertedInto makes a database to be inserted into in the way of v.
+func (r *run) insertedInto(ctx context.Context, v inserting) (*database, error) {
+	db, err := r.server.migrated(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if v.prepare != "" {
+		_, err = db.pool.Exec(ctx, v.prepare, pgx.QueryExecModeSimpleProtocol)
+	}
+	if err == nil {
+		err = db.settle(ctx)
+	}
+	if err != nil {
+		db.drop()
+		return nil, err
+	}
+	return db, nil
+}
+
+// pgbench returns how many inserts a second it made.
+func (r *run) pgbench(ctx context.Context, db *database, clients, seconds int) (float64, error) {
 	script := filepath.Join(r.temp, "insert.sql")
 	text := fmt.Sprintf("insert into public.outbox_events (type, payload) values ('discard.send', '{\"n\": 1, \"text\": \"%s\"}');\n", strings.Repeat("x", payload-30))
 	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
-		return one, err
+		return 0, err
 	}
 	cmd := exec.CommandContext(ctx, r.server.program("pgbench"), "--no-vacuum", "--protocol=prepared",
 		"--client="+strconv.Itoa(clients), "--jobs=2", "--time="+strconv.Itoa(seconds), "--file="+script, db.url)
@@ -142,20 +175,13 @@ func (r *run) inserts(ctx context.Context, v inserting, clients, seconds int) (o
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return one, fmt.Errorf("pgbench: %w: %s", err, lastLine([]byte(stderr.String())))
+		return 0, fmt.Errorf("pgbench: %w: %s", err, lastLine([]byte(stderr.String())))
 	}
 	m := tpsLine.FindSubmatch(out)
 	if m == nil {
-		return one, fmt.Errorf("pgbench printed no tps: %s", out)
+		return 0, fmt.Errorf("pgbench printed no tps: %s", out)
 	}
-	if one.tps, err = strconv.ParseFloat(string(m[1]), 64); err != nil {
-		return one, err
-	}
-	one.left, err = value[float64](ctx, db, `select count(*) filter (where processed_at is null) / count(*)::float8 from public.outbox_events`)
-	if err == nil && counted != nil {
-		one.notes, err = counted()
-	}
-	return one, err
+	return strconv.ParseFloat(string(m[1]), 64)
 }
 
 // countNotifications listens where the listener would, and makes sure that it
