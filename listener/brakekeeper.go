@@ -127,14 +127,11 @@ func (bs *brakes) told(puts map[string]put, ends []string) {
 }
 
 // ended takes what was released.
-func (bs *brakes) ended() (reasons []string) {
+func (bs *brakes) ended() (destinations []string) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	for _, name := range bs.over {
-		reasons = append(reasons, HeldBy(name))
-	}
-	bs.over = nil
-	return reasons
+	destinations, bs.over = bs.over, nil
+	return destinations
 }
 
 // keepBrakes tells the database what attempts say about destinations, and asks
@@ -197,19 +194,6 @@ func (l *Listener) readBrakes(ctx context.Context) {
 		return
 	}
 	l.brakes.read(sent, rows)
-}
-
-// resumeBraked makes due what waited for destinations that are braked no more, and
-// once more a while later, for records that were under way.
-func (l *Listener) resumeBraked(ctx context.Context) {
-	ended := l.brakes.ended()
-	if time.Since(l.resumed) >= time.Second || len(ended) > 0 {
-		l.makeDue(ctx, &l.ends, ended, brakeOver)
-		l.resumed = time.Now()
-	}
-	if len(ended) > 0 {
-		l.noteDue(0) // whoever else heard of it may have made all of it due
-	}
 }
 
 // asked is the answer to one that would try a braked destination.

@@ -179,11 +179,11 @@ func (bs *brakes) granted(destination string) {
 	}
 }
 
-// probed notes that the one which tried is over.
-func (bs *brakes) probed(destination string) {
+// probed notes that the one which tried since, or a moment before, is over.
+func (bs *brakes) probed(destination string, since time.Time) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	if b := bs.on[destination]; b != nil {
+	if b := bs.on[destination]; b != nil && !b.probing.After(since) { // and not another's, which it kept back for long
 		b.probing = time.Time{}
 	}
 }
@@ -331,7 +331,7 @@ func (l *Listener) braked(ctx context.Context, j *job) bool {
 	case free:
 		return false
 	case asks:
-		j.probe = true
+		j.probe, j.probing = true, time.Now()
 		a, err := l.store.askProbe(ctx, j.provider)
 		switch {
 		case err != nil:
@@ -339,7 +339,7 @@ func (l *Listener) braked(ctx context.Context, j *job) bool {
 			wait = l.brakes.refused(j.provider, 0, probeEvery)
 		case a.gone:
 			l.brakes.released(j.provider, time.Now())
-			l.brakes.probed(j.provider)
+			l.brakes.probed(j.provider, j.probing)
 			j.probe = false
 			return false
 		case a.granted:

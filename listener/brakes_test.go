@@ -130,6 +130,7 @@ func TestProbeThatHangs(t *testing.T) {
 		if what, _ := bs.pass("there", false); what != asks {
 			t.Fatalf("the first: %d, want that it asks", what)
 		}
+		begun := time.Now()
 		bs.granted("there")
 		time.Sleep(probeMost - time.Second)
 		if what, _ := bs.pass("there", false); what != putsBy {
@@ -138,6 +139,17 @@ func TestProbeThatHangs(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if what, _ := bs.pass("there", false); what != asks {
 			t.Errorf("beside one that hangs: %d, want that it asks", what)
+		}
+		second := time.Now()
+		bs.granted("there")
+		time.Sleep(2 * probeEvery)
+		bs.probed("there", begun)
+		if what, _ := bs.pass("there", false); what != putsBy {
+			t.Errorf("while another tries: %d, want that it is put off", what)
+		}
+		bs.probed("there", second)
+		if what, _ := bs.pass("there", false); what != asks {
+			t.Errorf("after both: %d, want that it asks", what)
 		}
 	})
 }

@@ -31,18 +31,23 @@ type looker struct {
 	session int // of the waker, when the marks were last taken from the database
 
 	walk walk
+	era  int // of the marks, when it began
 }
 
 // bounds are the numbers that the next look is at, above lower and up to upper, and whether
 // that is a step of the walk.
 func (k *looker) bounds(now time.Time) (lower, upper int64, walking bool) {
 	floor, mark, cursor, _ := k.l.marks.get()
+	last, era := k.l.marks.seen()
+	if era != k.era { // its numbers may be of another server
+		k.walk.on, k.walk.owed, k.era = false, true, era
+	}
 	k.walk.begin(mark, cursor)
-	fresh, last := cursor, k.l.marks.seen()
+	fresh := cursor
 	if k.walk.on { // what is below comes with it
 		fresh, last = max(fresh, k.walk.end), max(last, k.walk.end)
 	}
-	near := fresh-mark <= walkStep
+	near := fresh-mark < walkStep
 	switch walking = k.walk.step(); {
 	case walking:
 		lower = max(k.walk.at, floor)
@@ -75,7 +80,7 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 	defer cancel()
 	claims, full, err := k.l.store.claimEvents(through, lower, upper, limit, times)
 	if err != nil {
-		k.walk.turn = true // what is new is not to wait for a step that fails
+		k.walk.turn = walking // what is new is not to wait for a step that fails
 		return 0, false, err
 	}
 	highest, old := lower, false
@@ -90,7 +95,9 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 		// must not take more than a twentieth of the time.
 		k.rescan = time.Now().Add(max(rescanEvery, 20*time.Since(begun)))
 	}
-	k.full = full
+	if full || !walking { // a step over what is processed says nothing of what is new
+		k.full = full
+	}
 	if t == nil && (full || upper == top) {
 		// What a caller of Drain asked for says nothing of what is left.
 		k.l.queue.looked(full)
@@ -220,7 +227,7 @@ func (l *Listener) nextSweep() time.Time {
 // drive claims until ctx ends: at once when woken, and from time to time in
 // any case.
 func (l *Listener) drive(ctx context.Context) error {
-	k := &looker{l: l}
+	k := &looker{l: l, session: -1} // the first sweep is anew, also before there is a session
 	var nextSweep, lastRow, nextCall time.Time
 	var stream stream
 	fails := 0
@@ -233,6 +240,7 @@ func (l *Listener) drive(ctx context.Context) error {
 				break
 			}
 			fails++
+			l.observe(ctx) // a look that takes too long is bounded once it is known what was handed out
 			l.sparse.warn("claiming failed; trying again", err)
 			wait(ctx, pause(fails))
 			continue
@@ -331,9 +339,7 @@ func (l *Listener) round(ctx context.Context, k *looker, nextSweep *time.Time) (
 			if err := l.sweep(ctx, false); err != nil {
 				return n, false, err
 			}
-			// What is due and was not to be had is in somebody else's
-			// hands at this moment.
-			l.putOffDue(dueAgain)
+			l.putOffDue()
 		}
 		if room = l.awaitRoom(ctx, *nextSweep); room == 0 {
 			return n, false, ctx.Err()
@@ -379,14 +385,23 @@ func (l *Listener) awaitRoom(ctx context.Context, until time.Time) int {
 	}
 }
 
-// dueAgain is when a delivery is asked for again that was due and could not
-// be had.
-const dueAgain = 250 * time.Millisecond
+// dueAgain is when deliveries are asked for again of which one was due and could not
+// be had: it is in somebody else's hands at this moment. dueApart is how long it is to the next time where
+// more are due soon.
+const (
+	dueAgain = 250 * time.Millisecond
+	dueApart = 50 * time.Millisecond
+)
 
-func (l *Listener) putOffDue(d time.Duration) {
+func (l *Listener) putOffDue() {
 	l.dueMu.Lock()
 	defer l.dueMu.Unlock()
-	if at := time.Now().Add(d); !l.made && !l.due.IsZero() && l.due.Before(at) {
+	now := time.Now()
+	at := now.Add(dueApart)
+	if !l.due.After(now) {
+		at = now.Add(dueAgain)
+	}
+	if !l.made && !l.due.IsZero() && l.due.Before(at) {
 		l.due = at
 	}
 }

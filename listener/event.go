@@ -61,12 +61,13 @@ type job struct {
 	expired bool // its deadline has passed
 	ranOut  bool // somebody had it, and their lease ran out
 
-	destination string // where it goes; "" where there is nothing to send
-	concurrency int    // most attempts at once there; 0: as many as there are workers for
-	rate        Rate   // how fast may be sent there
-	provider    string // what brakes know it by; "" where nothing brakes it, or it is not known yet
-	aside       bool   // it was braked when its turn came: it is put off
-	probe       bool   // it tries whether its destination takes something again
+	destination string    // where it goes; "" where there is nothing to send
+	concurrency int       // most attempts at once there; 0: as many as there are workers for
+	rate        Rate      // how fast may be sent there
+	provider    string    // what brakes know it by; "" where nothing brakes it, or it is not known yet
+	aside       bool      // it was braked when its turn came: it is put off
+	probe       bool      // it tries whether its destination takes something again
+	probing     time.Time // since when, or a moment later
 
 	load load // where it is on its own
 

@@ -22,7 +22,7 @@ func (l *Listener) heldLate(j *job, o *dispatch.Outcome, wait time.Duration) {
 	case !j.paused || wait <= soonAnyway:
 	case j.provider != "" && o.Reason == HeldBy(j.provider):
 		if !l.brakes.has(j.provider) {
-			l.ends.again(o.Reason)
+			l.recovery.again(j.provider)
 		}
 	case !l.paused.now.Load().has(o.Reason):
 		l.paused.ends.again(o.Reason)
@@ -34,6 +34,10 @@ func (l *Listener) heldLate(j *job, o *dispatch.Outcome, wait time.Duration) {
 func (l *Listener) resumeRest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, seenThrough)
 	defer cancel()
-	l.makeDue(ctx, &l.ends, nil, brakeOver)
+	for _, destination := range l.recovery.next(true) {
+		if l.recovery.stop(destination); !l.brakes.has(destination) {
+			l.paused.ends.again(HeldBy(destination))
+		}
+	}
 	l.makeDue(ctx, &l.paused.ends, nil, pauseOver)
 }

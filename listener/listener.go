@@ -177,8 +177,7 @@ type Listener struct {
 	sql       atomic.Pointer[SQLConfig]
 	paused    hearsay
 	brakes    *brakes
-	ends      endings   // of brakes
-	resumed   time.Time // when ends was last asked
+	recovery  recovery
 	lane      lane
 	lines     lines
 	fenced    atomic.Int64 // outcomes that came after a take-over

@@ -28,8 +28,11 @@ type marks struct {
 	cursor  int64
 	settled int64 // every number up to here is visible or rolled back
 
+	highest   int64               // the highest number that was known to be handed out, when it was last asked
 	candidate int64               // the next value of settled, once
 	inFlight  map[string]struct{} // none of these writes any more
+
+	era int // how often they were forgotten
 }
 
 const top = math.MaxInt64
@@ -60,11 +63,12 @@ func (m *marks) get() (floor, mark, cursor, settled int64) {
 	return m.floor, m.mark, m.cursor, m.settled
 }
 
-// seen returns the highest number that is known to have been handed out.
-func (m *marks) seen() int64 {
+// seen returns the highest number that is known to have been handed out, and how often the
+// marks were forgotten so far.
+func (m *marks) seen() (highest int64, era int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return max(m.candidate, m.cursor)
+	return max(m.highest, m.cursor), m.era
 }
 
 // reset starts from the floor that the database knows.
@@ -72,7 +76,8 @@ func (m *marks) reset(floor int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.floor, m.mark, m.cursor, m.settled = floor, floor, floor, floor
-	m.candidate, m.inFlight = 0, nil
+	m.highest, m.candidate, m.inFlight = floor, 0, nil
+	m.era++
 }
 
 // raise notes a floor that the database has reached: nobody needs to look
@@ -97,6 +102,7 @@ const preparedPrefix = "-1/"
 func (m *marks) observe(highest int64, inFlight map[string]struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.highest = highest
 	for t := range m.inFlight {
 		if _, ok := inFlight[t]; ok {
 			return
@@ -150,6 +156,26 @@ const (
 // event that held it for long is walked over once more.
 const floorStep = 20 * walkStep
 
+// observe takes a reading, and reports whether the marks go on by it.
+func (l *Listener) observe(ctx context.Context) bool {
+	_, _, _, settled := l.marks.get()
+	highest, inFlight, err := l.store.readFlight(ctx)
+	switch {
+	case err != nil:
+		if ctx.Err() == nil {
+			l.sparse.warn("marks not kept", err)
+		}
+		return false
+	case highest < settled:
+		// The sequence went back: this is another server than the
+		// one we know the marks of.
+		l.marks.reset(0)
+		return false
+	}
+	l.marks.observe(highest, inFlight)
+	return true
+}
+
 // keepMarks moves the marks along while there is something to move. It stops
 // asking when everything that was handed out is settled and done.
 func (l *Listener) keepMarks(ctx context.Context) {
@@ -168,20 +194,9 @@ func (l *Listener) keepMarks(ctx context.Context) {
 			continue
 		}
 		lastSeen = cursor
-		highest, inFlight, err := l.store.readFlight(ctx)
-		if err != nil {
-			if ctx.Err() == nil {
-				l.sparse.warn("marks not kept", err)
-			}
+		if !l.observe(ctx) {
 			continue
 		}
-		if highest < settled {
-			// The sequence went back: this is another server than the
-			// one we know the marks of.
-			l.marks.reset(0)
-			continue
-		}
-		l.marks.observe(highest, inFlight)
 		if _, _, _, settled = l.marks.get(); settled > floor && time.Since(lastFloor) >= floorEvery {
 			lastFloor = time.Now()
 			floor, err := l.store.raiseFloor(ctx, min(settled, floor+floorStep))

@@ -28,9 +28,9 @@ const (
 	turnsMost     = 200 // lines of one statement: each is a lock, and the server has some 64 for each connection
 	turnAgain     = 2 * time.Millisecond
 	turnAgainMost = 250 * time.Millisecond
-	turnsSoon     = time.Second      // how long a recorder waits for the turn to be passed
-	turnsSlow     = 10 * time.Second // and how long it does not try once that was too short
-	healSeldom    = 5 * time.Minute  // where no route has an order: others may have, or had
+	turnsSoon     = 3 * time.Second / 2 // longer than a lock may take (lock_timeout of settings); how long a recorder waits for the turn to be passed
+	turnsSlow     = 10 * time.Second    // and how long it does not try once that was too short
+	healSeldom    = 5 * time.Minute     // where no route has an order: others may have, or had
 )
 
 // ordered reports whether j waits for its turn before it is sent. What waits for a

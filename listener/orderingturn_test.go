@@ -122,10 +122,10 @@ func TestWithdrawnPassesTheTurn(t *testing.T) {
 	becomes(t, db, third, "delivered")
 	w.blameless(t)
 
-	do(operate.Replay, first) // it never arrived, and comes after the others now
 	w.mu.Lock()
 	w.answer, w.took = nil, map[string]int{}
 	w.mu.Unlock()
+	do(operate.Replay, first) // it never arrived, and comes after the others now
 	pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
 		n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where event_id = $1 and state = 'delivered'`, first)
 		return n == 1, "the replay was not delivered"

@@ -122,7 +122,7 @@ func (l *Listener) try(ctx context.Context, j *job) {
 func (l *Listener) left(j *job, v verdict) {
 	l.queue.left(j, v)
 	if j.probe {
-		l.brakes.probed(j.provider)
+		l.brakes.probed(j.provider, j.probing)
 	}
 }
 

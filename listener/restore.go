@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/outbox-listener/outbox-listener/internal/failpoint"
 )
@@ -75,52 +75,17 @@ func (l *Listener) restoreFile(ctx context.Context, dir spoolDir, path string) {
 	}
 	if p.run(ctx, true); p.left() > 0 && ctx.Err() == nil {
 		l.log.Warn("outcomes of an earlier stop wait for rows that somebody has locked; everything else goes on", "file", path, "count", p.left())
-		jobs := p.held()
-		l.holdKept(ctx, jobs)
+		p.hold(ctx)
 		l.restoring.Go(func() {
 			holding, cancel := context.WithCancel(ctx)
 			defer cancel()
-			l.restoring.Go(func() { l.keepKept(holding, jobs) })
+			l.restoring.Go(func() { p.keep(holding) })
 			p.run(ctx, false)
 			end()
 		})
 		return
 	}
 	end()
-}
-
-// keepKept renews, until ctx ends, the leases of deliveries whose outcomes are yet to be
-// recorded: only their events may be locked, and then anybody could claim them. Those that are on
-// record, or taken over, have another claim.
-func (l *Listener) keepKept(ctx context.Context, jobs []*job) {
-	tick := time.NewTicker(l.store.ttl() / 6)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			l.holdKept(ctx, jobs)
-		}
-	}
-}
-
-func (l *Listener) holdKept(ctx context.Context, jobs []*job) {
-	if len(jobs) == 0 {
-		return
-	}
-	_, err := l.store.renew(ctx, nil, jobs)
-	if isLocked(err) {
-		err = nil
-		for _, j := range jobs { // one that is locked nobody can claim
-			if _, one := l.store.renew(ctx, nil, []*job{j}); !isLocked(one) {
-				err = errors.Join(err, one)
-			}
-		}
-	}
-	if err != nil && ctx.Err() == nil {
-		l.sparse.warn("leases not renewed", err)
-	}
 }
 
 // restored ends with a file of which all is on record, but for lines that were refused.
@@ -157,13 +122,18 @@ type replay struct {
 	listener     *Listener
 	events, jobs []entry // that have not come to an end
 	fenced       int     // that were taken over since
+
+	mu  sync.Mutex
+	own map[*job]struct{} // of the deliveries on their own, those that have not come to an end
 }
 
 func newReplay(l *Listener, records []spooled) *replay {
-	p := &replay{listener: l}
+	p := &replay{listener: l, own: map[*job]struct{}{}}
 	for _, s := range records {
 		if s.Delivery != nil {
-			p.jobs = append(p.jobs, s.entry())
+			en := s.entry()
+			p.jobs = append(p.jobs, en)
+			p.own[en.job] = struct{}{}
 		} else {
 			p.events = append(p.events, s.entry())
 		}
@@ -171,15 +141,39 @@ func newReplay(l *Listener, records []spooled) *replay {
 	return p
 }
 
-// held are the deliveries on their own among what is left, in the order in which rows are
-// locked.
-func (p *replay) held() []*job {
-	var jobs []*job
-	for _, en := range p.jobs {
-		jobs = append(jobs, en.job)
+// keep holds, until ctx ends, the deliveries on their own whose outcomes are yet to be
+// recorded: only their events may be locked, and then anybody could claim them.
+func (p *replay) keep(ctx context.Context) {
+	tick := time.NewTicker(p.listener.store.ttl() / 6)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			p.hold(ctx)
+		}
 	}
-	slices.SortFunc(jobs, func(a, b *job) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	return jobs
+}
+
+func (p *replay) hold(ctx context.Context) {
+	var jobs []*job
+	p.mu.Lock()
+	for j := range p.own {
+		jobs = append(jobs, j)
+	}
+	p.mu.Unlock()
+	if len(jobs) == 0 {
+		return
+	}
+	if err := p.listener.store.holdKept(ctx, jobs); err != nil && ctx.Err() == nil {
+		p.listener.sparse.warn("deliveries of a file of outcomes are not held", err)
+	}
+}
+
+func (s *store) holdKept(ctx context.Context, jobs []*job) error {
+	ids, claims := jobFences(jobs)
+	return s.tx(ctx, forgetable, func(b *pgx.Batch) { b.Queue(sqlHoldKept, ids, claims, s.lease.Seconds()) })
 }
 
 // left is how many have not come to an end.
@@ -218,7 +212,7 @@ func keptKeyOf(en entry) keptKey {
 	return keptKey{en.key(), en.event.lease.claim}
 }
 
-// triesAround is how often a row is found locked, a second and a half apart, before it is left
+// triesAround is how often a row is found locked, a second apart, before it is left
 // for later.
 const triesAround = 3
 
@@ -250,6 +244,9 @@ func (p *replay) record(ctx context.Context, entries []entry, around bool) (left
 		if tries, is := open[k]; is && tries < triesAround {
 			free--
 		}
+		p.mu.Lock()
+		delete(p.own, en.job)
+		p.mu.Unlock()
 		if delete(open, k); len(open) == 0 {
 			cancel()
 		}

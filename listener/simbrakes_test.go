@@ -91,6 +91,15 @@ func (s *simStore) askProbe(ctx context.Context, destination string) (a asked, e
 	return a, err
 }
 
+// resumeBraked is resume_braked.sql, but for the pace: here few wait.
+func (s *simStore) resumeBraked(ctx context.Context, reason string) (n int, more bool, err error) {
+	if err = s.do(ctx, forgetable, func(*reference) error { more = s.db.chance(0.1); return nil }); more || err != nil {
+		return 0, more, err // another listener does it
+	}
+	total, err := s.resume(ctx, []string{reason})
+	return int(total), false, err
+}
+
 // resume is resume_deliveries.sql.
 func (s *simStore) resume(ctx context.Context, reasons []string) (n int64, err error) {
 	err = s.do(ctx, forgetable, func(m *reference) error {

@@ -107,6 +107,9 @@ func (s *simStore) ttl() time.Duration { return s.db.lease }
 func (s *simStore) payloadLimit() int  { return 1 << 20 }
 func (s *simStore) onDue(f func())     { s.due = f }
 
+// holdKept is not asked: listeners of a simulation keep no files.
+func (s *simStore) holdKept(context.Context, []*job) error { return errors.ErrUnsupported }
+
 func (s *simStore) identify(context.Context) (string, error) { return "simulated", nil }
 
 // do runs f as one transaction. Around it the network takes its time, the process may

@@ -54,11 +54,13 @@ type storage interface {
 
 	prune(ctx context.Context, p *pruner, from int64) (pruned, error)
 	resume(ctx context.Context, reasons []string) (total int64, err error)
+	resumeBraked(ctx context.Context, reason string) (n int, more bool, err error)
 	onRead(*brakes) // is told what claims and sweeps bring of brakes
 	readBrakes(ctx context.Context) (rows []onBrake, err error)
 	changeBrakes(ctx context.Context, puts map[string]put, ends []string, stale bool) (fresh []string, over map[string]time.Duration, now []onBrake, err error)
 	askProbe(ctx context.Context, destination string) (a asked, err error)
 	reserve(ctx context.Context, all []wish, forget bool) (map[string]grant, error)
+	holdKept(ctx context.Context, jobs []*job) error
 	identify(ctx context.Context) (id string, err error) // which database it is
 	countSMS(ctx context.Context, to string, limits SMSLimits) (over string, err error)
 	uncountSMS(ctx context.Context, to string, limits SMSLimits) error // what was counted and did not leave

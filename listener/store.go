@@ -121,6 +121,7 @@ var (
 	sqlSettleEvents      = sql.Query("settle_events")
 	sqlRenewEvents       = sql.Query("renew_events")
 	sqlRenewDeliveries   = sql.Query("renew_deliveries")
+	sqlHoldKept          = sql.Query("hold_kept")
 	sqlReleaseEvents     = sql.Query("release_events")
 	sqlReleaseDeliveries = sql.Query("release_deliveries")
 	sqlSequence          = sql.Query("sequence")
@@ -168,4 +169,5 @@ var (
 	sqlReserveSlots     = sql.Query("reserve_slots")
 	sqlForgetRates      = sql.Query("forget_rates")
 	sqlResumeDeliveries = sql.Query("resume_deliveries")
+	sqlResumeBraked     = sql.Query("resume_braked")
 )

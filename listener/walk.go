@@ -19,8 +19,16 @@ type walk struct {
 	end  int64 // from here on there is only what is new
 	turn bool  // what is new is looked at first
 
-	owed  bool          // one from the floor on is to be made
-	took  time.Duration // by the steps that found nothing more, of this walk or the last one
+	late bool // it began at the mark
+
+	owed  bool  // one from the floor on is to be made
+	swept stint // the last one from the floor on
+	fetch stint // the last one from the mark on
+}
+
+// stint is how long the steps of a walk took that found nothing more, and when it ended.
+type stint struct {
+	took  time.Duration
 	ended time.Time
 }
 
@@ -36,9 +44,11 @@ const (
 	shortest  = time.Second
 )
 
-// rest is how long it is from the end of a walk to the next: long ones may have a quarter
+// rested reports whether the next walk of the kind may begin: long ones may have a quarter
 // of the time, and short ones a twentieth.
-func (w *walk) rest() time.Duration { return max(walkRest*w.took, min(shortRest*w.took, shortest)) }
+func (s stint) rested() bool {
+	return time.Since(s.ended) >= max(walkRest*s.took, min(shortRest*s.took, shortest))
+}
 
 // sweepEvents has a walk from the floor on made: at once where the marks were forgotten and
 // nobody knows what lies above the floor (anew), and otherwise when the last one is long enough ago.
@@ -52,19 +62,33 @@ func (k *looker) sweepEvents(ctx context.Context, anew bool) error {
 		return err
 	}
 	_, _, cursor, _ := k.l.marks.get()
-	k.walk = walk{on: true, end: max(cursor, highest)}
+	_, k.era = k.l.marks.seen()
+	k.walk.start(false, 0, max(cursor, highest))
 	return nil
 }
 
-// begin begins a walk where one is to be made, and the last is long enough ago.
+// begin begins a walk where one is to be made, and the last of its kind is long enough ago.
 func (w *walk) begin(mark, cursor int64) {
-	switch late := cursor-mark > walkStep; {
-	case w.on || !w.owed && !late || time.Since(w.ended) < w.rest():
-	case w.owed:
-		*w = walk{on: true, end: cursor}
-	default:
-		*w = walk{on: true, at: mark, end: cursor}
+	switch late := cursor-mark >= walkStep; {
+	case w.on:
+	case w.owed && w.swept.rested():
+		w.start(false, 0, cursor)
+	case late && w.fetch.rested():
+		w.start(true, mark, cursor)
 	}
+}
+
+func (w *walk) start(late bool, at, end int64) {
+	w.on, w.late, w.at, w.end, w.turn = true, late, at, end, false
+	w.owed = w.owed && late
+	w.stint().took = 0
+}
+
+func (w *walk) stint() *stint {
+	if w.late {
+		return &w.fetch
+	}
+	return &w.swept
 }
 
 // step reports whether the next look is one of the walk, and not at what is new.
@@ -82,10 +106,10 @@ func (w *walk) looked(upper, highest int64, full, old bool, took time.Duration) 
 		w.at = max(w.at, highest)
 	} else {
 		w.at = upper
-		w.took += took
+		w.stint().took += took
 	}
 	w.turn = old || !full && upper < top
 	if w.at >= w.end {
-		w.on, w.ended = false, time.Now()
+		w.on, w.stint().ended = false, time.Now()
 	}
 }

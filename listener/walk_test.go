@@ -94,19 +94,19 @@ func TestWalk(t *testing.T) {
 	// The mark is where the floor is, since nothing was settled yet. It comes along in
 	// steps as well, and then one look has all that is new.
 	k.observe(t)
-	k.walk.took = 0
+	k.walk.fetch.took = 0
 	for looks, exact := 1, false; !exact; looks++ {
 		var err error
 		if _, exact, err = k.look(t.Context(), 10, 10, nil); err != nil || looks > 20 {
 			t.Fatalf("look %d after the walk: %v", looks, err)
 		}
-		k.walk.took = 0
+		k.walk.fetch.took = 0
 	}
 	bounded.within(t, many+1)
 
 	// The next walk begins when the last one is a while ago, by what that took, and then with
 	// what came since in it.
-	k.walk.took, k.walk.ended = time.Hour, time.Now()
+	k.walk.swept = stint{time.Hour, time.Now()}
 	again := func() {
 		t.Helper()
 		if err := k.sweepEvents(t.Context(), false); err != nil {
@@ -119,7 +119,7 @@ func TestWalk(t *testing.T) {
 	if again(); k.walk.on {
 		t.Error("walking again at once")
 	}
-	k.walk.took = 0
+	k.walk.swept.took = 0
 	if again(); !k.walk.on || k.walk.end <= many {
 		t.Errorf("not walking: %+v", k.walk)
 	}
@@ -158,7 +158,7 @@ func TestWalkBehindAWriter(t *testing.T) {
 		look()
 	}
 	k.observe(t)
-	k.walk.took, k.walk.ended = time.Hour, time.Now()
+	k.walk.fetch = stint{time.Hour, time.Now()}
 	if n := look(); n != 0 || !k.behind {
 		t.Errorf("with nothing new: %d events, behind %t", n, k.behind)
 	}
@@ -172,7 +172,7 @@ func TestWalkBehindAWriter(t *testing.T) {
 	if n := look(); n != 0 {
 		t.Errorf("what committed late came without a walk: this test shows nothing")
 	}
-	k.walk.took = 0
+	k.walk.fetch.took = 0
 	late := 0
 	for late += look(); k.walk.on; {
 		late += look()
@@ -181,6 +181,40 @@ func TestWalkBehindAWriter(t *testing.T) {
 		t.Errorf("a walk brought %d events, want the one that committed late", late)
 	}
 	bounded.within(t, many+1)
+}
+
+// TestBoundsBesideAWriter: where a writer that stays open drew more numbers than one look
+// has, what is above them is looked at all the same, and the mark is not forgotten.
+func TestBoundsBesideAWriter(t *testing.T) {
+	t.Parallel()
+	k := &looker{l: &Listener{}}
+	k.l.marks.observe(walkStep+walkStep/2, map[string]struct{}{"w": {}})
+	lower, upper, _ := k.bounds(time.Now())
+	if lower != 0 || upper != walkStep {
+		t.Fatalf("the first look is at %d to %d", lower, upper)
+	}
+	k.l.marks.looked(lower, upper, lower, false, 0)
+	if lower, upper, walking := k.bounds(time.Now()); !walking || !k.walk.late || lower != 0 || upper != walkStep {
+		t.Errorf("then one at %d to %d, walking %t", lower, upper, walking)
+	}
+	k.walk.looked(upper, 0, false, false, time.Hour)
+	if lower, upper, walking := k.bounds(time.Now()); walking || lower != walkStep || upper != top {
+		t.Errorf("then one at %d to %d, walking %t", lower, upper, walking)
+	}
+}
+
+// TestWalkOfAnotherServer: a walk does not go on to numbers that were never handed out, once
+// the marks turn out to be of another server.
+func TestWalkOfAnotherServer(t *testing.T) {
+	t.Parallel()
+	k := &looker{l: &Listener{}}
+	k.l.marks.looked(0, top, 9*walkStep, false, 0)
+	k.walk.start(false, 0, 9*walkStep)
+	k.bounds(time.Now())
+	k.l.marks.reset(0)
+	if _, upper, _ := k.bounds(time.Now()); upper != top || k.walk.end != 0 {
+		t.Errorf("the walk goes on to %d, the look to %d", k.walk.end, upper)
+	}
 }
 
 // TestWalkGoesOn: a step that fails is not all that is tried from there on.
