@@ -149,12 +149,15 @@ func (l *Listener) keepBrakes(ctx context.Context) {
 			ended = true
 		case <-l.brakes.wake:
 		case <-tick.C:
+		case <-l.recovery.due():
+			l.resumeBraked(through, false)
+			continue
 		}
 		l.tellBrakes(through)
 		if !ended && l.queue.holds() > 0 && l.brakes.old() {
 			l.readBrakes(through)
 		}
-		l.resumeBraked(through)
+		l.resumeBraked(through, false)
 		if ended {
 			l.resumeRest(context.WithoutCancel(ctx))
 			return

@@ -26,6 +26,12 @@ func HeldBy(destination string) string {
 	return "waits for " + destination + ", where nothing is sent at the moment"
 }
 
+// slowBy is the reason of one that was put off since its destination takes long to answer, where
+// it waited for a brake before.
+func slowBy(destination string) string {
+	return "waits for " + destination + ", which takes long to answer"
+}
+
 // brake keeps deliveries from one destination for the time being. The database
 // has it, for all listeners; this is what one of them knows.
 type brake struct {

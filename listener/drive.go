@@ -339,7 +339,7 @@ func (l *Listener) round(ctx context.Context, k *looker, nextSweep *time.Time) (
 			if err := l.sweep(ctx, false); err != nil {
 				return n, false, err
 			}
-			l.putOffDue()
+			l.putOffDue(d)
 		}
 		if room = l.awaitRoom(ctx, *nextSweep); room == 0 {
 			return n, false, ctx.Err()
@@ -385,23 +385,25 @@ func (l *Listener) awaitRoom(ctx context.Context, until time.Time) int {
 	}
 }
 
-// dueAgain is when deliveries are asked for again of which one was due and could not
-// be had: it is in somebody else's hands at this moment. dueApart is how long it is to the next time where
-// more are due soon.
+// dueApart is how long it is at least from one time that due deliveries are asked for to the next where
+// fewer came than were asked for: those that are due soon after each other are had together. Where one was due and
+// could not be had, it is in somebody else's hands at this moment: then it is twice as long each time, up to dueAgain.
 const (
-	dueAgain = 250 * time.Millisecond
 	dueApart = 50 * time.Millisecond
+	dueAgain = 250 * time.Millisecond
 )
 
-func (l *Listener) putOffDue() {
+// putOffDue says when due deliveries are asked for again, of which got were claimed now.
+func (l *Listener) putOffDue(got int) {
 	l.dueMu.Lock()
 	defer l.dueMu.Unlock()
 	now := time.Now()
-	at := now.Add(dueApart)
-	if !l.due.After(now) {
-		at = now.Add(dueAgain)
+	if got > 0 || l.due.After(now) {
+		l.dueWait = 0
+	} else {
+		l.dueWait = min(max(2*l.dueWait, dueApart), dueAgain)
 	}
-	if !l.made && !l.due.IsZero() && l.due.Before(at) {
+	if at := now.Add(max(l.dueWait, dueApart)); !l.made && !l.due.IsZero() && l.due.Before(at) {
 		l.due = at
 	}
 }

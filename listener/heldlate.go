@@ -29,15 +29,11 @@ func (l *Listener) heldLate(j *job, o *dispatch.Outcome, wait time.Duration) {
 	}
 }
 
-// resumeRest makes due, on the way out, what would be with the next round. A database that
-// hangs does not hold up the stop for that: the rest is due at its own time.
+// resumeRest does, on the way out, what would be with the next round. A database that
+// hangs does not hold up the stop for that: the rest is due at its own time, or others see to it.
 func (l *Listener) resumeRest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, seenThrough)
 	defer cancel()
-	for _, destination := range l.recovery.next(true) {
-		if l.recovery.stop(destination); !l.brakes.has(destination) {
-			l.paused.ends.again(HeldBy(destination))
-		}
-	}
+	l.resumeBraked(ctx, true)
 	l.makeDue(ctx, &l.paused.ends, nil, pauseOver)
 }

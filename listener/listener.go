@@ -184,10 +184,11 @@ type Listener struct {
 	lastSweep atomic.Int64 // Unix nanoseconds
 	released  atomic.Bool  // a delivery of ours made others due
 
-	dueMu sync.Mutex
-	made  bool      // something was made due since due was last forgotten
-	due   time.Time // when the next delivery is due, as far as we know; zero: none
-	dueC  chan struct{}
+	dueMu   sync.Mutex
+	made    bool          // something was made due since due was last forgotten
+	due     time.Time     // when the next delivery is due, as far as we know; zero: none
+	dueWait time.Duration // how long it was last put off because it could not be had
+	dueC    chan struct{}
 
 	restoring sync.WaitGroup // outcomes of an earlier stop whose rows are locked
 	running   atomic.Bool

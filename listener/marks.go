@@ -33,6 +33,8 @@ type marks struct {
 	inFlight  map[string]struct{} // none of these writes any more
 
 	era int // how often they were forgotten
+
+	reading sync.Mutex // is held from a reading until it is noted
 }
 
 const top = math.MaxInt64
@@ -71,10 +73,21 @@ func (m *marks) seen() (highest int64, era int) {
 	return max(m.highest, m.cursor), m.era
 }
 
+// before is what a reading is held against that is begun now.
+func (m *marks) before() (settled int64, era int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.settled, m.era
+}
+
 // reset starts from the floor that the database knows.
 func (m *marks) reset(floor int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.forget(floor)
+}
+
+func (m *marks) forget(floor int64) {
 	m.floor, m.mark, m.cursor, m.settled = floor, floor, floor, floor
 	m.highest, m.candidate, m.inFlight = floor, 0, nil
 	m.era++
@@ -98,14 +111,24 @@ const preparedPrefix = "-1/"
 // observe takes one reading: the highest number handed out, and after it the
 // transactions in flight. A number up to an earlier reading that is not
 // visible now belongs to one of those that were in flight then; once all of
-// them have ended, the reading is settled.
-func (m *marks) observe(highest int64, inFlight map[string]struct{}) {
+// them have ended, the reading is settled. It reports whether the marks go on by it: not
+// where they were forgotten since it was begun, in era, and not where the sequence
+// went back behind what was settled then, as this is another server then than the one we know the marks of.
+func (m *marks) observe(era int, settled, highest int64, inFlight map[string]struct{}) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if era != m.era {
+		return false
+	}
+	if highest < max(settled, m.candidate) {
+		m.forget(0)
+		m.highest = highest
+		return false
+	}
 	m.highest = highest
 	for t := range m.inFlight {
 		if _, ok := inFlight[t]; ok {
-			return
+			return true
 		}
 	}
 	// A prepared transaction changes its name when the server restarts. One
@@ -113,11 +136,12 @@ func (m *marks) observe(highest int64, inFlight map[string]struct{}) {
 	for t := range inFlight {
 		if _, ok := m.inFlight[t]; !ok && strings.HasPrefix(t, preparedPrefix) && m.inFlight != nil {
 			m.candidate, m.inFlight = highest, inFlight
-			return
+			return true
 		}
 	}
 	m.settled = max(m.settled, m.candidate)
 	m.candidate, m.inFlight = highest, inFlight
+	return true
 }
 
 // readFlight reads what observe wants, in that order.
@@ -156,24 +180,22 @@ const (
 // event that held it for long is walked over once more.
 const floorStep = 20 * walkStep
 
-// observe takes a reading, and reports whether the marks go on by it.
+// observe takes a reading, and reports whether the marks go on by it. Not where somebody else is at
+// it: by an older one after a newer one, what began between them would be settled while it writes.
 func (l *Listener) observe(ctx context.Context) bool {
-	_, _, _, settled := l.marks.get()
+	if !l.marks.reading.TryLock() {
+		return false
+	}
+	defer l.marks.reading.Unlock()
+	settled, era := l.marks.before()
 	highest, inFlight, err := l.store.readFlight(ctx)
-	switch {
-	case err != nil:
+	if err != nil {
 		if ctx.Err() == nil {
 			l.sparse.warn("marks not kept", err)
 		}
 		return false
-	case highest < settled:
-		// The sequence went back: this is another server than the
-		// one we know the marks of.
-		l.marks.reset(0)
-		return false
 	}
-	l.marks.observe(highest, inFlight)
-	return true
+	return l.marks.observe(era, settled, highest, inFlight)
 }
 
 // keepMarks moves the marks along while there is something to move. It stops

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -52,6 +53,26 @@ func (q *queue) overflow() (out []putOff) {
 	}
 	return out
 }
+
+// behind reports whether what goes to a destination, or to a part of it that has a rate of its own, waits here for
+// answers: it was put off for that of late, or is about to be.
+func (q *queue) behind(provider string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	for name, d := range q.places {
+		if name != provider && !strings.HasPrefix(name, provider+" ") {
+			continue
+		}
+		if now.Sub(d.relieved) < behindFor || len(d.waiting) > q.capacity()/8 && d.slow(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// behindFor is how long after that a destination is left alone with what waits longer.
+const behindFor = 5 * time.Second
 
 // looked notes whether the last claim was full, so that more may wait.
 func (q *queue) looked(full bool) {

@@ -203,7 +203,11 @@ func (l *Listener) relieve() {
 	if !l.recorder.failedWithin(silence) {
 		for _, p := range l.queue.overflow() {
 			l.sparse.warn("destination does not answer; putting off what waits for it", errors.New(p.job.destination))
-			l.finish(p.job, p.job.notBegun(p.wait))
+			o := p.job.notBegun(p.wait)
+			if p.job.lastError == HeldBy(p.job.provider) {
+				o.Reason = slowBy(p.job.provider) // it does not wait for the end of a brake any more
+			}
+			l.finish(p.job, o)
 		}
 	}
 	l.putOffSurplus()

@@ -73,14 +73,14 @@ func (l *Listener) restoreFile(ctx context.Context, dir spoolDir, path string) {
 		failpoint.Hit("K20b")
 		l.restored(dir, path, refused, len(records), p.fenced)
 	}
-	if p.run(ctx, true); p.left() > 0 && ctx.Err() == nil {
+	if p.start(ctx); p.left() > 0 && ctx.Err() == nil {
 		l.log.Warn("outcomes of an earlier stop wait for rows that somebody has locked; everything else goes on", "file", path, "count", p.left())
 		p.hold(ctx)
 		l.restoring.Go(func() {
 			holding, cancel := context.WithCancel(ctx)
 			defer cancel()
 			l.restoring.Go(func() { p.keep(holding) })
-			p.run(ctx, false)
+			p.rest(ctx)
 			end()
 		})
 		return
@@ -121,21 +121,28 @@ func (l *Listener) aside(dir spoolDir, path string, why error) {
 type replay struct {
 	listener     *Listener
 	events, jobs []entry // that have not come to an end
-	fenced       int     // that were taken over since
 
-	mu  sync.Mutex
-	own map[*job]struct{} // of the deliveries on their own, those that have not come to an end
+	mu     sync.Mutex
+	fenced int               // that were taken over since
+	own    map[*job]struct{} // of the deliveries on their own, those that have not come to an end
+	open   map[int64]int     // of the events, how many entries have not
 }
 
 func newReplay(l *Listener, records []spooled) *replay {
-	p := &replay{listener: l, own: map[*job]struct{}{}}
+	p := &replay{listener: l, own: map[*job]struct{}{}, open: map[int64]int{}}
+	known := map[keptKey]struct{}{}
 	for _, s := range records {
 		if s.Delivery != nil {
 			en := s.entry()
 			p.jobs = append(p.jobs, en)
 			p.own[en.job] = struct{}{}
 		} else {
-			p.events = append(p.events, s.entry())
+			en := s.entry()
+			p.events = append(p.events, en)
+			if _, twice := known[keptKeyOf(en)]; !twice {
+				known[keptKeyOf(en)] = struct{}{}
+				p.open[en.seq()]++
+			}
 		}
 	}
 	return p
@@ -179,24 +186,52 @@ func (s *store) holdKept(ctx context.Context, jobs []*job) error {
 // left is how many have not come to an end.
 func (p *replay) left() int { return len(p.events) + len(p.jobs) }
 
-// run records until nothing is left, or ctx ends; or, where around is set, until only what
-// somebody has locked is.
-func (p *replay) run(ctx context.Context, around bool) {
-	p.events = p.record(ctx, p.events, around)
-	later := map[int64]bool{} // a delivery is on its own only once its event is on record
-	for _, en := range p.events {
-		later[en.seq()] = true
-	}
+// start records until nothing is left but what somebody has locked, or ctx ends.
+func (p *replay) start(ctx context.Context) {
+	p.events = p.record(ctx, p.events, true)
+	p.startJobs(ctx)
+}
+
+// startJobs records the deliveries on their own whose events are on record, but for those that are locked.
+func (p *replay) startJobs(ctx context.Context) {
 	var now, waiting []entry
+	p.mu.Lock()
 	for _, en := range p.jobs {
-		if later[en.seq()] {
+		if p.open[en.seq()] > 0 {
 			waiting = append(waiting, en)
 		} else {
 			now = append(now, en)
 		}
 	}
-	p.jobs = append(p.record(ctx, now, around), waiting...)
+	p.mu.Unlock()
+	p.jobs = append(p.record(ctx, now, true), waiting...)
 }
+
+// rest records what is left, until ctx ends. Whoever has an event locked is waited for all the time, as it would be
+// claimed otherwise once it is free; what waits for somebody else does not wait for that.
+func (p *replay) rest(ctx context.Context) {
+	var events sync.WaitGroup
+	events.Go(func() { p.events = p.record(ctx, p.events, false) })
+	for len(p.jobs) > 0 && ctx.Err() == nil {
+		p.startJobs(ctx)
+		wait(ctx, restJobs)
+	}
+	events.Wait()
+}
+
+// over notes that an entry has come to an end.
+func (p *replay) over(en entry) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if en.job != nil {
+		delete(p.own, en.job)
+	} else {
+		p.open[en.seq()]--
+	}
+}
+
+// restJobs is how long it is until deliveries are tried again that were locked, or whose events were.
+const restJobs = 100 * time.Millisecond
 
 // keptKey is what an entry of a file is about, and under which claim: a file may have an
 // event under two of them.
@@ -219,8 +254,8 @@ const triesAround = 3
 // restAround is how long such a row is not waited for: whoever waits has it before those that claim.
 const restAround = 10 * time.Millisecond
 
-// record has entries recorded by a recorder of their own, and returns those that are not
-// when run has to go on.
+// record has entries recorded by a recorder of their own, until none is left, or where around is set,
+// none but those that somebody has locked. It returns what is left.
 func (p *replay) record(ctx context.Context, entries []entry, around bool) (left []entry) {
 	if len(entries) == 0 || ctx.Err() != nil {
 		return entries
@@ -237,16 +272,18 @@ func (p *replay) record(ctx context.Context, entries []entry, around bool) (left
 		mu.Lock()
 		defer mu.Unlock()
 		if !kept && !en.orphan {
+			p.mu.Lock()
 			p.fenced++
+			p.mu.Unlock()
 			p.listener.log.Debug("outcome of an earlier stop came after its lease was taken over, or its event is gone", "event", en.eventID())
 		}
 		k := keptKeyOf(en)
 		if tries, is := open[k]; is && tries < triesAround {
 			free--
 		}
-		p.mu.Lock()
-		delete(p.own, en.job)
-		p.mu.Unlock()
+		if _, is := open[k]; is {
+			p.over(en)
+		}
 		if delete(open, k); len(open) == 0 {
 			cancel()
 		}

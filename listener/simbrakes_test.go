@@ -92,12 +92,13 @@ func (s *simStore) askProbe(ctx context.Context, destination string) (a asked, e
 }
 
 // resumeBraked is resume_braked.sql, but for the pace: here few wait.
-func (s *simStore) resumeBraked(ctx context.Context, reason string) (n int, more bool, err error) {
-	if err = s.do(ctx, forgetable, func(*reference) error { more = s.db.chance(0.1); return nil }); more || err != nil {
-		return 0, more, err // another listener does it
+func (s *simStore) resumeBraked(ctx context.Context, reason string, _ int) (r resumed, err error) {
+	if err = s.do(ctx, forgetable, func(*reference) error { r.alone = !s.db.chance(0.1); return nil }); !r.alone || err != nil {
+		return r, err // another listener does it
 	}
-	total, err := s.resume(ctx, []string{reason})
-	return int(total), false, err
+	n, err := s.resume(ctx, []string{reason})
+	r.n = int(n)
+	return r, err
 }
 
 // resume is resume_deliveries.sql.

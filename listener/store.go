@@ -170,4 +170,5 @@ var (
 	sqlForgetRates      = sql.Query("forget_rates")
 	sqlResumeDeliveries = sql.Query("resume_deliveries")
 	sqlResumeBraked     = sql.Query("resume_braked")
+	sqlTakeTurn         = sql.Query("take_turn")
 )

@@ -136,7 +136,7 @@ func TestMarksNeverPassALateCommit(t *testing.T) {
 				for _, o := range open {
 					flight[o.name] = struct{}{}
 				}
-				m.observe(highest, flight)
+				m.observe(m.era, m.settled, highest, flight)
 			case 5:
 				_, mark, cursor, _ := m.get()
 				lower := []int64{mark, cursor}[r.IntN(2)]

@@ -50,7 +50,7 @@ func (k *looker) observe(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k.l.marks.observe(highest, inFlight)
+		k.l.marks.observe(k.l.marks.era, k.l.marks.settled, highest, inFlight)
 	}
 }
 
@@ -188,7 +188,7 @@ func TestWalkBehindAWriter(t *testing.T) {
 func TestBoundsBesideAWriter(t *testing.T) {
 	t.Parallel()
 	k := &looker{l: &Listener{}}
-	k.l.marks.observe(walkStep+walkStep/2, map[string]struct{}{"w": {}})
+	k.l.marks.observe(k.l.marks.era, k.l.marks.settled, walkStep+walkStep/2, map[string]struct{}{"w": {}})
 	lower, upper, _ := k.bounds(time.Now())
 	if lower != 0 || upper != walkStep {
 		t.Fatalf("the first look is at %d to %d", lower, upper)

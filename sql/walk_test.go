@@ -16,6 +16,7 @@ import (
 func TestNothingReadsAWholeTable(t *testing.T) {
 	t.Parallel()
 	scan := regexp.MustCompile(`(Scan|using (\w+)) on (outbox_events|deliveries|attempts)\b`)
+	bounded := []string{"claim_due", "resume_braked"} // what waits is not walked for what is due
 	partial := []string{"deliveries_due", "deliveries_stuck", "deliveries_line", "deliveries_supersedes", "deliveries_likeness"}
 	for _, known := range []string{"", "analyze public.outbox_events", "analyze outbox.deliveries", "analyze outbox.attempts", "analyze"} {
 		for _, state := range []string{"processed", "some open"} {
@@ -42,7 +43,7 @@ func TestNothingReadsAWholeTable(t *testing.T) {
 					lines := append(slices.Collect(strings.Lines(plan)), "")
 					for i, line := range lines {
 						m := scan.FindStringSubmatch(line)
-						if m == nil || strings.Contains(lines[i+1], "Index Cond: ") || slices.Contains(partial, m[2]) {
+						if m == nil || strings.Contains(lines[i+1], "Index Cond: ") || slices.Contains(partial, m[2]) && !slices.Contains(bounded, query) {
 							continue
 						}
 						if query == "find_deliveries" && m[2] == "deliveries_pkey" && strings.HasPrefix(plan, "Limit") {

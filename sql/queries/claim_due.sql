@@ -2,10 +2,13 @@
 -- claim $3. The state stays as it is: "sending" here means that the one who
 -- sent it never came back to say how it went. The last column says whether a lease of
 -- somebody ran out: see judge_deliveries.sql.
+--
+-- The time comes from a subquery: a volatile function does not bound the walk of an index, which would
+-- read all that waits whenever fewer are due than asked for.
 with due as materialized (
     select id, coalesce(claim is not null and get_byte(uuid_send(claim), 6) >> 4 <> 5, false) as ran_out
     from outbox.deliveries
-    where due_at <= clock_timestamp()
+    where due_at <= (select clock_timestamp())
     order by due_at
     limit $1
     for no key update skip locked
