@@ -370,10 +370,7 @@ func (l *Listener) braked(ctx context.Context, j *job) bool {
 func (q *queue) divert(provider string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for name, d := range q.places {
-		if name != provider && !strings.HasPrefix(name, provider+" ") {
-			continue
-		}
+	for d := range q.of(provider) {
 		for _, j := range d.waiting {
 			j.aside = true
 			q.plain.push(j)

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -24,9 +25,8 @@ func (q *queue) overflow() (out []putOff) {
 	}
 	now := time.Now()
 	for d := range q.blocked {
-		crowds := len(d.waiting) > q.capacity()/8
 		stuck := q.giants.len() > 0 && q.loaded >= q.workers && slices.ContainsFunc(d.waiting, ofGiant)
-		if !crowds && !stuck || !d.slow(now) {
+		if !q.crowds(d) && !stuck || !d.slow(now) {
 			continue
 		}
 		limit := lastPutOff
@@ -60,11 +60,8 @@ func (q *queue) behind(provider string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
-	for name, d := range q.places {
-		if name != provider && !strings.HasPrefix(name, provider+" ") {
-			continue
-		}
-		if now.Sub(d.relieved) < behindFor || len(d.waiting) > q.capacity()/8 && d.slow(now) {
+	for d := range q.of(provider) {
+		if now.Sub(d.relieved) < behindFor || q.crowds(d) && d.slow(now) {
 			return true
 		}
 	}
@@ -86,6 +83,20 @@ type putOff struct {
 	job  *job
 	wait time.Duration
 }
+
+// of yields what there is of a provider's destination: itself, or the parts of it that have a rate of their own.
+func (q *queue) of(provider string) iter.Seq[*destination] {
+	return func(yield func(*destination) bool) {
+		for name, d := range q.places {
+			if (name == provider || strings.HasPrefix(name, provider+" ")) && !yield(d) {
+				return
+			}
+		}
+	}
+}
+
+// crowds reports whether a good part of everything that may be held waits for d.
+func (q *queue) crowds(d *destination) bool { return len(d.waiting) > q.capacity()/8 }
 
 // others reports whether any destination but d was used of late.
 func (q *queue) others(d *destination, now time.Time) bool {

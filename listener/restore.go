@@ -123,14 +123,13 @@ type replay struct {
 	events, jobs []entry // that have not come to an end
 
 	mu     sync.Mutex
-	fenced int               // that were taken over since
-	own    map[*job]struct{} // of the deliveries on their own, those that have not come to an end
-	open   map[int64]int     // of the events, how many entries have not
+	fenced int                  // that were taken over since
+	own    map[*job]struct{}    // of the deliveries on their own, those that have not come to an end
+	open   map[keptKey]struct{} // of the events, the same
 }
 
 func newReplay(l *Listener, records []spooled) *replay {
-	p := &replay{listener: l, own: map[*job]struct{}{}, open: map[int64]int{}}
-	known := map[keptKey]struct{}{}
+	p := &replay{listener: l, own: map[*job]struct{}{}, open: map[keptKey]struct{}{}}
 	for _, s := range records {
 		if s.Delivery != nil {
 			en := s.entry()
@@ -139,10 +138,7 @@ func newReplay(l *Listener, records []spooled) *replay {
 		} else {
 			en := s.entry()
 			p.events = append(p.events, en)
-			if _, twice := known[keptKeyOf(en)]; !twice {
-				known[keptKeyOf(en)] = struct{}{}
-				p.open[en.seq()]++
-			}
+			p.open[keptKeyOf(en)] = struct{}{}
 		}
 	}
 	return p
@@ -194,16 +190,20 @@ func (p *replay) start(ctx context.Context) {
 
 // startJobs records the deliveries on their own whose events are on record, but for those that are locked.
 func (p *replay) startJobs(ctx context.Context) {
-	var now, waiting []entry
+	later := map[int64]bool{}
 	p.mu.Lock()
+	for k := range p.open {
+		later[k.seq] = true
+	}
+	p.mu.Unlock()
+	var now, waiting []entry
 	for _, en := range p.jobs {
-		if p.open[en.seq()] > 0 {
+		if later[en.seq()] {
 			waiting = append(waiting, en)
 		} else {
 			now = append(now, en)
 		}
 	}
-	p.mu.Unlock()
 	p.jobs = append(p.record(ctx, now, true), waiting...)
 }
 
@@ -219,14 +219,15 @@ func (p *replay) rest(ctx context.Context) {
 	events.Wait()
 }
 
-// over notes that an entry has come to an end.
-func (p *replay) over(en entry) {
+// over notes that an entry has come to an end, and whether somebody has taken it over.
+func (p *replay) over(en entry, fenced bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if en.job != nil {
-		delete(p.own, en.job)
-	} else {
-		p.open[en.seq()]--
+	if fenced {
+		p.fenced++
+	}
+	if delete(p.own, en.job); en.job == nil {
+		delete(p.open, keptKeyOf(en))
 	}
 }
 
@@ -271,18 +272,13 @@ func (p *replay) record(ctx context.Context, entries []entry, around bool) (left
 	r := newRecorder(ctx, p.listener.store, p.listener.log, func(en entry, kept bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if !kept && !en.orphan {
-			p.mu.Lock()
-			p.fenced++
-			p.mu.Unlock()
+		fenced := !kept && !en.orphan
+		if p.over(en, fenced); fenced {
 			p.listener.log.Debug("outcome of an earlier stop came after its lease was taken over, or its event is gone", "event", en.eventID())
 		}
 		k := keptKeyOf(en)
 		if tries, is := open[k]; is && tries < triesAround {
 			free--
-		}
-		if _, is := open[k]; is {
-			p.over(en)
 		}
 		if delete(open, k); len(open) == 0 {
 			cancel()
