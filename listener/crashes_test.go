@@ -61,7 +61,7 @@ func runPoison(url, where string) (code int) {
 	}})
 	return runToBeKilled(url, d, func(c *listener.Config) {
 		c.MaxCrashes = 0
-		c.Lease = 4 * time.Second // a lease that runs out while its listener lives takes back what was counted
+		c.Lease = time.Minute // one that runs out while its listener lives takes back what was counted
 	})
 }
 
@@ -100,6 +100,9 @@ func TestPoison(t *testing.T) {
 					t.Fatalf("%d deaths; the listener says %s", deaths, v.stderr.String())
 				}
 				v.kill()
+				// The leases of the dead, which the next one need not wait for.
+				pgtest.Exec(t, db, `update outbox_events set lease_until = clock_timestamp() - interval '1 second' where lease_until between clock_timestamp() and clock_timestamp() + interval '1 day'`)
+				pgtest.Exec(t, db, `update outbox.deliveries set due_at = clock_timestamp() - interval '1 second' where due_at > clock_timestamp()`)
 			}
 			if tries := pgtest.QueryVals[int](t, db, `select count(*) from tries group by event`); len(tries) != 2 || tries[0] > 3 || tries[1] > 3 || tries[0]+tries[1] < deaths { // both at once brings one down
 				t.Errorf("tried %v times in %d deaths", tries, deaths)
