@@ -33,7 +33,7 @@ type Config struct {
 	Listen *pgx.ConnConfig
 
 	BatchSize     int             // most events of one claim; default 10
-	Workers       int             // deliveries under way at once; default 16
+	Workers       int             // deliveries under way at once; default 32
 	PollInterval  time.Duration   // between sweeps for what no notification announced; default 5 s
 	Lease         time.Duration   // how long a claim lasts unless renewed; default 20 s, at least 1 s
 	SQL           SQLConfig       // how the sql steps of routes run
@@ -78,7 +78,7 @@ type Config struct {
 // Defaults of Config.
 const (
 	DefaultBatchSize     = 10
-	DefaultWorkers       = 16
+	DefaultWorkers       = 32
 	DefaultPollInterval  = 5 * time.Second
 	DefaultLease         = 20 * time.Second
 	DefaultMaxAttempts   = 12

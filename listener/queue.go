@@ -35,6 +35,7 @@ type queue struct {
 	plain    fifo[*job]                // deliveries that go nowhere: there is only an outcome to note
 	held     int                       // claimed and not yet on record; but for later
 	pace     pace
+	roomy    time.Time    // when there was last room for a claim
 	idle     int          // workers without work
 	planning atomic.Int32 // workers that plan an event
 	leisure  int          // the fewest idle workers since the last look of relax

@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"encoding/json"
+	"time"
 )
 
 // capacity is how much may be held: what the workers have in hand, two claims,
@@ -18,25 +19,43 @@ func (q *queue) ahead() int {
 
 const aheadBytes = 16 << 20
 
+// hastyEvery is how long it is at least from one claim to the next where that is made
+// before there is room for as much as under load.
+const hastyEvery = 20 * time.Millisecond
+
 // room waits until n more may be claimed and returns how many may be, at
 // least n unless ctx ends first. Under load it waits for more than n, so that
 // there are fewer and larger claims. Where a worker has nothing to do because what
-// is held must not begin yet, it does not wait for n: one is enough.
+// is held must not begin yet, it does not wait for n for longer than hastyEvery after
+// the last time: one is enough.
 func (q *queue) room(ctx context.Context, n int) int {
 	for {
 		q.mu.Lock()
 		free := q.capacity() - q.held
-		n := max(n, q.ahead()/2) // what is held lasts meanwhile
+		enough := free >= max(n, q.ahead()/2) // what is held lasts meanwhile
+		var hasty time.Duration
 		starved := q.idle > 0 && free > 0 && len(q.blocked) > 0
+		if starved && !enough {
+			hasty = hastyEvery - time.Since(q.roomy)
+			enough = hasty <= 0
+		}
+		if enough {
+			q.roomy = time.Now()
+		}
 		q.mu.Unlock()
-		if free >= n || starved {
+		if enough {
 			signal(q.freed) // for whoever waits beside us
 			return free
+		}
+		var soon <-chan time.Time
+		if starved {
+			soon = time.After(hasty)
 		}
 		select {
 		case <-ctx.Done():
 			return 0
 		case <-q.freed:
+		case <-soon:
 		}
 	}
 }

@@ -298,7 +298,7 @@ func TestSources(t *testing.T) {
 	if s, err = readSettings(nil, other); err != nil {
 		t.Fatal(err)
 	}
-	if c, _ := readConfig(s); c.BatchSize != 8 || c.Workers != 16 {
+	if c, _ := readConfig(s); c.BatchSize != 8 || c.Workers != 32 {
 		t.Errorf("--env-file: %+v", c)
 	}
 }

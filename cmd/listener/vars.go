@@ -112,7 +112,7 @@ var variables = []variable{
 	{name: "OUTBOX_BATCH_SIZE", def: "10",
 		meaning: "Most events of one claim, and of the one batch. Under load several claims go at once; 10 is enough.",
 		kind:    number(func(c *config) *int { return &c.BatchSize }, 1, 1000)},
-	{name: "OUTBOX_WORKERS", def: "16",
+	{name: "OUTBOX_WORKERS", def: "32",
 		meaning: "Deliveries under way at once. One destination has at most seven eighths of them, and fewer while it does not answer.",
 		kind:    number(func(c *config) *int { return &c.Workers }, 1, 1000)},
 	{name: "OUTBOX_LEASE", def: "20s",

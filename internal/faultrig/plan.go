@@ -236,7 +236,7 @@ func NewPlan(seed uint64, events int, lease time.Duration) Plan {
 // a listener that dies leaves it all to be taken over.
 var (
 	batches = []int{1, 10, 1000}
-	workers = []int{8, 16}
+	workers = []int{8, 32}
 )
 
 // often are the types of events, as often as they come.

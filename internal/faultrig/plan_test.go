@@ -49,7 +49,7 @@ func TestPlan(t *testing.T) {
 		t.Errorf("%d kinds of faults, %d points", len(kinds), len(points))
 	}
 	for _, batch := range []int{1, 10, 1000} {
-		for _, workers := range []int{8, 16} {
+		for _, workers := range []int{8, 32} {
 			if !sizes[[2]int{batch, workers}] {
 				t.Errorf("no plan has batches of %d and %d workers", batch, workers)
 			}

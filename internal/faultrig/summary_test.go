@@ -142,7 +142,7 @@ func (s *summary) markdown(seeds []uint64, events int) string {
 	}
 	row("runs with 1, 2, 3 listeners", fmt.Sprintf("%d, %d, %d", s.daemons[1], s.daemons[2], s.daemons[3]))
 	row("runs with batches of 1, 10, 1000", fmt.Sprintf("%d, %d, %d", s.batches[1], s.batches[10], s.batches[1000]))
-	row("runs with 8, 16 workers", fmt.Sprintf("%d, %d", s.workers[8], s.workers[16]))
+	row("runs with 8, 32 workers", fmt.Sprintf("%d, %d", s.workers[8], s.workers[32]))
 	row("events committed", s.committed)
 	row("events rolled back", s.rolled)
 	row("commits without an answer (events)", s.unclear)

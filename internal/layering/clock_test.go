@@ -87,6 +87,7 @@ var hostClock = map[string]string{
 	"listener/prune.go Listener.pruneRound":           elapsed,
 	"listener/prune.go pruner.round":                  elapsed,
 	"listener/queue.go queue.next":                    elapsed,
+	"listener/room.go queue.room":                     elapsed,
 	"listener/settle.go Listener.park":                elapsed,
 	"listener/settle.go Listener.recordedJob":         elapsed,
 	"listener/smslimits.go store.countSMS":            "how often old counts are looked for in this process",

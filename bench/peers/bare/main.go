@@ -54,7 +54,7 @@ func run(args []string, out io.Writer) error {
 
 // hands is how many requests are made at once: as many as the listener has
 // workers.
-const hands = 16
+const hands = 32
 
 // postAll makes the requests of the numbers from 1 to count, with about size
 // bytes each, and returns how long that took. The first that fails ends it.
