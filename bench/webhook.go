@@ -12,7 +12,7 @@ func webhooks(ctx context.Context, r *run, res *result) error {
 	res.note(drainMethod)
 	res.note("%s webhooks to a receiver in the benchmark's own process, which answers 204 at once. The listener signs each one (HMAC-SHA256) and has its defaults: batch 10, 32 workers.", number(float64(n)))
 	res.note(untunedMethod)
-	res.note("%s is a process whose 16 goroutines post the same number of bodies of the same length, with no queue, no database and no signature: what HTTP over loopback allows on this machine in this run.", bareClient)
+	res.note("%s is a process whose 32 goroutines post the same number of bodies of the same length, with no queue, no database and no signature: what HTTP over loopback allows on this machine in this run.", bareClient)
 	label := ours + ", default batch"
 	large := ours + ", batch 1000"
 	// Numbers may begin with 0 or with 1.
