@@ -94,6 +94,10 @@ func insertCost(ctx context.Context, r *run, res *result) error {
 
 var tpsLine = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
 
+// noneLine is what pgbench says, in place of a rate, of a run in which no transaction ended:
+// the disk may stand still for as long.
+var noneLine = regexp.MustCompile(`(?m)^number of transactions actually processed: 0$`)
+
 // insertsDrained returns how many inserts a second clients made beside a listener that
 // drains them, and which share was not delivered yet when they ended.
 func (r *run) insertsDrained(ctx context.Context, v inserting, clients, seconds int) (tps, left float64, err error) {
@@ -178,7 +182,11 @@ func (r *run) pgbench(ctx context.Context, db *database, clients, seconds int) (
 		return 0, fmt.Errorf("pgbench: %w: %s", err, lastLine([]byte(stderr.String())))
 	}
 	m := tpsLine.FindSubmatch(out)
-	if m == nil {
+	switch {
+	case m != nil:
+	case noneLine.Match(out):
+		return 0, nil
+	default:
 		return 0, fmt.Errorf("pgbench printed no tps: %s", out)
 	}
 	return strconv.ParseFloat(string(m[1]), 64)

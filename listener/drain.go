@@ -73,7 +73,7 @@ func (l *Listener) claimFor(ctx context.Context, limit int, t *tally) error {
 		if want == 0 {
 			return nil
 		}
-		room := l.queue.room(ctx, want)
+		room := l.roomToClaim(ctx, want)
 		if room == 0 {
 			return ctx.Err()
 		}
@@ -98,6 +98,24 @@ func (l *Listener) claimFor(ctx context.Context, limit int, t *tally) error {
 			return nil
 		}
 	}
+}
+
+// roomToClaim waits until there is room for n and outcomes can be recorded, for the reason that
+// awaitRoom gives. It returns how much room there is; 0 when ctx ends first.
+func (l *Listener) roomToClaim(ctx context.Context, n int) int {
+	for ctx.Err() == nil {
+		slice, cancel := context.WithTimeout(ctx, helpEvery)
+		free := l.queue.room(slice, n)
+		cancel()
+		switch {
+		case free == 0: // somebody else may have had the room that we were told of
+		case l.recorder.failing():
+			wait(ctx, helpEvery)
+		default:
+			return free
+		}
+	}
+	return 0
 }
 
 // claims lets callers of Drain claim while the listener runs, and no longer.

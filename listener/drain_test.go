@@ -59,3 +59,36 @@ func TestDrainBesideDeafHandler(t *testing.T) {
 		t.Error("Drain goes on 5 s after the end of Run")
 	}
 }
+
+// TestDrainWhileNothingIsRecorded: what a caller drains is not claimed either while outcomes cannot be
+// recorded: what was sent and is not on record would be claimed with it, once its lease is over.
+func TestDrainWhileNothingIsRecorded(t *testing.T) {
+	t.Parallel()
+	db, d := pgtest.New(t), dispatch.New()
+	d.Handle("greeting", dispatch.HandlerFunc(func(context.Context, dispatch.Event) error { return nil }))
+	l, err := New(Config{Pool: db.Pool, Dispatcher: d, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = l.run(t.Context(), true, func(ctx context.Context) error {
+		pgtest.Exec(t, db, `insert into outbox_events (type, payload) values ('greeting', '{}')`)
+		failing := &trouble{recorder: l.recorder}
+		failing.begin()
+		short, cancel := context.WithTimeout(ctx, 5*helpEvery)
+		defer cancel()
+		if stats, err := l.Drain(short, 0); !errors.Is(err, context.DeadlineExceeded) || stats.Total != 0 {
+			t.Errorf("meanwhile: %+v, %v", stats, err)
+		}
+		if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where claim is not null`); n != 0 {
+			t.Error("it was claimed meanwhile")
+		}
+		failing.end()
+		if stats, err := l.Drain(ctx, 0); err != nil || stats.Processed != 1 {
+			t.Errorf("afterwards: %+v, %v", stats, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

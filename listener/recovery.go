@@ -90,19 +90,20 @@ func (r *recovery) took(d time.Duration) {
 	r.at = time.Now().Add(max(recoverEvery-d, min((recoverShare-1)*d, recoverLater)))
 }
 
-// next returns the rates of those that are to be seen to now: of some, where there are many.
-func (r *recovery) next() map[string]int {
+// next returns the rates of those that are to be seen to now, and for how long ahead: of some, where
+// there are many, and then for longer.
+func (r *recovery) next() (rates map[string]int, ahead time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	rates := make(map[string]int, len(r.of))
+	rates = make(map[string]int, min(len(r.of), recoverMany))
 	for d, one := range r.of { // in any order
 		if len(rates) == recoverMany {
 			break
 		}
 		rates[d] = max(one.rate(now)/len(r.of), 1)
 	}
-	return rates
+	return rates, max(recoverAhead, time.Duration(2*len(r.of)/recoverMany)*recoverEvery)
 }
 
 // slow notes that a destination has enough for now.
@@ -149,8 +150,11 @@ func (l *Listener) resumeBraked(ctx context.Context, last bool) {
 	}
 	l.recovery.again(ended...)
 	begun := time.Now()
-	for destination, rate := range l.recovery.next() {
+	rates, ahead := l.recovery.next()
+	for destination, rate := range rates {
 		switch {
+		case time.Since(begun) > recoverEvery && !last:
+			continue // another time: brakes are seen to by the same hand
 		case l.brakes.has(destination):
 			l.recovery.stop(destination)
 			continue
@@ -158,7 +162,7 @@ func (l *Listener) resumeBraked(ctx context.Context, last bool) {
 			l.recovery.slow(destination)
 			continue
 		}
-		r, err := l.store.resumeBraked(ctx, HeldBy(destination), rate)
+		r, err := l.store.resumeBraked(ctx, HeldBy(destination), rate, ahead)
 		if err != nil {
 			l.sparse.warn(brakeOver, err)
 			break
@@ -183,13 +187,13 @@ type resumed struct {
 	alone bool // nobody else was at it; otherwise there is nothing to be said of the rest
 }
 
-// resumeBraked makes what waits for a reason due, rate a second, within recoverAhead.
-func (s *store) resumeBraked(ctx context.Context, reason string, rate int) (r resumed, err error) {
+// resumeBraked makes what waits for a reason due, rate a second, within ahead.
+func (s *store) resumeBraked(ctx context.Context, reason string, rate int, ahead time.Duration) (r resumed, err error) {
 	longest := brakeTrust + 2*pausedFor
-	most := int(float64(rate) * recoverAhead.Seconds())
+	most := int(float64(rate) * ahead.Seconds())
 	err = s.tx(ctx, forgetable, func(b *pgx.Batch) {
 		b.Queue(sqlTakeTurn, reason)
-		b.Queue(sqlResumeBraked, reason, most, longest.Seconds(), recoverAhead.Seconds()).QueryRow(func(row pgx.Row) error { return row.Scan(&r.n, &r.more, &r.alone) })
+		b.Queue(sqlResumeBraked, reason, most, longest.Seconds(), ahead.Seconds()).QueryRow(func(row pgx.Row) error { return row.Scan(&r.n, &r.more, &r.alone) })
 	})
 	if err != nil {
 		return resumed{}, fmt.Errorf("resume what waited for a brake: %w", err)

@@ -31,7 +31,7 @@ func TestRecoverRate(t *testing.T) {
 	total, mores := 0, 0
 	for range 3 {
 		wg.Go(func() {
-			r, err := s.resumeBraked(t.Context(), HeldBy("there"), RecoverRate)
+			r, err := s.resumeBraked(t.Context(), HeldBy("there"), RecoverRate, recoverAhead)
 			if err != nil {
 				t.Error(err)
 			}
@@ -57,11 +57,11 @@ func TestRecoverRate(t *testing.T) {
 	pgtest.Exec(t, db, `update outbox.deliveries set due_at = null where due_at < now() + interval '2 minutes'`)
 	pgtest.Exec(t, db, `update outbox.deliveries set due_at = now() - interval '3 seconds', last_error = ''
 		where id in (select id from outbox.deliveries where due_at is null limit 20)`)
-	if r, err := s.resumeBraked(t.Context(), HeldBy("there"), RecoverRate); r != (resumed{0, true, true}) || err != nil {
+	if r, err := s.resumeBraked(t.Context(), HeldBy("there"), RecoverRate, recoverAhead); r != (resumed{0, true, true}) || err != nil {
 		t.Errorf("while listeners are behind: %+v, %v", r, err)
 	}
 	pgtest.Exec(t, db, `update outbox.deliveries set due_at = null where due_at < now()`)
-	if r, err := s.resumeBraked(t.Context(), HeldBy("there"), RecoverRate); r != (resumed{many - total, false, true}) || err != nil {
+	if r, err := s.resumeBraked(t.Context(), HeldBy("there"), RecoverRate, recoverAhead); r != (resumed{many - total, false, true}) || err != nil {
 		t.Errorf("then %+v, %v", r, err)
 	}
 }
@@ -72,6 +72,7 @@ func TestRecovery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var r recovery
+		rates := func() map[string]int { rates, _ := r.next(); return rates }
 		next := func(want ...string) {
 			t.Helper()
 			if due := r.due(); (due != nil) != (len(want) > 0) {
@@ -82,7 +83,7 @@ func TestRecovery(t *testing.T) {
 				}
 				r.took(0)
 			}
-			got := slices.Sorted(maps.Keys(r.next()))
+			got := slices.Sorted(maps.Keys(rates()))
 			if !slices.Equal(got, want) {
 				t.Errorf("%v, want %v", got, want)
 			}
@@ -98,7 +99,7 @@ func TestRecovery(t *testing.T) {
 		r.seen("a", false)
 		next("a", "b")
 		r.seen("a", true)
-		for r.due() != nil && r.next()["b"] > 0 {
+		for r.due() != nil && rates()["b"] > 0 {
 			<-r.due()
 			r.took(0)
 			r.seen("b", false)
@@ -109,28 +110,38 @@ func TestRecovery(t *testing.T) {
 		next("a")
 		r.slow("a")
 		for _, want := range []int{RecoverRate, 2 * RecoverRate, 4 * RecoverRate, RecoverMost, RecoverMost} {
-			if got := r.next()["a"]; got != want {
+			if got := rates()["a"]; got != want {
 				t.Errorf("%d a second, want %d", got, want)
 			}
 			r.again("a") // which says nothing of its pace
 			time.Sleep(RecoverTwice)
 		}
 		r.again("c")
-		if got := r.next()["a"]; got != RecoverMost/2 {
+		if got := rates()["a"]; got != RecoverMost/2 {
 			t.Errorf("%d a second beside another, want half of them", got)
 		}
 		r.stop("c")
 		for n := range 3 * recoverMany {
 			r.again(fmt.Sprint(n))
 		}
-		if got := r.next(); len(got) != recoverMany {
+		if got := rates(); len(got) != recoverMany {
 			t.Errorf("%d at once, want %d", len(got), recoverMany)
 		}
-		for n := range 3 * recoverMany {
+		if _, ahead := r.next(); ahead != recoverAhead {
+			t.Errorf("%s ahead, want %s", ahead, recoverAhead)
+		}
+		const rounds = 20 // until each had its turn, in the mean
+		for n := range rounds * recoverMany {
+			r.again(fmt.Sprint(n))
+		}
+		if _, ahead := r.next(); ahead < rounds*recoverEvery {
+			t.Errorf("%s ahead, and each has its turn after %s", ahead, rounds*recoverEvery)
+		}
+		for n := range rounds * recoverMany {
 			r.stop(fmt.Sprint(n))
 		}
 		r.slow("a")
-		if got := r.next()["a"]; got != RecoverRate {
+		if got := rates()["a"]; got != RecoverRate {
 			t.Errorf("%d a second once it was slow, want %d", got, RecoverRate)
 		}
 		for took, want := range map[time.Duration]time.Duration{time.Millisecond: recoverEvery, 50 * time.Millisecond: 10 * 50 * time.Millisecond, time.Minute: time.Minute + recoverLater} {

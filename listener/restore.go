@@ -41,45 +41,69 @@ func (l *Listener) restore(ctx context.Context, patient bool) error {
 	if err = errors.Join(err, dir.probe()); err != nil {
 		l.log.Error("the state directory cannot be used; outcomes that cannot be recorded at a stop will be lost", "dir", l.cfg.StateDir, "error", err)
 	}
+	// What is on its own is held from the start: recording what comes before it may take longer than is left of its lease.
+	var files []*keptFile
 	for _, path := range paths {
-		if ctx.Err() != nil {
-			return nil // it is there at the next start
+		if f := l.openFile(dir, path); f != nil {
+			files = append(files, f)
+			f.replay.hold(ctx)
+			var holding context.Context
+			holding, f.let = context.WithCancel(ctx)
+			l.restoring.Go(func() { f.replay.keep(holding) })
 		}
-		l.restoreFile(ctx, dir, path)
+	}
+	for _, f := range files {
+		if ctx.Err() != nil {
+			f.let()
+			continue // it is there at the next start
+		}
+		l.restoreFile(ctx, f)
 	}
 	return nil
+}
+
+// keptFile is one file of outcomes.
+type keptFile struct {
+	dir     spoolDir
+	path    string
+	refused []refusedLine
+	records int
+	replay  *replay
+	let     context.CancelFunc // ends what holds its deliveries
 }
 
 // mostRefused is how many lines of a file are named in the log.
 const mostRefused = 10
 
-// restoreFile puts on record what one file has. Rows that somebody else has locked keep
-// nothing else back: what is about them goes on beside all the rest.
-func (l *Listener) restoreFile(ctx context.Context, dir spoolDir, path string) {
+// openFile reads a file; nil where there is nothing of it to record.
+func (l *Listener) openFile(dir spoolDir, path string) *keptFile {
 	records, refused, err := dir.read(path, l.database)
 	switch {
 	case errors.Is(err, errForeignDatabase): // its own listener may have this directory, too
 		l.log.Error("a file of outcomes is not recorded, and is left where it is", "file", path, "error", err)
-		return
+		return nil
 	case err != nil:
 		l.aside(dir, path, fmt.Errorf("all of it: %w", err))
-		return
+		return nil
 	}
-	p := newReplay(l, records)
+	return &keptFile{dir: dir, path: path, refused: refused, records: len(records), replay: newReplay(l, records)}
+}
+
+// restoreFile puts on record what one file has. Rows that somebody else has locked keep
+// nothing else back: what is about them goes on beside all the rest.
+func (l *Listener) restoreFile(ctx context.Context, f *keptFile) {
+	p := f.replay
 	end := func() {
+		f.let()
 		if p.left() > 0 {
 			return // told to stop; what is on record by now is so again at the next start
 		}
 		failpoint.Hit("K20b")
-		l.restored(dir, path, refused, len(records), p.fenced)
+		l.restored(f.dir, f.path, f.refused, f.records, p.fenced)
 	}
 	if p.start(ctx); p.left() > 0 && ctx.Err() == nil {
-		l.log.Warn("outcomes of an earlier stop wait for rows that somebody has locked; everything else goes on", "file", path, "count", p.left())
-		p.hold(ctx)
+		l.log.Warn("outcomes of an earlier stop wait for rows that somebody has locked; everything else goes on", "file", f.path, "count", p.left())
 		l.restoring.Go(func() {
-			holding, cancel := context.WithCancel(ctx)
-			defer cancel()
-			l.restoring.Go(func() { p.keep(holding) })
 			p.rest(ctx)
 			end()
 		})

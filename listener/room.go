@@ -25,16 +25,16 @@ const hastyEvery = 20 * time.Millisecond
 
 // room waits until n more may be claimed and returns how many may be, at
 // least n unless ctx ends first. Under load it waits for more than n, so that
-// there are fewer and larger claims. Where a worker has nothing to do because what
-// is held must not begin yet, it does not wait for n for longer than hastyEvery after
-// the last time: one is enough.
+// there are fewer and larger claims. Where a worker has nothing to do, since what
+// is held must not begin yet or is waiting to be recorded, it waits no longer than hastyEvery
+// after the last time: one is enough.
 func (q *queue) room(ctx context.Context, n int) int {
 	for {
 		q.mu.Lock()
 		free := q.capacity() - q.held
 		enough := free >= max(n, q.ahead()/2) // what is held lasts meanwhile
 		var hasty time.Duration
-		starved := q.idle > 0 && free > 0 && len(q.blocked) > 0
+		starved := q.idle > 0 && free > 0
 		if starved && !enough {
 			hasty = hastyEvery - time.Since(q.roomy)
 			enough = hasty <= 0
@@ -53,6 +53,7 @@ func (q *queue) room(ctx context.Context, n int) int {
 		}
 		select {
 		case <-ctx.Done():
+			signal(q.freed) // it may have been ours
 			return 0
 		case <-q.freed:
 		case <-soon:

@@ -54,3 +54,21 @@ func TestRoomForOthers(t *testing.T) {
 		}
 	})
 }
+
+// TestRoomWhileRecordsWait: where nothing is left to do for any hand, since all that is held
+// waits to be recorded, whoever waits for room has what there is within hastyEvery, however
+// much was done in a second before.
+func TestRoomWhileRecordsWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := hands{t, newQueue(16, 10)}
+		h.q.pace.rate = 4000
+		h.busy(16, func(string) (time.Duration, verdict) { return 0, answered })
+		h.wait("quick", h.q.capacity()-20) // and nobody settles it
+		synctest.Wait()
+		begun := time.Now()
+		if n := h.q.room(t.Context(), 10); n != 20 || time.Since(begun) > hastyEvery {
+			t.Errorf("room for %d after %s, want 20 within %s", n, time.Since(begun), hastyEvery)
+		}
+	})
+}

@@ -92,7 +92,7 @@ func (s *simStore) askProbe(ctx context.Context, destination string) (a asked, e
 }
 
 // resumeBraked is resume_braked.sql, but for the pace: here few wait.
-func (s *simStore) resumeBraked(ctx context.Context, reason string, _ int) (r resumed, err error) {
+func (s *simStore) resumeBraked(ctx context.Context, reason string, _ int, _ time.Duration) (r resumed, err error) {
 	if err = s.do(ctx, forgetable, func(*reference) error { r.alone = !s.db.chance(0.1); return nil }); !r.alone || err != nil {
 		return r, err // another listener does it
 	}

@@ -54,7 +54,7 @@ type storage interface {
 
 	prune(ctx context.Context, p *pruner, from int64) (pruned, error)
 	resume(ctx context.Context, reasons []string) (total int64, err error)
-	resumeBraked(ctx context.Context, reason string, rate int) (resumed, error)
+	resumeBraked(ctx context.Context, reason string, rate int, ahead time.Duration) (resumed, error)
 	onRead(*brakes) // is told what claims and sweeps bring of brakes
 	readBrakes(ctx context.Context) (rows []onBrake, err error)
 	changeBrakes(ctx context.Context, puts map[string]put, ends []string, stale bool) (fresh []string, over map[string]time.Duration, now []onBrake, err error)

@@ -1,0 +1,79 @@
+package listener
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outbox-listener/outbox-listener/dispatch"
+)
+
+// holds is a storage that counts how often deliveries were held before the first record.
+type holds struct {
+	storage
+	held     atomic.Int32
+	recorded func(held int)
+}
+
+func (*holds) ttl() time.Duration                       { return time.Hour }
+func (*holds) identify(context.Context) (string, error) { return thisDatabase, nil }
+func (*holds) busyEvents(context.Context, []entry) (map[int64]bool, error) {
+	return nil, nil
+}
+func (h *holds) holdKept(context.Context, []*job) error { h.held.Add(1); return nil }
+
+func (h *holds) recordEvents(_ context.Context, entries []entry) (map[int64]bool, error) {
+	h.recorded(int(h.held.Load()))
+	kept := map[int64]bool{}
+	for _, en := range entries {
+		kept[en.seq()] = true
+	}
+	return kept, nil
+}
+
+func (h *holds) recordDeliveries(_ context.Context, entries []entry) (map[uuid.UUID]bool, error) {
+	kept := map[uuid.UUID]bool{}
+	for _, en := range entries {
+		kept[en.job.ID] = true
+	}
+	return kept, nil
+}
+
+// TestRestoreHoldsFirst: what is on its own is held, in all files, before anything is recorded:
+// records of events that somebody has locked take seconds, in which a lease may end.
+func TestRestoreHoldsFirst(t *testing.T) {
+	dir := t.TempDir()
+	const files = 3
+	for range files {
+		if _, err := spoolDir(dir).write(thisDatabase, someSpooled()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool, err := pgxpool.New(t.Context(), "postgres://localhost/none") // never connected to
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	l, err := New(Config{Pool: pool, Dispatcher: dispatch.New(), StateDir: dir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := 0
+	l.store = &holds{recorded: func(held int) {
+		if records++; held != files {
+			t.Errorf("the deliveries of %d files were held before record %d, want those of %d", held, records, files)
+		}
+	}}
+	if err := l.restore(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	l.restoring.Wait()
+	if left, err := spoolDir(dir).list(); err != nil || len(left) > 0 || records != files {
+		t.Errorf("%d records, %v left, %v", records, left, err)
+	}
+}
