@@ -60,8 +60,8 @@ func insertCannot(ctx context.Context, r *run) (string, error) {
 // and without our trigger.
 func insertCost(ctx context.Context, r *run, res *result) error {
 	clients := insertClients
-	seconds, slices := pick(r, 4, 1), pick(r, 12, 2)
-	res.note("pgbench -M prepared, %d s a run; each client inserts one row of %d bytes a transaction into a table of its own run; the listener delivers to nowhere (discard) with its defaults. Each variant with a listener has it drain what is inserted, on the same machine. Where none runs the difference that is looked for is smaller than what two runs of the same differ by: there the two variants have a database each, and take turns of 1 s, %d each in a round, of which the sums are compared.", seconds, payload, slices)
+	seconds, turn, turns := pick(r, 4, 1), pick(r, 3, 1), pick(r, 6, 2)
+	res.note("pgbench -M prepared, %d s a run; each client inserts one row of %d bytes a transaction into a table of its own run; the listener delivers to nowhere (discard) with its defaults. Each variant with a listener has it drain what is inserted, on the same machine. Where none runs the difference that is looked for is smaller than what two runs of the same differ by: there the two variants have a database each, and take turns of %d s, %d each in a round, of which the sums are compared. What connecting takes counts in the time of a turn and not in its rate.", seconds, payload, turn, turns)
 	label := func(v inserting, c int) string { return fmt.Sprintf("%s, %d clients", v.label, c) }
 	for round := range r.Rounds {
 		for _, c := range clients {
@@ -73,7 +73,7 @@ func insertCost(ctx context.Context, r *run, res *result) error {
 				res.add(label(v, c), "inserts/s", tps)
 				res.detail(label(v, c)+", not delivered yet at the end", "%", 100*left)
 			}
-			with, without, notes, err := r.insertsAlone(ctx, round, c, slices)
+			with, without, notes, err := r.insertsAlone(ctx, round, c, turn, turns)
 			if err != nil {
 				return err
 			}
@@ -95,7 +95,7 @@ func insertCost(ctx context.Context, r *run, res *result) error {
 var tpsLine = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
 
 // noneLine is what pgbench says, in place of a rate, of a run in which no transaction ended:
-// the disk may stand still for as long.
+// all of it went by while its clients connected, say.
 var noneLine = regexp.MustCompile(`(?m)^number of transactions actually processed: 0$`)
 
 // insertsDrained returns how many inserts a second clients made beside a listener that
@@ -120,8 +120,8 @@ func (r *run) insertsDrained(ctx context.Context, v inserting, clients, seconds 
 
 // insertsAlone returns how many inserts a second clients made with our trigger and
 // without it, and how many notifications were sent, while no listener is alive: in turns
-// of a second, slices each.
-func (r *run) insertsAlone(ctx context.Context, round, clients, slices int) (with, without float64, notes int, err error) {
+// of so many seconds, as many each.
+func (r *run) insertsAlone(ctx context.Context, round, clients, seconds, turns int) (with, without float64, notes int, err error) {
 	ways := []inserting{unheard, alone}
 	dbs, sums := map[string]*database{}, map[string]float64{}
 	for _, v := range ways {
@@ -134,13 +134,13 @@ func (r *run) insertsAlone(ctx context.Context, round, clients, slices int) (wit
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	for slice := range slices {
-		for _, v := range inTurn(round+slice, ways) {
-			tps, err := r.pgbench(ctx, dbs[v.label], clients, 1)
+	for turn := range turns {
+		for _, v := range inTurn(round+turn, ways) {
+			tps, err := r.pgbench(ctx, dbs[v.label], clients, seconds)
 			if err != nil {
 				return 0, 0, 0, err
 			}
-			sums[v.label] += tps / float64(slices)
+			sums[v.label] += tps / float64(turns)
 		}
 	}
 	notes, err = counted()
