@@ -114,7 +114,7 @@ func (r *run) insertsDrained(ctx context.Context, v inserting, clients, seconds 
 	if tps, err = r.pgbench(ctx, db, clients, seconds); err != nil {
 		return 0, 0, err
 	}
-	left, err = value[float64](ctx, db, `select count(*) filter (where processed_at is null) / count(*)::float8 from public.outbox_events`)
+	left, err = value[float64](ctx, db, `select coalesce(count(*) filter (where processed_at is null) / nullif(count(*), 0)::float8, 0) from public.outbox_events`)
 	return tps, left, err
 }
 

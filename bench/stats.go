@@ -33,11 +33,13 @@ func percentile(values []float64, p float64) float64 {
 	return s[min(max(i, 0), len(s)-1)]
 }
 
-// ratios divides a by b, round by round.
+// ratios divides a by b, round by round. A round in which b is nothing has none.
 func ratios(a, b []float64) []float64 {
-	out := make([]float64, min(len(a), len(b)))
-	for i := range out {
-		out[i] = a[i] / b[i]
+	out := make([]float64, 0, min(len(a), len(b)))
+	for i := range cap(out) {
+		if b[i] != 0 {
+			out = append(out, a[i]/b[i])
+		}
 	}
 	return out
 }

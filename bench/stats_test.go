@@ -66,6 +66,9 @@ func TestRatios(t *testing.T) {
 	if got := ratios([]float64{10, 9, 8}, []float64{5, 3}); !slices.Equal(got, []float64{2, 3}) {
 		t.Errorf("ratios = %v", got)
 	}
+	if got := ratios([]float64{1, 2}, []float64{0, 4}); !slices.Equal(got, []float64{0.5}) {
+		t.Errorf("beside a round in which nothing was done: %v", got)
+	}
 	if got := ratios(nil, []float64{5}); len(got) != 0 {
 		t.Errorf("ratios of nothing = %v", got)
 	}

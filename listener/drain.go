@@ -17,7 +17,7 @@ var ErrNotRunning = errors.New("listener: not running")
 // When ctx ends first, it returns the counts so far and ctx's error; what it
 // claimed is finished all the same. When Run ends first, it claims no more and
 // returns the counts of what was finished, with ErrNotRunning where Run left
-// something that it claimed unfinished.
+// something that it claimed unfinished. While outcomes cannot be recorded it claims nothing.
 func (l *Listener) Drain(ctx context.Context, limit int) (Stats, error) {
 	t := newTally()
 	if err := l.claimAll(ctx, limit, t); err != nil {

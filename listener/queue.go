@@ -176,10 +176,10 @@ func (q *queue) pop(ctx context.Context) (work, bool) {
 			return w, true
 		}
 		q.idle++
-		starved := len(q.blocked) > 0
+		more := q.held < q.capacity()
 		q.mu.Unlock()
-		if starved {
-			signal(q.freed)
+		if more {
+			signal(q.freed) // whoever waits for room waits for less now
 		}
 		var ended bool
 		select {

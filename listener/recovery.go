@@ -153,14 +153,14 @@ func (l *Listener) resumeBraked(ctx context.Context, last bool) {
 	rates, ahead := l.recovery.next()
 	for destination, rate := range rates {
 		switch {
-		case time.Since(begun) > recoverEvery && !last:
-			continue // another time: brakes are seen to by the same hand
 		case l.brakes.has(destination):
 			l.recovery.stop(destination)
 			continue
 		case l.queue.behind(destination):
 			l.recovery.slow(destination)
 			continue
+		case time.Since(begun) > recoverEvery && !last:
+			continue // another time: brakes are seen to by the same hand
 		}
 		r, err := l.store.resumeBraked(ctx, HeldBy(destination), rate, ahead)
 		if err != nil {

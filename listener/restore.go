@@ -52,13 +52,13 @@ func (l *Listener) restore(ctx context.Context, patient bool) error {
 			l.restoring.Go(func() { f.replay.keep(holding) })
 		}
 	}
+	// One beside the other: the events of one, whose leases may end at any moment, do not wait for a row of another that somebody has
+	// locked. What is not recorded when ctx ends is there at the next start.
+	var starting sync.WaitGroup
 	for _, f := range files {
-		if ctx.Err() != nil {
-			f.let()
-			continue // it is there at the next start
-		}
-		l.restoreFile(ctx, f)
+		starting.Go(func() { l.restoreFile(ctx, f) })
 	}
+	starting.Wait()
 	return nil
 }
 

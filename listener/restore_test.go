@@ -44,8 +44,8 @@ func (h *holds) recordDeliveries(_ context.Context, entries []entry) (map[uuid.U
 	return kept, nil
 }
 
-// TestRestoreHoldsFirst: what is on its own is held, in all files, before anything is recorded:
-// records of events that somebody has locked take seconds, in which a lease may end.
+// TestRestoreHoldsFirst: what is on its own is held, in all files, before anything is recorded, and no file
+// waits for another: records of events that somebody has locked take seconds, in which a lease may end.
 func TestRestoreHoldsFirst(t *testing.T) {
 	dir := t.TempDir()
 	const files = 3
@@ -63,17 +63,26 @@ func TestRestoreHoldsFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	records := 0
+	var records atomic.Int32
+	all := make(chan struct{})
 	l.store = &holds{recorded: func(held int) {
-		if records++; held != files {
-			t.Errorf("the deliveries of %d files were held before record %d, want those of %d", held, records, files)
+		if held != files {
+			t.Errorf("the deliveries of %d files were held before a record, want those of %d", held, files)
+		}
+		if records.Add(1) == files {
+			close(all)
+		}
+		select {
+		case <-all:
+		case <-time.After(20 * time.Second):
+			t.Error("one file waits for another")
 		}
 	}}
 	if err := l.restore(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	l.restoring.Wait()
-	if left, err := spoolDir(dir).list(); err != nil || len(left) > 0 || records != files {
-		t.Errorf("%d records, %v left, %v", records, left, err)
+	if left, err := spoolDir(dir).list(); err != nil || len(left) > 0 || records.Load() != files {
+		t.Errorf("%d records, %v left, %v", records.Load(), left, err)
 	}
 }
