@@ -56,8 +56,12 @@ func TestSMSLimits(t *testing.T) {
 				for n := range s.n {
 					insert(t, db, "sms.send", fmt.Sprintf(`{"to": %q, "body": "number %d"}`, s.to, n))
 				}
-				if _, err := ls[i%2].Once(t.Context(), 0); err != nil {
-					t.Fatal(err)
+				// Once more where the machine paused while one was to be announced: it was given back, due at once.
+				for left := -1; left != 0; {
+					if _, err := ls[i%2].Once(t.Context(), 0); err != nil {
+						t.Fatal(err)
+					}
+					left = pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where state = 'ready'`)
 				}
 			}
 			got := strings.Join(pgtest.QueryVals[string](t, db, `select state || ' ' || coalesce(last_error, '') || ' ' || count(*) from outbox.deliveries group by state, last_error order by 1`), ", ")
