@@ -119,8 +119,8 @@ func (r *run) insertsDrained(ctx context.Context, v inserting, clients, seconds 
 }
 
 // insertsAlone returns how many inserts a second clients made with our trigger and
-// without it, and how many notifications were sent, while no listener is alive: in turns
-// of so many seconds, as many each.
+// without it, and how many notifications were sent, while no listener is alive: in so
+// many turns each, of so many seconds.
 func (r *run) insertsAlone(ctx context.Context, round, clients, seconds, turns int) (with, without float64, notes int, err error) {
 	ways := []inserting{unheard, alone}
 	dbs, sums := map[string]*database{}, map[string]float64{}

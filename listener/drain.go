@@ -103,15 +103,8 @@ func (l *Listener) claimFor(ctx context.Context, limit int, t *tally) error {
 // roomToClaim waits until there is room for n and outcomes can be recorded, for the reason that
 // awaitRoom gives. It returns how much room there is; 0 when ctx ends first.
 func (l *Listener) roomToClaim(ctx context.Context, n int) int {
-	for ctx.Err() == nil {
-		slice, cancel := context.WithTimeout(ctx, helpEvery)
-		free := l.queue.room(slice, n)
-		cancel()
-		switch {
-		case free == 0: // somebody else may have had the room that we were told of
-		case l.recorder.failing():
-			wait(ctx, helpEvery)
-		default:
+	for ctx.Err() == nil { // again and again, since somebody else may have had the room that we were told of
+		if free, _ := l.roomSoon(ctx, n); free > 0 {
 			return free
 		}
 	}

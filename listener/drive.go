@@ -353,6 +353,19 @@ func (l *Listener) lookOnce(ctx context.Context, k *looker, room int) (n int, ex
 	return k.look(ctx, min(l.cfg.BatchSize, room), room, nil)
 }
 
+// roomSoon returns how much room there is for n once there is, within helpEvery; 0 where there is none, or
+// where outcomes cannot be recorded, which it says after helpEvery more.
+func (l *Listener) roomSoon(ctx context.Context, n int) (free int, failing bool) {
+	slice, cancel := context.WithTimeout(ctx, helpEvery)
+	free = l.queue.room(slice, n)
+	cancel()
+	if free > 0 && l.recorder.failing() {
+		wait(ctx, helpEvery)
+		return 0, true
+	}
+	return free, false
+}
+
 // awaitRoom waits until there is room for a batch and returns how much there
 // is; 0 when ctx or the time until the next sweep ends first. While outcomes cannot be
 // recorded there is none: what is ours but not on record must not be claimed
@@ -363,18 +376,13 @@ func (l *Listener) lookOnce(ctx context.Context, k *looker, room int) (n int, ex
 func (l *Listener) awaitRoom(ctx context.Context, until time.Time) int {
 	for {
 		l.relieve()
-		slice, cancel := context.WithTimeout(ctx, helpEvery)
-		free := l.queue.room(slice, l.cfg.BatchSize)
-		cancel()
-		failing := l.recorder.failing()
+		free, failing := l.roomSoon(ctx, l.cfg.BatchSize)
 		switch {
 		case ctx.Err() != nil:
 			return 0
-		case free > 0 && !failing:
-			return free
 		case free > 0:
-			wait(ctx, helpEvery)
-		default:
+			return free
+		case !failing:
 			if leader, epoch := l.waker.gate(); leader && epoch == 0 {
 				l.waker.callForHelp(ctx)
 			}
