@@ -94,7 +94,7 @@ func (a *announcer) write(batch []announcement) {
 		wait(a.stop, pause(try))
 		var still []announcement
 		for _, an := range batch {
-			if a.stop.Err() != nil || an.job.lease.left() < margin(a.store.ttl()) {
+			if a.stop.Err() != nil || an.job.leaseLeft() < margin(a.store.ttl()) {
 				an.ok <- unclear
 			} else {
 				still = append(still, an)

@@ -236,7 +236,7 @@ func (l *Listener) logPanic(j *job, err *dispatch.Error) {
 
 // lost reports whether j must not be begun any more.
 func (l *Listener) lost(j *job) bool {
-	return j.lost.Load() || j.event != nil && j.event.lost.Load() || j.lease.left() < margin(l.store.ttl())
+	return j.leaseLeft() < margin(l.store.ttl())
 }
 
 // barred reports whether the first byte of j must not leave any more: what came since its attempt began

@@ -25,7 +25,7 @@ type event struct {
 
 	unplanned int // plans that failed
 
-	lost atomic.Bool // the lease was taken over
+	tenure
 	over atomic.Bool // counted as done, or let go
 
 	mu      sync.Mutex
@@ -76,7 +76,7 @@ type job struct {
 	flyingSince    time.Time
 	earlier, later *job
 
-	lost atomic.Bool // the lease was taken over
+	tenure
 	over atomic.Bool // counted as done, or let go, where it is on its own
 
 	// Guarded by event.mu where there is an event.

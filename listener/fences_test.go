@@ -273,8 +273,11 @@ func TestNothingIsBegunWithoutALease(t *testing.T) {
 		{"it has run out", -time.Second, nil, true},
 		{"the delivery was taken over", ttl, func(j *job) { j.lost.Store(true) }, true},
 		{"its event was taken over", ttl, func(j *job) { j.event.lost.Store(true) }, true},
+		{"its event was locked at each renewal", ttl, func(j *job) { j.event.until.Store(monotonic(time.Now().Add(time.Second))) }, true},
+		{"it was locked at the last renewal", ttl, func(j *job) { j.until.Store(monotonic(time.Now().Add(ttl / 2))) }, false},
 	} {
-		j := &job{lease: newLease(time.Now().Add(tt.left-ttl), ttl), event: &event{}}
+		held := newLease(time.Now().Add(tt.left-ttl), ttl)
+		j := &job{lease: held, event: &event{lease: held}}
 		if tt.mark != nil {
 			tt.mark(j)
 		}

@@ -52,6 +52,44 @@ func (l *lease) left() time.Duration {
 	return time.Duration(l.until.Load() - monotonic(time.Now()))
 }
 
+// tenure is how one event or delivery is held, apart from the lease that it came with.
+type tenure struct {
+	lost  atomic.Bool  // it was taken over
+	until atomic.Int64 // as lease.until, where a renewal went without it; 0 where it has all of the lease
+}
+
+// left returns how long what was claimed with l is held for.
+func (t *tenure) left(l *lease) time.Duration {
+	until := l.until.Load() // before its own: see renew
+	if own := t.until.Load(); own != 0 {
+		until = min(until, own)
+	}
+	if t.lost.Load() {
+		return 0
+	}
+	return time.Duration(until - monotonic(time.Now()))
+}
+
+// stay notes whether a renewal of l, which is yet to be counted, took it along.
+func (t *tenure) stay(l *lease, renewed bool) {
+	switch {
+	case renewed:
+		t.until.Store(0)
+	case t.until.Load() == 0:
+		t.until.Store(l.until.Load())
+	}
+}
+
+func (e *event) leaseLeft() time.Duration { return e.tenure.left(e.lease) }
+
+func (j *job) leaseLeft() time.Duration {
+	left := j.tenure.left(j.lease)
+	if j.event != nil {
+		left = min(left, j.event.leaseLeft())
+	}
+	return left
+}
+
 // held returns what is still under the lease.
 func (l *lease) held() (events []*event, jobs []*job) {
 	l.mu.Lock()
@@ -84,6 +122,7 @@ func (l *lease) park(e *event, open []*job) (empty bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.events, e.seq)
+	e.until.Store(0)
 	for _, j := range open {
 		l.jobs[j.ID] = j
 	}
@@ -140,20 +179,23 @@ func (ls *leases) keep(ctx context.Context) {
 
 // renew extends every lease of which a third has passed, all in one
 // statement. What is not in the answer was taken over: it must not be begun
-// any more.
+// any more. What somebody has locked keeps the time that it had, and is asked
+// for again the next time.
 func (ls *leases) renew(ctx context.Context) {
 	var old []*lease
 	var events []*event
 	var jobs []*job
 	for _, l := range ls.snapshot() {
+		e, j := l.held()
 		if l.left() > ls.store.ttl()*2/3 {
-			continue
+			e = slices.DeleteFunc(e, func(e *event) bool { return e.until.Load() == 0 })
+			j = slices.DeleteFunc(j, func(j *job) bool { return j.until.Load() == 0 })
+		} else if len(e)+len(j) > 0 {
+			old = append(old, l)
 		}
-		if e, j := l.held(); len(e)+len(j) > 0 {
-			old, events, jobs = append(old, l), append(events, e...), append(jobs, j...)
-		}
+		events, jobs = append(events, e...), append(jobs, j...)
 	}
-	if len(old) == 0 {
+	if len(events)+len(jobs) == 0 {
 		return
 	}
 	slices.SortFunc(events, func(a, b *event) int { return cmp.Compare(a.seq, b.seq) })
@@ -168,14 +210,20 @@ func (ls *leases) renew(ctx context.Context) {
 	lost := 0
 	var ids []uuid.UUID
 	for _, e := range events {
-		if !kept.events[heldEvent{e.seq, e.lease.claim}] && e.stillHeld() {
+		renewed, ours := kept.events[heldEvent{e.seq, e.lease.claim}]
+		if ours {
+			e.stay(e.lease, renewed)
+		} else if e.stillHeld() {
 			e.lost.Store(true)
 			ids = append(ids, e.ID)
 			lost++
 		}
 	}
 	for _, j := range jobs {
-		if !kept.jobs[heldJob{j.ID, j.lease.claim}] && j.lease.holdsJob(j) {
+		renewed, ours := kept.jobs[heldJob{j.ID, j.lease.claim}]
+		if ours {
+			j.stay(j.lease, renewed)
+		} else if j.lease.holdsJob(j) {
 			j.lost.Store(true)
 			ids = append(ids, j.ID)
 			lost++
@@ -204,7 +252,8 @@ func (l *lease) holdsJob(j *job) bool {
 	return l.jobs[j.ID] == j
 }
 
-// keptLeases says which leases the database extended.
+// keptLeases says what is still ours, and whether its lease was extended: not where somebody
+// has it locked.
 type keptLeases struct {
 	events map[heldEvent]bool
 	jobs   map[heldJob]bool
@@ -226,7 +275,8 @@ func (s *store) renew(ctx context.Context, events []*event, jobs []*job) (keptLe
 			seqs, claims := fences(events)
 			b.Queue(sqlRenewEvents, seqs, claims, s.lease.Seconds()).Query(func(rows pgx.Rows) error {
 				var e heldEvent
-				_, err := pgx.ForEachRow(rows, []any{&e.seq, &e.claim}, func() error { kept.events[e] = true; return nil })
+				var renewed bool
+				_, err := pgx.ForEachRow(rows, []any{&e.seq, &e.claim, &renewed}, func() error { kept.events[e] = renewed; return nil })
 				return err
 			})
 		}
@@ -234,7 +284,8 @@ func (s *store) renew(ctx context.Context, events []*event, jobs []*job) (keptLe
 			ids, claims := jobFences(jobs)
 			b.Queue(sqlRenewDeliveries, ids, claims, s.lease.Seconds()).Query(func(rows pgx.Rows) error {
 				var j heldJob
-				_, err := pgx.ForEachRow(rows, []any{&j.id, &j.claim}, func() error { kept.jobs[j] = true; return nil })
+				var renewed bool
+				_, err := pgx.ForEachRow(rows, []any{&j.id, &j.claim, &renewed}, func() error { kept.jobs[j] = renewed; return nil })
 				return err
 			})
 		}

@@ -157,7 +157,7 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 // planNow plans e, which next has brought. Where it cannot, it gives e back or puts it off.
 func (l *Listener) planNow(ctx context.Context, e *event) (jobs []*job, ok bool) {
 	defer l.queue.planEnded()
-	if e.lost.Load() || e.lease.left() < margin(l.store.ttl()) {
+	if e.leaseLeft() < margin(l.store.ttl()) {
 		l.giveBack(ctx, e, "lease ran out before it was begun")
 		return nil, false
 	}
