@@ -17,7 +17,7 @@ func (hungStore) claimDue(ctx context.Context, _ int) (*lease, []*job, error) {
 	return nil, nil, ctx.Err()
 }
 
-func (hungStore) noteCrashes(ctx context.Context, _ uuids, _ int) (map[uuid.UUID]int, error) {
+func (hungStore) noteCrashes(ctx context.Context, _, _ uuids, _ int) (map[uuid.UUID]int, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
@@ -28,7 +28,7 @@ func TestClaimsAtAStop(t *testing.T) {
 	t.Parallel()
 	for name, ask := range map[string]func(context.Context, *Listener){
 		"due deliveries": func(ctx context.Context, l *Listener) { _, _ = l.takeDue(ctx, 1, nil) },
-		"crashes":        func(ctx context.Context, l *Listener) { l.crashes(ctx, make(uuids, 1)) },
+		"crashes":        func(ctx context.Context, l *Listener) { l.crashes(ctx, make(uuids, 1), make(uuids, 1)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

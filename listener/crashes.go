@@ -20,15 +20,17 @@ type suspect interface {
 }
 
 // sift returns those of items that are begun now. Of the others, whose leases ran out
-// again and again, each waits in the lane.
+// again and again, each waits in the lane; and what may bring us down does not begin while
+// something else is tried alone.
 func sift[T suspect](ctx context.Context, l *Listener, items []T) []T {
-	var ids uuids
+	var ids, origins uuids
 	for _, it := range items {
 		if it.outlivedLease() {
 			ids.add(it.work().suspect())
+			origins.add(it.work().origin())
 		}
 	}
-	counts := l.crashes(ctx, ids)
+	counts := l.crashes(ctx, ids, origins)
 	if len(counts) == 0 {
 		return items
 	}
@@ -40,6 +42,9 @@ func sift[T suspect](ctx context.Context, l *Listener, items []T) []T {
 			it.condemn(poison(n))
 			l.alive(w.suspect()) // who opens it again begins anew
 		case n == l.cfg.MaxCrashes-1:
+			l.queueAlone(w)
+			continue
+		case n > 0 && !l.lane.beside(w):
 			l.queueAlone(w)
 			continue
 		}
@@ -91,14 +96,14 @@ func (l *Listener) planPoison(ctx context.Context, e *event) (jobs []*job, err e
 }
 
 // crashes notes that a listener ended while it had each of ids, and returns how often
-// that was.
-func (l *Listener) crashes(ctx context.Context, ids uuids) map[uuid.UUID]int {
+// that was. One that came from one of origins since goes on from what was noted of that.
+func (l *Listener) crashes(ctx context.Context, ids, origins uuids) map[uuid.UUID]int {
 	if len(ids) == 0 || l.cfg.MaxCrashes < 0 {
 		return nil
 	}
 	ctx, cancel := throughStop(ctx)
 	defer cancel()
-	counts, err := l.store.noteCrashes(ctx, ids, l.cfg.MaxCrashes)
+	counts, err := l.store.noteCrashes(ctx, ids, origins, l.cfg.MaxCrashes)
 	if err != nil {
 		l.sparse.warn("that a listener ended is not noted", err)
 	}
@@ -146,10 +151,10 @@ func (en entry) suspect() uuid.UUID {
 	return en.eventID()
 }
 
-func (s *store) noteCrashes(ctx context.Context, ids uuids, most int) (map[uuid.UUID]int, error) {
+func (s *store) noteCrashes(ctx context.Context, ids, origins uuids, most int) (map[uuid.UUID]int, error) {
 	counts := map[uuid.UUID]int{}
 	err := s.tx(ctx, durable, func(b *pgx.Batch) {
-		b.Queue(sqlNoteCrashes, ids, most).Query(func(rows pgx.Rows) error {
+		b.Queue(sqlNoteCrashes, ids, most, origins).Query(func(rows pgx.Rows) error {
 			var id [16]byte
 			var n int
 			_, err := pgx.ForEachRow(rows, []any{&id, &n}, func() error { counts[id] = n; return nil })

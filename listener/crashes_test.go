@@ -66,8 +66,7 @@ func runPoison(url, where string) (code int) {
 }
 
 // TestPoison: an event that brings three listeners down is dead without another try,
-// wherever that is, and what they had beside it is delivered. One comes after the other: two at once are not
-// told apart from what is beside them.
+// wherever that is, and what they had beside it is delivered; also where there are two at once.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -79,52 +78,64 @@ func TestPoison(t *testing.T) {
 		{"announced", "poison: 3 listeners ended while they had it; it may have arrived"},
 		{"frozen", "poison: 3 listeners ended while they had it"},
 	} {
-		t.Run(tt.where, func(t *testing.T) {
-			t.Parallel()
-			db := pgtest.New(t)
-			pgtest.Exec(t, db, `create table tries (event text)`)
-			const poisons = 2
-			deaths, inserted := 0, 0
-			for open := 0; open != 0 || inserted < poisons; {
-				if open == 0 {
-					pgtest.Exec(t, db, `insert into outbox_events (type, payload) select case when n = 10 then 'poison' else 'fine' end, '{}' from generate_series(1, 15) as n`)
-					inserted, open = inserted+1, -1
-				}
-				v := startVictim(t, db, killedBy+"="+tt.where)
-				pgtest.Eventually(t, 30*time.Second, func() (bool, string) {
-					select {
-					case <-v.ended:
-						deaths++
-						return true, ""
-					default:
-					}
-					open = pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where processed_at is null`)
-					return open == 0, fmt.Sprintf("%d open after %d deaths; the listener says %s", open, deaths, v.stderr.String())
-				})
-				if deaths > 12 {
-					t.Fatalf("%d deaths; the listener says %s", deaths, v.stderr.String())
-				}
-				v.kill()
-				// The leases of the dead, which the next one need not wait for; once nothing of theirs is under way any more.
-				pgtest.Drains(t, 30*time.Second, "statements of a listener that ended are under way", func() int {
-					return pgtest.QueryVal[int](t, db, `select count(*) from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()`)
-				})
-				pgtest.Exec(t, db, `update outbox_events set lease_until = clock_timestamp() - interval '1 second' where lease_until between clock_timestamp() and clock_timestamp() + interval '1 day'`)
-				pgtest.Exec(t, db, `update outbox.deliveries set due_at = clock_timestamp() - interval '1 second' where due_at > clock_timestamp()`)
+		for _, together := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/together=%t", tt.where, together), func(t *testing.T) {
+				t.Parallel()
+				poison(t, tt.where, tt.reason, together)
+			})
+		}
+	}
+}
+
+// poison runs listeners until nothing is open of two times 15 events of which one brings them
+// down, there where says.
+func poison(t *testing.T, where, reason string, together bool) {
+	db := pgtest.New(t)
+	pgtest.Exec(t, db, `create table tries (event text)`)
+	const poisons = 2
+	inserts := poisons // at once
+	if !together {
+		inserts = 1
+	}
+	deaths, inserted := 0, 0
+	for open := 0; open != 0 || inserted < poisons; {
+		if open == 0 {
+			pgtest.Exec(t, db, `insert into outbox_events (type, payload) select case when n = 10 then 'poison' else 'fine' end, '{}' from generate_series(1, 15) as n, generate_series(1, $1)`, inserts)
+			inserted, open = inserted+inserts, -1
+		}
+		v := startVictim(t, db, killedBy+"="+where)
+		pgtest.Eventually(t, 30*time.Second, func() (bool, string) {
+			select {
+			case <-v.ended:
+				deaths++
+				return true, ""
+			default:
 			}
-			if tries := pgtest.QueryVals[int](t, db, `select count(*) from tries group by event`); len(tries) != 2 || tries[0] > 3 || tries[1] > 3 || tries[0]+tries[1] < deaths {
-				t.Errorf("tried %v times in %d deaths", tries, deaths)
-			}
-			// Where its event is ended, and not the delivery alone since that took so long, another
-			// row says what else the event was to become.
-			got := pgtest.QueryVals[string](t, db, `select event_type || ' ' || state || ' ' || coalesce(last_error, '') || ' ' || count(*) from outbox.deliveries
-				where last_error is null or last_error not like '%; what is not on record of it was not sent' or event_type <> 'poison' or state <> 'dead'
-				group by event_type, state, last_error order by 1`)
-			want := "fine delivered  28, poison dead " + tt.reason + " 2"
-			if strings.Join(got, ", ") != want {
-				t.Errorf("%v, want %s", got, want)
-			}
+			open = pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where processed_at is null`)
+			return open == 0, fmt.Sprintf("%d open after %d deaths; the listener says %s", open, deaths, v.stderr.String())
 		})
+		if deaths > 12 {
+			t.Fatalf("%d deaths; the listener says %s", deaths, v.stderr.String())
+		}
+		v.kill()
+		// The leases of the dead, which the next one need not wait for; once nothing of theirs is under way any more.
+		pgtest.Drains(t, 30*time.Second, "statements of a listener that ended are under way", func() int {
+			return pgtest.QueryVal[int](t, db, `select count(*) from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()`)
+		})
+		pgtest.Exec(t, db, `update outbox_events set lease_until = clock_timestamp() - interval '1 second' where lease_until between clock_timestamp() and clock_timestamp() + interval '1 day'`)
+		pgtest.Exec(t, db, `update outbox.deliveries set due_at = clock_timestamp() - interval '1 second' where due_at > clock_timestamp()`)
+	}
+	if tries := pgtest.QueryVals[int](t, db, `select count(*) from tries group by event`); len(tries) != 2 || tries[0] > 3 || tries[1] > 3 || tries[0]+tries[1] < deaths {
+		t.Errorf("tried %v times in %d deaths", tries, deaths)
+	}
+	// Where its event is ended, and not the delivery alone since that took so long, another
+	// row says what else the event was to become.
+	got := pgtest.QueryVals[string](t, db, `select event_type || ' ' || state || ' ' || coalesce(last_error, '') || ' ' || count(*) from outbox.deliveries
+		where last_error is null or last_error not like '%; what is not on record of it was not sent' or event_type <> 'poison' or state <> 'dead'
+		group by event_type, state, last_error order by 1`)
+	want := "fine delivered  28, poison dead " + reason + " 2"
+	if strings.Join(got, ", ") != want {
+		t.Errorf("%v, want %s", got, want)
 	}
 }
 

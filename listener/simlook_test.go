@@ -53,12 +53,16 @@ func (s *simStore) noteLook(ctx context.Context, j *job, likeness int32, v dispa
 	return kept, err
 }
 
-func (s *simStore) noteCrashes(ctx context.Context, ids uuids, most int) (map[uuid.UUID]int, error) {
+func (s *simStore) noteCrashes(ctx context.Context, ids, origins uuids, most int) (map[uuid.UUID]int, error) {
 	counts := map[uuid.UUID]int{}
 	err := s.do(ctx, durable, func(*reference) error {
-		for _, u := range ids {
+		for i, u := range ids {
 			id := uuid.UUID(u.Bytes)
-			c := s.db.crashed[id]
+			c, origin := s.db.crashed[id], s.db.crashed[origins[i].Bytes]
+			if c == nil && origin != nil {
+				c = &simCrash{origin.count, origin.alone}
+				s.db.crashed[id] = c
+			}
 			switch {
 			case c == nil:
 				c = &simCrash{count: 1}

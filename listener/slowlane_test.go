@@ -2,6 +2,7 @@ package listener_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -63,4 +64,40 @@ func TestSlowInTheLane(t *testing.T) {
 		return pgtest.QueryVal[bool](t, db, `select not exists (select from outbox.crashes) and count(*) filter (where state = 'delivered') = 2 from outbox.deliveries`),
 			"not delivered, or counted still"
 	})
+}
+
+// TestSuspectsAreApart: of two that a listener ended with, one of them for the second time, none
+// begins while the other is under way, whichever is claimed first.
+func TestSuspectsAreApart(t *testing.T) {
+	t.Parallel()
+	for _, again := range []int{0, 1} {
+		t.Run(fmt.Sprintf("again=%d", again), func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			g := gates{make(chan uuid.UUID, 10), map[uuid.UUID]chan struct{}{}}
+			d := dispatch.New()
+			for i, ch := range []string{"one", "two"} {
+				d.Register(dispatch.Channel(ch), g, dispatch.Policy{Timeout: time.Minute})
+				id := deliveryRow(t, db, fmt.Sprintf(`channel = '%s', state = 'ready', attempts = 0, finished_at = null, provider_id = null,
+					claim = gen_random_uuid(), due_at = now() - interval '%d seconds'`, ch, 10-i))
+				g.of[id] = make(chan struct{})
+				if i == again {
+					pgtest.Exec(t, db, `insert into outbox.crashes (id, count) values ($1, 1)`, id)
+				}
+			}
+			start(t, newListener(t, db, d, func(c *listener.Config) { c.Lease = time.Minute; c.PollInterval = 200 * time.Millisecond }))
+			first := <-g.entered
+			pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
+				n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.crashes`)
+				return n == 2, fmt.Sprintf("%d suspected of 2", n)
+			})
+			select {
+			case <-g.entered:
+				t.Error("both are under way")
+			case <-time.After(300 * time.Millisecond):
+				close(g.of[first])
+				close(g.of[<-g.entered])
+			}
+		})
+	}
 }

@@ -48,7 +48,7 @@ type storage interface {
 	noteReport(ctx context.Context, r dispatch.Report) (noted, error)
 	standing(ctx context.Context, j *job) (dispatch.Standing, error)
 
-	noteCrashes(ctx context.Context, ids uuids, most int) (map[uuid.UUID]int, error)
+	noteCrashes(ctx context.Context, ids, origins uuids, most int) (map[uuid.UUID]int, error)
 	forgetCrashes(ctx context.Context, ids uuids) error
 	tryAlone(ctx context.Context, id uuid.UUID, alone bool) error
 

@@ -71,6 +71,7 @@ var hostClock = map[string]string{
 	"listener/lease.go tenure.left":                   elapsed,
 	"listener/lease.go leases.renew":                  elapsed,
 	"listener/lease.go package":                       elapsed,
+	"listener/lane.go Listener.awaitLoose":            elapsed,
 	"listener/lane.go Listener.watch":                 elapsed,
 	"listener/ordering.go Listener.keepLines":         elapsed,
 	"listener/stop.go Listener.awaitPool":             elapsed,
