@@ -19,33 +19,37 @@ type suspect interface {
 	condemn(why string)  // it ends without another try
 }
 
-// sift returns those of items that are begun now. Of the others, whose leases ran out
-// again and again, each waits in the lane; and what may bring us down does not begin while
-// something else is tried alone.
+// sift returns those of items that are begun now. Of the others, those whose leases ran out
+// again and again wait in the lane to be tried alone, and what must not begin beside them waits
+// for that.
 func sift[T suspect](ctx context.Context, l *Listener, items []T) []T {
 	var ids, origins uuids
 	for _, it := range items {
 		if it.outlivedLease() {
 			ids.add(it.work().suspect())
-			origins.add(it.work().origin())
+			origins = append(origins, it.work().origin())
 		}
 	}
 	counts := l.crashes(ctx, ids, origins)
-	if len(counts) == 0 {
+	if len(counts) == 0 && !l.lane.inUse() {
 		return items
 	}
-	now := make([]T, 0, len(items))
+	var others []T
 	for _, it := range items {
+		if w := it.work(); counts[w.suspect()] == l.cfg.MaxCrashes-1 {
+			l.queueAlone(w)
+		} else {
+			others = append(others, it)
+		}
+	}
+	now := make([]T, 0, len(others))
+	for _, it := range others {
 		w := it.work()
-		switch n := counts[w.suspect()]; {
-		case n >= l.cfg.MaxCrashes:
+		n := counts[w.suspect()]
+		if n >= l.cfg.MaxCrashes {
 			it.condemn(poison(n))
-			l.alive(w.suspect()) // who opens it again begins anew
-		case n == l.cfg.MaxCrashes-1:
-			l.queueAlone(w)
-			continue
-		case n > 0 && !l.lane.beside(w):
-			l.queueAlone(w)
+			l.lane.add(w)
+		} else if !l.beginsNow(w, n > 0) {
 			continue
 		}
 		now = append(now, it)
@@ -68,7 +72,7 @@ func (j *job) condemn(why string) {
 	if j.state == dispatch.Sending || j.state == dispatch.Uncertain {
 		why += "; it may have arrived"
 	}
-	j.Skip, j.Refused, j.destination = "", why, ""
+	j.Skip, j.Refused, j.destination, j.condemned = "", why, "", true
 }
 
 // planPoison plans an event that brings listeners down: what is open of it ends, and
@@ -129,19 +133,39 @@ func (l *Listener) keepAlive(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			return
 		case <-l.lane.lives:
 		}
 		l.lane.mu.Lock()
 		ids := l.lane.alive
 		l.lane.alive = nil
 		l.lane.mu.Unlock()
-		err := l.store.forgetCrashes(ctx, ids)
-		if err != nil && ctx.Err() == nil {
-			l.sparse.warn("leases that ran out count as ends of listeners", err)
+		if len(ids) > 0 {
+			l.forgetCrashes(ctx, ids)
+		}
+		if ctx.Err() != nil {
+			return
 		}
 	}
 }
+
+// forgetCrashes has ids forgotten; where the database does not do it now, when it is next told to.
+func (l *Listener) forgetCrashes(ctx context.Context, ids uuids) {
+	through, cancel := throughStop(ctx)
+	defer cancel()
+	err := l.store.forgetCrashes(through, ids)
+	if err == nil {
+		return
+	}
+	l.sparse.warn("leases that ran out count as ends of listeners", err)
+	l.lane.mu.Lock()
+	if len(l.lane.alive)+len(ids) <= mostForgotten {
+		l.lane.alive = append(l.lane.alive, ids...)
+	}
+	l.lane.mu.Unlock()
+}
+
+// mostForgotten is how much waits to be forgotten where the database does not do it.
+const mostForgotten = 10000
 
 // suspect is what whoever takes the entry over knows it by.
 func (en entry) suspect() uuid.UUID {

@@ -23,7 +23,8 @@ type event struct {
 	poison string // why it is not tried any more; "" otherwise
 	tally  *tally
 
-	unplanned int // plans that failed
+	unplanned int         // plans that failed
+	putOff    atomic.Bool // a plan failed, and another one is to be made
 
 	tenure
 	over atomic.Bool // counted as done, or let go
@@ -60,6 +61,8 @@ type job struct {
 
 	expired bool // its deadline has passed
 	ranOut  bool // somebody had it, and their lease ran out
+
+	condemned bool // it brought listeners down, and ends without another try
 
 	destination string    // where it goes; "" where there is nothing to send
 	concurrency int       // most attempts at once there; 0: as many as there are workers for

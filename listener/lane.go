@@ -7,15 +7,21 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // lane is where those wait that are tried one after the other, since listeners ended
-// again and again that had them.
+// again and again that had them; and those that a listener ended with once, while one of the
+// former is under way.
 type lane struct {
 	mu      sync.Mutex
-	waiting []work
+	waiting []work        // to be tried one after the other
 	trying  bool          // one of those is under way
-	loose   []work        // begun outside of the lane, though a listener ended that had them
+	since   time.Time     // when the first of those came; zero where none waits or is under way
+	aside   []work        // to begin together, once none of those waits or is under way
+	fresh   []work        // that no listener ended with: for undisturbed at most, or until then
+	loose   []work        // begun beside each other, though a listener ended that had them
+	lent    int           // of what waits, how many count as held
 	more    chan struct{} // readable when something was added
 	slow    []work        // begun, and not over when the others did not wait for it any more; runLane's own
 
@@ -23,13 +29,59 @@ type lane struct {
 	lives chan struct{} // readable when something was added
 }
 
-// queueAlone has w wait in the lane. It counts as held meanwhile.
+// undisturbed is how long nothing at all begins beside what is tried alone, counted from the
+// first of those that wait for that.
+const undisturbed = 5 * time.Second
+
+// queueAlone has w wait to be tried by itself.
 func (l *Listener) queueAlone(w work) {
-	l.queue.lend(1)
 	l.lane.mu.Lock()
 	l.lane.waiting = append(l.lane.waiting, w)
+	if l.lane.since.IsZero() {
+		l.lane.since = time.Now()
+	}
+	l.lendLane()
 	l.lane.mu.Unlock()
 	signal(l.lane.more)
+}
+
+// beginsNow reports whether w begins now. While something is tried alone, or waits to be,
+// what a listener ended with waits for that to be over; what none did waits at first.
+func (l *Listener) beginsNow(w work, suspected bool) bool {
+	n := &l.lane
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch busy := n.trying || len(n.waiting) > 0; {
+	case busy && suspected:
+		n.aside = append(n.aside, w)
+	case busy && time.Since(n.since) < undisturbed:
+		n.fresh = append(n.fresh, w)
+	case suspected:
+		n.loose = append(n.loose, w)
+		return true
+	default:
+		return true
+	}
+	l.lendLane()
+	signal(n.more)
+	return false
+}
+
+// inUse reports whether something is tried alone, or waits to be.
+func (n *lane) inUse() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.trying || len(n.waiting) > 0
+}
+
+// lendLane counts what waits in the lane as held: of what listeners ended with up to half of
+// what may be, since the rest of the room is for others, however many of them ended. The caller
+// holds lane.mu.
+func (l *Listener) lendLane() {
+	n, q := &l.lane, l.queue
+	lend := min(len(n.waiting)+len(n.aside), (q.workers+2*q.batch)/2) + len(n.fresh)
+	q.lend(lend - n.lent)
+	n.lent = lend
 }
 
 // lend counts n more, or fewer, as held.
@@ -37,32 +89,69 @@ func (q *queue) lend(n int) {
 	q.mu.Lock()
 	q.held += n
 	q.mu.Unlock()
+	if n < 0 {
+		signal(q.freed)
+	}
 }
 
-func (n *lane) pop() (w work, ok bool) {
+// popAlone takes the next that is to be tried by itself.
+func (l *Listener) popAlone() (w work, ok bool) {
+	n := &l.lane
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.waiting) == 0 {
 		return w, false
 	}
 	w, n.waiting, n.trying = n.waiting[0], n.waiting[1:], true
+	l.lendLane()
 	return w, true
 }
 
-// beside reports whether w, which a listener ended with, may begin outside of the lane:
-// not while something is tried in it, or waits to be.
-func (n *lane) beside(w work) bool {
+// popAside takes those that begin together, where nothing waits to be tried by itself.
+func (l *Listener) popAside() (all []work) {
+	n := &l.lane
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.trying || len(n.waiting) > 0 {
-		return false
+	if len(n.waiting) > 0 {
+		return nil
 	}
-	n.loose = append(slices.DeleteFunc(n.loose, work.over), w)
-	return true
+	n.since = time.Time{}
+	all, n.aside = n.aside, nil
+	n.loose = append(n.loose, all...)
+	all, n.fresh = append(all, n.fresh...), nil
+	l.lendLane()
+	return all
 }
 
-// takeLoose returns those that began outside of the lane and are not over. They are its
-// own from then on.
+// launchFresh has those begin that no listener ended with, once they have waited for undisturbed.
+func (l *Listener) launchFresh() {
+	n := &l.lane
+	n.mu.Lock()
+	var all []work
+	if len(n.fresh) > 0 && time.Since(n.since) >= undisturbed {
+		all, n.fresh = n.fresh, nil
+		l.lendLane()
+	}
+	n.mu.Unlock()
+	l.launch(all...)
+}
+
+// add has the lane wait for w, which has begun.
+func (n *lane) add(w work) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.loose = append(n.loose, w)
+}
+
+// prune forgets those that began beside each other and are over.
+func (n *lane) prune() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.loose = slices.DeleteFunc(n.loose, work.over)
+}
+
+// takeLoose returns those that began beside each other and are not over. They are its own
+// from then on.
 func (n *lane) takeLoose() []work {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -71,7 +160,7 @@ func (n *lane) takeLoose() []work {
 	return loose
 }
 
-// try notes whether one of the lane is under way, beside which nothing of the kind begins.
+// try notes whether one is under way that is to be by itself.
 func (n *lane) try(is bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -81,16 +170,19 @@ func (n *lane) try(is bool) {
 func (n *lane) waits() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return len(n.waiting) > 0
+	return len(n.waiting)+len(n.aside) > 0
 }
 
-// runLane tries what waits in the lane, one after the other, until ctx ends; what it
-// did not come to is given back.
+// runLane tries what waits in the lane, one after the other, until ctx ends.
 func (l *Listener) runLane(ctx context.Context) {
 	for ctx.Err() == nil {
-		if w, ok := l.lane.pop(); ok {
+		if w, ok := l.popAlone(); ok {
 			l.tryAlone(ctx, w)
 			l.lane.try(false)
+			continue
+		}
+		if all := l.popAside(); len(all) > 0 {
+			l.launch(all...)
 			continue
 		}
 		if slow := l.lane.slow; len(slow) > 0 {
@@ -106,22 +198,40 @@ func (l *Listener) runLane(ctx context.Context) {
 		case <-l.lane.more:
 		}
 	}
-	l.emptyLane()
 }
 
-func (l *Listener) emptyLane() {
-	var events []*event
-	var jobs []*job
-	for w, ok := l.lane.pop(); ok; w, ok = l.lane.pop() {
+// part parts events from deliveries.
+func part(all []work) (events []*event, jobs []*job) {
+	for _, w := range all {
 		if w.event != nil {
 			events = append(events, w.event)
 		} else {
 			jobs = append(jobs, w.job)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), seenThrough)
-	defer cancel()
-	l.giveBackAll(ctx, events, jobs)
+	return events, jobs
+}
+
+// launch has all begin.
+func (l *Listener) launch(all ...work) {
+	events, jobs := part(all)
+	if len(events) > 0 {
+		l.queue.claimed(events)
+	}
+	if len(jobs) > 0 {
+		l.queue.claimedJobs(jobs)
+	}
+}
+
+// emptyLane takes what waits in the lane, when nothing claims any more, to be given back.
+func (l *Listener) emptyLane() (events []*event, jobs []*job) {
+	l.lane.mu.Lock()
+	all := slices.Concat(l.lane.waiting, l.lane.aside, l.lane.fresh)
+	l.lane.waiting, l.lane.aside, l.lane.fresh = nil, nil, nil
+	l.lendLane()
+	l.lane.mu.Unlock()
+	l.queue.lend(len(all)) // until it is
+	return part(all)
 }
 
 // lookAgain is when watch looks whether it is over.
@@ -132,13 +242,12 @@ const lookAgain = 5 * time.Millisecond
 func (l *Listener) tryAlone(ctx context.Context, w work) {
 	l.log.Warn("listeners ended while they had this; trying it alone", "id", w.suspect())
 	l.awaitLoose(ctx)
-	l.markAlone(ctx, w)
-	l.queue.lend(-1)
-	if w.event != nil {
-		l.queue.claimed([]*event{w.event})
-	} else {
-		l.queue.claimedJobs([]*job{w.job})
+	if ctx.Err() != nil {
+		l.queueAlone(w) // to be given back; it is on record as tried alone no more than before
+		return
 	}
+	l.markAlone(ctx, w)
+	l.launch(w)
 	l.watch(ctx, w, l.store.ttl())
 }
 
@@ -155,6 +264,7 @@ func (l *Listener) awaitLoose(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		l.launchFresh()
 		loose = slices.DeleteFunc(loose, work.over)
 	}
 	l.lane.slow = append(l.lane.slow, loose...)
@@ -168,24 +278,36 @@ func (l *Listener) watch(ctx context.Context, w work, patience time.Duration) {
 	defer tick.Stop()
 	for !w.over() {
 		select {
-		case <-ctx.Done():
-			return // it is finished, or given back
+		case <-ctx.Done(): // it is finished, or given back, and others begin beside it
+			l.noteAlone(ctx, w, false)
+			return
 		case <-tick.C:
 		}
+		l.launchFresh()
 		if time.Since(begun) >= patience && l.lane.waits() {
 			l.lane.slow = append(l.lane.slow, w)
 			l.noteAlone(ctx, w, false)
 			return
 		}
 	}
-	l.alive(w.suspect())
+	l.outlived(ctx, w)
+}
+
+// outlived is called where w is over, and did not bring us down. What was put off, or given back,
+// has shown nothing of the kind.
+func (l *Listener) outlived(ctx context.Context, w work) {
+	if w.tried() {
+		l.alive(w.suspect())
+	} else {
+		l.noteAlone(ctx, w, false)
+	}
 }
 
 // markAlone notes whether w is tried alone: none that was slow, or began outside of the lane, is under way any more.
 func (l *Listener) markAlone(ctx context.Context, w work) {
 	l.lane.slow = slices.DeleteFunc(l.lane.slow, func(s work) bool {
 		if s.over() {
-			l.alive(s.suspect())
+			l.outlived(ctx, s)
 		}
 		return s.over()
 	})
@@ -210,18 +332,31 @@ func (w work) suspect() uuid.UUID {
 	return w.job.ID
 }
 
-// origin is the event that w was before it was on record with its deliveries; the zero
-// UUID where it is one. What was sent again by a person begins anew.
-func (w work) origin() (id uuid.UUID) {
+// origin is the event that w was before it was on record with its deliveries; none where it
+// is one. What was sent again by a person begins anew.
+func (w work) origin() (id pgtype.UUID) {
 	if w.job != nil && w.job.generation == 0 {
-		id = w.job.EventID
+		id = pgtype.UUID{Bytes: w.job.EventID, Valid: true}
 	}
 	return id
 }
 
+// over reports whether nothing is under way of w any more. An event that cannot be planned
+// comes back again and again: nobody waits for that.
 func (w work) over() bool {
 	if w.event != nil {
-		return w.event.over.Load()
+		return w.event.over.Load() || w.event.putOff.Load()
 	}
 	return w.job.over.Load()
+}
+
+// tried reports whether w, which is over, had all done for it that may bring a listener down.
+func (w work) tried() bool {
+	if j := w.job; j != nil {
+		return j.outcome != nil && !j.idle
+	}
+	e := w.event
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.over.Load() && !e.begun.IsZero() && !allNotBegun(e.jobs)
 }

@@ -80,6 +80,16 @@ func (t *tenure) stay(l *lease, renewed bool) {
 	}
 }
 
+// stay notes whether a renewal took e along, where it is held still: park has ended what its
+// deliveries would heed.
+func (l *lease) stay(e *event, renewed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.events[e.seq] == e {
+		e.tenure.stay(l, renewed)
+	}
+}
+
 func (e *event) leaseLeft() time.Duration { return e.tenure.left(e.lease) }
 
 func (j *job) leaseLeft() time.Duration {
@@ -212,8 +222,8 @@ func (ls *leases) renew(ctx context.Context) {
 	for _, e := range events {
 		renewed, ours := kept.events[heldEvent{e.seq, e.lease.claim}]
 		if ours {
-			e.stay(e.lease, renewed)
-		} else if e.stillHeld() {
+			e.lease.stay(e, renewed)
+		} else if e.stillHeld() && !e.recording() {
 			e.lost.Store(true)
 			ids = append(ids, e.ID)
 			lost++
@@ -238,6 +248,13 @@ func (ls *leases) renew(ctx context.Context) {
 	for _, l := range old {
 		l.until.Store(monotonic(sent.Add(ls.store.ttl())))
 	}
+}
+
+// recording reports whether the record of e is under way, or it was given back. Whether it was ours is for that to say.
+func (e *event) recording() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.parking || e.handed
 }
 
 func (e *event) stillHeld() bool {

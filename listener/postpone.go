@@ -22,6 +22,7 @@ func (l *Listener) postpone(e *event, err error) {
 	wait := jittered(ceiling(e.unplanned, dispatch.Retries{First: planAgain, Longest: l.store.ttl()}))
 	switch l.queue.postpone(e, wait) {
 	case postponed:
+		e.putOff.Store(true)
 		l.sparse.warn("event not planned; trying again", err, "event", e.ID, "type", e.Type)
 	case crowded:
 		l.sparse.warn("event not planned; it comes back when its lease has run out", err, "event", e.ID, "type", e.Type)

@@ -1,10 +1,14 @@
 package listener
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
@@ -44,6 +48,65 @@ func TestRenewalDoesNotUndoARecord(t *testing.T) {
 	}
 	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where lease_until > now() and lease_until <> 'infinity'`); n != 0 {
 		t.Errorf("%d events were given back and are leased by nobody", n)
+	}
+}
+
+// TestRenewalOfMany: as much as a listener may have in hand, where an event has a thousand deliveries, is
+// renewed, and given back, in the time that there is.
+func TestRenewalOfMany(t *testing.T) {
+	t.Parallel()
+	const many = 20000
+	db := pgtest.New(t)
+	s := &store{pool: db.Pool, lease: time.Minute}
+	l := newLease(time.Now(), s.lease)
+	pgtest.Exec(t, db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient, state, attempts, due_at, claim)
+		select gen_random_uuid(), gen_random_uuid(), 1, 'x', now(), 'r', 's', 'c', '', 'ready', 0, now() + interval '5 seconds', $1 from generate_series(1, $2)`, l.claim, many)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload, claim, lease_until) select 'x', '{}', $1, now() + interval '5 seconds' from generate_series(1, $2)`, l.claim, many)
+	var jobs []*job
+	for _, id := range pgtest.QueryVals[uuid.UUID](t, db, `select id from outbox.deliveries`) {
+		j := &job{lease: l}
+		j.ID = id
+		jobs = append(jobs, j)
+	}
+	var events []*event
+	for _, seq := range pgtest.QueryVals[int64](t, db, `select seq from outbox_events order by seq`) {
+		events = append(events, &event{seq: seq, lease: l})
+	}
+	slices.SortFunc(jobs, func(a, b *job) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	begun := time.Now()
+	kept, err := s.renew(t.Context(), events, jobs)
+	if took := time.Since(begun); err != nil || len(kept.jobs) != many || len(kept.events) != many || took > 8*time.Second {
+		t.Errorf("%d deliveries and %d events after %s, %v; want %d", len(kept.jobs), len(kept.events), took, err, many)
+	}
+	for j, renewed := range kept.jobs {
+		if !renewed {
+			t.Fatalf("%v is not renewed", j)
+		}
+	}
+	begun = time.Now()
+	locked, err := s.release(t.Context(), events, jobs)
+	if took := time.Since(begun); err != nil || locked != 0 || took > 8*time.Second {
+		t.Errorf("given back after %s, %v, but for %d", took, err, locked)
+	}
+}
+
+// TestRenewalBesideItsParking: what a renewal found locked by the record that parks it says nothing of
+// the deliveries, which are held by themselves since.
+func TestRenewalBesideItsParking(t *testing.T) {
+	t.Parallel()
+	l := newLease(time.Now(), time.Minute)
+	e := &event{seq: 1, lease: l}
+	j := &job{lease: l, event: e}
+	l.events[e.seq] = e
+	l.stay(e, false)
+	if left := e.until.Load(); left == 0 {
+		t.Error("an event that was locked counts as renewed")
+	}
+	l.park(e, []*job{j})
+	l.stay(e, false)
+	l.until.Store(monotonic(time.Now().Add(time.Hour)))
+	if left := j.leaseLeft(); left < 30*time.Minute {
+		t.Errorf("%s left of an hour", left)
 	}
 }
 

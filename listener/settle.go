@@ -24,6 +24,7 @@ func (l *Listener) parkSlow(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		l.lane.prune()
 		for _, ls := range l.leases.snapshot() {
 			events, _ := ls.held()
 			for _, e := range events {
@@ -137,6 +138,9 @@ func (l *Listener) recordedJob(j *job, kept bool) {
 	e := j.event
 	if e == nil {
 		if j.over.CompareAndSwap(false, true) {
+			if j.condemned && kept {
+				l.alive(j.ID)
+			}
 			l.count(j.tally, []*job{j}, &j.load, time.Now().Add(-j.took), kept)
 		}
 		return
@@ -161,6 +165,9 @@ func (l *Listener) recordedDue(j *job, o *dispatch.Outcome, wait time.Duration, 
 // settle counts e, which is over, once.
 func (l *Listener) settle(e *event, kept bool) {
 	if e.over.CompareAndSwap(false, true) {
+		if e.poison != "" && kept {
+			l.alive(e.ID) // who opens it again begins anew
+		}
 		l.count(e.tally, e.jobs, &e.load, e.begun, kept)
 	}
 }

@@ -2,6 +2,8 @@ package listener_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -100,4 +102,98 @@ func TestSuspectsAreApart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// suspects returns a listener and two kinds of deliveries of a listener that ended: one with which
+// another ended before, and n others, each on a channel of its own.
+func suspects(t *testing.T, n int) (*pgtest.DB, *listener.Listener, gates, uuid.UUID) {
+	t.Helper()
+	db := pgtest.New(t)
+	g := gates{make(chan uuid.UUID, 10), map[uuid.UUID]chan struct{}{}}
+	d := dispatch.New()
+	var again uuid.UUID
+	for i := range n + 1 {
+		d.Register(dispatch.Channel(fmt.Sprint("c", i)), g, dispatch.Policy{Timeout: time.Minute})
+		id := deliveryRow(t, db, fmt.Sprintf(`channel = 'c%d', state = 'ready', attempts = 0, finished_at = null, provider_id = null,
+			claim = gen_random_uuid(), due_at = now() - interval '%d seconds'`, i, 20-i))
+		g.of[id] = make(chan struct{})
+		if i == 0 {
+			again = id
+			pgtest.Exec(t, db, `insert into outbox.crashes (id, count) values ($1, 1)`, id)
+		}
+	}
+	return db, newListener(t, db, d, func(c *listener.Config) {
+		c.Lease, c.PollInterval, c.ShutdownGrace = time.Minute, 200*time.Millisecond, 100*time.Millisecond
+	}), g, again
+}
+
+// TestSuspectsBeginTogether: what waited while another was tried alone is not tried one by one.
+func TestSuspectsBeginTogether(t *testing.T) {
+	t.Parallel()
+	_, l, g, again := suspects(t, 3)
+	start(t, l)
+	if first := <-g.entered; first != again {
+		t.Errorf("%s began first, not the one to be tried alone", first)
+	}
+	close(g.of[again])
+	for range 3 {
+		select {
+		case <-g.entered: // and its gate stays shut
+		case <-time.After(10 * time.Second):
+			t.Fatal("they wait for one another")
+		}
+	}
+	for id, gate := range g.of {
+		if id != again {
+			close(gate)
+		}
+	}
+}
+
+// TestStopWithALane: what waits in the lane is given back at a stop, and nothing is on record as
+// tried alone any more.
+func TestStopWithALane(t *testing.T) {
+	t.Parallel()
+	db, l, g, again := suspects(t, 2)
+	stop := start(t, l)
+	<-g.entered
+	pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
+		n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.crashes where count = 1 or alone`)
+		return n == 3, fmt.Sprintf("%d on record of 3", n)
+	})
+	begun := time.Now()
+	stop()
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("stopped after %s", took)
+	}
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.crashes where alone`); n != 0 {
+		t.Errorf("%d are on record as tried alone", n)
+	}
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.deliveries where claim is null and due_at <= now() and id <> $1`, again); n != 2 {
+		t.Errorf("%d were given back, want 2", n)
+	}
+}
+
+// TestUnplannableInTheLane: an event whose plan fails does not keep those behind it from being
+// tried alone.
+func TestUnplannableInTheLane(t *testing.T) {
+	t.Parallel()
+	db, g := pgtest.New(t), gates{make(chan uuid.UUID, 10), map[uuid.UUID]chan struct{}{}}
+	d := dispatch.New()
+	d.Register("sink", g, dispatch.Policy{Timeout: time.Minute})
+	d.Use(router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
+		if ev.Type == "unplannable" {
+			return nil, errors.New("the table is not there")
+		}
+		return []dispatch.Message{{Route: "r", Step: "s", Channel: "sink", Content: json.RawMessage(`{}`)}}, nil
+	}})
+	for _, typ := range []string{"unplannable", "suspect"} {
+		pgtest.Exec(t, db, `insert into outbox.crashes (id, count) values ($1, 1)`, insert(t, db, typ, `{}`))
+	}
+	pgtest.Exec(t, db, `update outbox_events set claim = gen_random_uuid(), lease_until = now() - interval '1 second'`)
+	start(t, newListener(t, db, d, func(c *listener.Config) { c.Lease, c.PollInterval = time.Minute, 200*time.Millisecond }))
+	pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
+		return pgtest.QueryVal[bool](t, db, `select coalesce(bool_or(c.alone), false) from outbox.crashes as c join outbox_events as e on e.id = c.id and e.type = 'suspect'`),
+			"the suspect is not tried alone"
+	})
 }

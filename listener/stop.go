@@ -36,9 +36,10 @@ func (l *Listener) drainPool(cut context.CancelFunc) {
 	defer cancel()
 	l.stopping.Store(true)
 	events, planned := l.queue.takeAll()
+	suspects, alone := l.emptyLane()
 	close(l.taken)
 	failpoint.Hit("K17")
-	l.giveBackAll(ctx, events, planned)
+	l.giveBackAll(ctx, append(events, suspects...), append(planned, alone...))
 	if !l.awaitPool(deadline) {
 		l.log.Warn("grace period is over; cutting short what is being sent", "open", l.queue.holds())
 		cut()

@@ -1,15 +1,26 @@
 -- Note: a listener ended while it had the events and deliveries $1. Up to $2, all that
 -- it had is suspected; the last time counts only where it was tried alone.
 --
--- $3 has the event of each that is a delivery: one that was never noted goes on from where
--- its event was before it was on record with its deliveries.
+-- $3 has the event of each that is a delivery, null for others: one that was never noted goes
+-- on from where its event was before it was on record with its deliveries. That the event was
+-- tried alone says something of those that were under way then, and nothing later.
+with origins as materialized (
+    select o.id, o.count, o.alone, o.at
+    from outbox.crashes as o
+    where o.id = any ($3::uuid[])
+    order by o.id
+    for no key update
+), used as (
+    update outbox.crashes as o set alone = false
+    where o.id = any (array(select id from origins where alone))
+)
 insert into outbox.crashes as c (id, count)
 select t.id,
-    case when e.id is null or e.at < clock_timestamp() - interval '1 day' then 1
-         when e.count + 1 < $2::integer or e.alone then e.count + 1
-         else e.count end
+    case when o.id is null or o.at < clock_timestamp() - interval '1 day' then 1
+         when o.count + 1 < $2::integer or o.alone then o.count + 1
+         else o.count end
 from (select distinct * from unnest($1::uuid[], $3::uuid[]) as t (id, event)) as t
-left join outbox.crashes as e on e.id = t.event
+left join origins as o on o.id = t.event
 order by t.id
 on conflict (id) do update
 set count = case when c.at < clock_timestamp() - interval '1 day' then 1

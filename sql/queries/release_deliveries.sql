@@ -2,18 +2,21 @@
 -- that somebody holds a row lock on keeps its lease, as in release_events.sql,
 -- and is in the result.
 with ours as materialized (
-    select d.id
+    select t.id, t.claim
     from unnest($1::uuid[], $2::uuid[]) as t (id, claim)
-    join outbox.deliveries as d on d.id = t.id and d.claim = t.claim and d.finished_at is null
+    cross join lateral (select d.claim, d.finished_at from outbox.deliveries as d where d.id = t.id offset 0) as d
+    where d.claim = t.claim and d.finished_at is null
 ), free as materialized (
-    select d.id
-    from unnest($1::uuid[], $2::uuid[]) as t (id, claim)
-    join outbox.deliveries as d on d.id = t.id and d.claim = t.claim and d.finished_at is null
-    for no key update of d skip locked
+    select o.id
+    from ours as o
+    cross join lateral (
+        select d.claim, d.finished_at from outbox.deliveries as d where d.id = o.id offset 0
+        for no key update skip locked
+    ) as d
+    where d.claim = o.claim and d.finished_at is null
 ), released as (
     update outbox.deliveries as d
     set due_at = clock_timestamp(), claim = null
-    from free
-    where d.id = free.id
+    where d.id = any (array(select id from free))
 )
 select id from ours where id not in (select id from free)

@@ -4,22 +4,25 @@
 --
 -- One that somebody holds a row lock on keeps its lease, since the others
 -- must not wait for it, and is in the result. MATERIALIZED, so that each row
--- is tried once.
+-- is tried once; each is looked up by itself, as in renew_events.sql.
 with ours as materialized (
-    select e.seq
+    select t.seq, t.claim
     from unnest($1::bigint[], $2::uuid[]) as t (seq, claim)
-    join public.outbox_events as e on e.seq = t.seq and e.claim = t.claim and e.processed_at is null
-        and e.lease_until is distinct from 'infinity'
+    cross join lateral (
+        select e.claim, e.processed_at, e.lease_until from public.outbox_events as e where e.seq = t.seq offset 0
+    ) as e
+    where e.claim = t.claim and e.processed_at is null and e.lease_until is distinct from 'infinity'
 ), free as materialized (
-    select e.seq
-    from unnest($1::bigint[], $2::uuid[]) as t (seq, claim)
-    join public.outbox_events as e on e.seq = t.seq and e.claim = t.claim and e.processed_at is null
-        and e.lease_until is distinct from 'infinity'
-    for no key update of e skip locked
+    select o.seq
+    from ours as o
+    cross join lateral (
+        select e.claim, e.processed_at, e.lease_until from public.outbox_events as e where e.seq = o.seq offset 0
+        for no key update skip locked
+    ) as e
+    where e.claim = o.claim and e.processed_at is null and e.lease_until is distinct from 'infinity'
 ), released as (
     update public.outbox_events as e
     set lease_until = null, claim = gen_random_uuid()
-    from free
-    where e.seq = free.seq
+    where e.seq = any (array(select seq from free))
 )
 select seq from ours where seq not in (select seq from free)
