@@ -16,6 +16,7 @@ type suspect interface {
 	*event | *job
 	work() work
 	outlivedLease() bool // somebody had it, and their lease ran out
+	noteCrashes(n int)   // that listeners ended with it, n times
 	condemn(why string)  // it ends without another try
 }
 
@@ -34,35 +35,40 @@ func sift[T suspect](ctx context.Context, l *Listener, items []T) []T {
 	if len(counts) == 0 && !l.lane.inUse() {
 		return items
 	}
-	var others []T
+	var now, others []T
 	for _, it := range items {
-		if w := it.work(); counts[w.suspect()] == l.cfg.MaxCrashes-1 {
-			l.queueAlone(w)
-		} else {
+		n := counts[it.work().suspect()]
+		it.noteCrashes(n)
+		if n < l.cfg.MaxCrashes {
 			others = append(others, it)
-		}
-	}
-	now := make([]T, 0, len(others))
-	for _, it := range others {
-		w := it.work()
-		n := counts[w.suspect()]
-		if n >= l.cfg.MaxCrashes {
-			it.condemn(poison(n))
-			l.lane.add(w)
-		} else if !l.beginsNow(w, n > 0) {
 			continue
 		}
+		it.condemn(poison(n))
+		l.lane.add(it.work())
 		now = append(now, it)
+	}
+	for _, it := range others {
+		if w := it.work(); counts[w.suspect()] == l.cfg.MaxCrashes-1 {
+			l.queueAlone(w)
+		}
+	}
+	for _, it := range others {
+		w := it.work()
+		if n := counts[w.suspect()]; n < l.cfg.MaxCrashes-1 && l.beginsNow(w, n > 0) {
+			now = append(now, it)
+		}
 	}
 	return now
 }
 
 func (e *event) work() work          { return work{event: e} }
 func (e *event) outlivedLease() bool { return e.ranOut }
+func (e *event) noteCrashes(n int)   { e.crashes = n }
 func (e *event) condemn(why string)  { e.poison = why }
 
 func (j *job) work() work          { return work{job: j} }
 func (j *job) outlivedLease() bool { return j.ranOut }
+func (j *job) noteCrashes(int)     {}
 
 // poison is the reason of what is dead since n listeners ended while they had it.
 func poison(n int) string { return fmt.Sprintf("poison: %d listeners ended while they had it", n) }

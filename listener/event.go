@@ -23,8 +23,8 @@ type event struct {
 	poison string // why it is not tried any more; "" otherwise
 	tally  *tally
 
-	unplanned int         // plans that failed
-	putOff    atomic.Bool // a plan failed, and another one is to be made
+	unplanned int // plans that failed
+	crashes   int // listeners that ended while they had it, as far as that was counted
 
 	tenure
 	over atomic.Bool // counted as done, or let go

@@ -17,7 +17,7 @@ type lane struct {
 	mu      sync.Mutex
 	waiting []work        // to be tried one after the other
 	trying  bool          // one of those is under way
-	since   time.Time     // when the first of those came; zero where none waits or is under way
+	since   time.Time     // since when nothing fresh begins beside them; zero where none waits or is under way
 	aside   []work        // to begin together, once none of those waits or is under way
 	fresh   []work        // that no listener ended with: for undisturbed at most, or until then
 	loose   []work        // begun beside each other, though a listener ended that had them
@@ -103,6 +103,9 @@ func (l *Listener) popAlone() (w work, ok bool) {
 		return w, false
 	}
 	w, n.waiting, n.trying = n.waiting[0], n.waiting[1:], true
+	if len(n.fresh) == 0 {
+		n.since = time.Now() // nobody waits longer for it
+	}
 	l.lendLane()
 	return w, true
 }
@@ -188,8 +191,7 @@ func (l *Listener) runLane(ctx context.Context) {
 		if slow := l.lane.slow; len(slow) > 0 {
 			l.lane.slow = slow[1:]
 			l.lane.try(true)
-			l.markAlone(ctx, slow[0])
-			l.watch(ctx, slow[0], 0)
+			l.watch(ctx, slow[0], l.markAlone(ctx, slow[0]), 0)
 			l.lane.try(false)
 			continue
 		}
@@ -246,9 +248,9 @@ func (l *Listener) tryAlone(ctx context.Context, w work) {
 		l.queueAlone(w) // to be given back; it is on record as tried alone no more than before
 		return
 	}
-	l.markAlone(ctx, w)
+	alone := l.markAlone(ctx, w)
 	l.launch(w)
-	l.watch(ctx, w, l.store.ttl())
+	l.watch(ctx, w, alone, l.store.ttl())
 }
 
 // awaitLoose waits, for the time of a lease, until what began outside of the lane is over that may
@@ -271,8 +273,9 @@ func (l *Listener) awaitLoose(ctx context.Context) {
 }
 
 // watch waits until w, which has begun, is over. Once patience has passed, others in the
-// lane are not to wait for it: then it is slow, and neither it nor they are alone.
-func (l *Listener) watch(ctx context.Context, w work, patience time.Duration) {
+// lane are not to wait for it: then it is slow, and neither it nor they are alone. Where it
+// is not alone, it is once what was beside it is over.
+func (l *Listener) watch(ctx context.Context, w work, alone bool, patience time.Duration) {
 	begun := time.Now()
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
@@ -289,6 +292,9 @@ func (l *Listener) watch(ctx context.Context, w work, patience time.Duration) {
 			l.noteAlone(ctx, w, false)
 			return
 		}
+		if !alone && l.byItself() {
+			alone = l.markAlone(ctx, w)
+		}
 	}
 	l.outlived(ctx, w)
 }
@@ -303,16 +309,28 @@ func (l *Listener) outlived(ctx context.Context, w work) {
 	}
 }
 
-// markAlone notes whether w is tried alone: none that was slow, or began outside of the lane, is under way any more.
-func (l *Listener) markAlone(ctx context.Context, w work) {
+// byItself reports whether none that was slow, or began outside of the lane, is under way any more.
+func (l *Listener) byItself() bool {
+	l.lane.prune()
+	l.lane.mu.Lock()
+	loose := len(l.lane.loose)
+	l.lane.mu.Unlock()
+	return loose == 0 && !slices.ContainsFunc(l.lane.slow, func(s work) bool { return !s.over() })
+}
+
+// markAlone notes, and returns, whether w is tried alone: by itself, that is.
+func (l *Listener) markAlone(ctx context.Context, w work) (alone bool) {
+	l.lane.slow = append(l.lane.slow, l.lane.takeLoose()...)
 	l.lane.slow = slices.DeleteFunc(l.lane.slow, func(s work) bool {
-		if s.over() {
+		over := s.over()
+		if over && ctx.Err() == nil {
 			l.outlived(ctx, s)
 		}
-		return s.over()
+		return over
 	})
-	l.lane.slow = append(l.lane.slow, l.lane.takeLoose()...)
-	l.noteAlone(ctx, w, len(l.lane.slow) == 0)
+	alone = len(l.lane.slow) == 0
+	l.noteAlone(ctx, w, alone)
+	return alone
 }
 
 func (l *Listener) noteAlone(ctx context.Context, w work, alone bool) {
@@ -341,11 +359,10 @@ func (w work) origin() (id pgtype.UUID) {
 	return id
 }
 
-// over reports whether nothing is under way of w any more. An event that cannot be planned
-// comes back again and again: nobody waits for that.
+// over reports whether nothing is under way of w any more.
 func (w work) over() bool {
 	if w.event != nil {
-		return w.event.over.Load() || w.event.putOff.Load()
+		return w.event.over.Load()
 	}
 	return w.job.over.Load()
 }
@@ -358,5 +375,5 @@ func (w work) tried() bool {
 	e := w.event
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.over.Load() && !e.begun.IsZero() && !allNotBegun(e.jobs)
+	return !e.begun.IsZero() && !allNotBegun(e.jobs)
 }

@@ -221,9 +221,9 @@ func (ls *leases) renew(ctx context.Context) {
 	var ids []uuid.UUID
 	for _, e := range events {
 		renewed, ours := kept.events[heldEvent{e.seq, e.lease.claim}]
-		if ours {
+		if rec := e.recording(); ours || rec { // asked first: then it is parked, and let go of, at once
 			e.lease.stay(e, renewed)
-		} else if e.stillHeld() && !e.recording() {
+		} else if e.stillHeld() {
 			e.lost.Store(true)
 			ids = append(ids, e.ID)
 			lost++

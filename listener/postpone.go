@@ -16,13 +16,16 @@ const planAgain = time.Second
 // much waits so already its lease runs out by itself: to have it back at once
 // would be to meet the same trouble again at once.
 func (l *Listener) postpone(e *event, err error) {
+	if e.crashes > 0 {
+		l.leave(e, err)
+		return
+	}
 	e.unplanned++
 	e.tally.done(failed) // who asked for it does not wait for that
 	e.tally = nil
 	wait := jittered(ceiling(e.unplanned, dispatch.Retries{First: planAgain, Longest: l.store.ttl()}))
 	switch l.queue.postpone(e, wait) {
 	case postponed:
-		e.putOff.Store(true)
 		l.sparse.warn("event not planned; trying again", err, "event", e.ID, "type", e.Type)
 	case crowded:
 		l.sparse.warn("event not planned; it comes back when its lease has run out", err, "event", e.ID, "type", e.Type)
@@ -32,6 +35,16 @@ func (l *Listener) postpone(e *event, err error) {
 		l.sparse.warn("event not planned; given back", err, "event", e.ID, "type", e.Type)
 		l.giveBack(context.Background(), e, "")
 	}
+}
+
+// leave has e, with which listeners ended, come back when its lease has run out: by then it is
+// known again what it is suspected of. Nobody who is tried alone waits for it, or has it beside it.
+func (l *Listener) leave(e *event, err error) {
+	l.sparse.warn("event not planned; it comes back when its lease has run out", err, "event", e.ID, "type", e.Type)
+	if e.crashes < l.cfg.MaxCrashes-1 {
+		l.alive(e.ID) // that will count as another end
+	}
+	l.forget(e)
 }
 
 // postponement is what became of an event that was to come back later.

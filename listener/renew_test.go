@@ -110,6 +110,34 @@ func TestRenewalBesideItsParking(t *testing.T) {
 	}
 }
 
+// TestRenewalOfWhatIsBeingRecorded: an event that was taken over while its parking is yet to be recorded has
+// no more of a lease than it had.
+func TestRenewalOfWhatIsBeingRecorded(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s, events := claimTwo(t, db)
+	log := quietLog()
+	ls := &leases{store: s, log: log, sparse: newSparse(log), all: map[*lease]struct{}{}}
+	e, other := events[0], events[1]
+	ls.add(e.lease)
+	half := s.lease / 2
+	e.lease.until.Store(monotonic(time.Now().Add(half)))
+	e.parking = true
+	pgtest.Exec(t, db, `update outbox_events set claim = gen_random_uuid() where seq = $1`, e.seq)
+	ls.renew(t.Context())
+	if left := e.leaseLeft(); left > half || left <= 0 {
+		t.Errorf("%s left where the record is to say whether it was ours, want what there was of %s", left, half)
+	}
+	if left := other.leaseLeft(); left <= half {
+		t.Errorf("%s left of the other, which was renewed", left)
+	}
+	e.parking = false
+	ls.renew(t.Context())
+	if left := e.leaseLeft(); left != 0 {
+		t.Errorf("%s left of what was taken over", left)
+	}
+}
+
 // TestLockedRowIsNotGivenBack: of what is given back, that which somebody has
 // locked is left to its lease, and the rest is free.
 func TestLockedRowIsNotGivenBack(t *testing.T) {

@@ -56,10 +56,12 @@ func (s *simStore) noteLook(ctx context.Context, j *job, likeness int32, v dispa
 func (s *simStore) noteCrashes(ctx context.Context, ids, origins uuids, most int) (map[uuid.UUID]int, error) {
 	counts := map[uuid.UUID]int{}
 	err := s.do(ctx, durable, func(*reference) error {
+		var used []*simCrash
 		for i, u := range ids {
 			id := uuid.UUID(u.Bytes)
 			c, origin := s.db.crashed[id], s.db.crashed[origins[i].Bytes]
 			if c == nil && origin != nil {
+				used = append(used, origin)
 				c = &simCrash{origin.count, origin.alone}
 				s.db.crashed[id] = c
 			}
@@ -72,6 +74,9 @@ func (s *simStore) noteCrashes(ctx context.Context, ids, origins uuids, most int
 			}
 			c.alone = false
 			counts[id] = c.count
+		}
+		for _, origin := range used {
+			origin.alone = false
 		}
 		return nil
 	})

@@ -106,7 +106,7 @@ func TestSuspectsAreApart(t *testing.T) {
 
 // suspects returns a listener and two kinds of deliveries of a listener that ended: one with which
 // another ended before, and n others, each on a channel of its own.
-func suspects(t *testing.T, n int) (*pgtest.DB, *listener.Listener, gates, uuid.UUID) {
+func suspects(t *testing.T, n int, changes ...func(*listener.Config)) (*pgtest.DB, *listener.Listener, gates, uuid.UUID) {
 	t.Helper()
 	db := pgtest.New(t)
 	g := gates{make(chan uuid.UUID, 10), map[uuid.UUID]chan struct{}{}}
@@ -124,6 +124,9 @@ func suspects(t *testing.T, n int) (*pgtest.DB, *listener.Listener, gates, uuid.
 	}
 	return db, newListener(t, db, d, func(c *listener.Config) {
 		c.Lease, c.PollInterval, c.ShutdownGrace = time.Minute, 200*time.Millisecond, 100*time.Millisecond
+		for _, change := range changes {
+			change(c)
+		}
 	}), g, again
 }
 
@@ -148,6 +151,27 @@ func TestSuspectsBeginTogether(t *testing.T) {
 			close(gate)
 		}
 	}
+}
+
+// TestSlowBesideThoseThatWaited: what takes longer than a lease is on record as tried alone again once
+// those are over that did not wait for it any more, so that it is found out, too.
+func TestSlowBesideThoseThatWaited(t *testing.T) {
+	t.Parallel()
+	db, l, g, again := suspects(t, 1, func(c *listener.Config) { c.Lease = time.Second })
+	start(t, l)
+	alone := func(want bool, when string) {
+		t.Helper()
+		pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
+			return pgtest.QueryVal[bool](t, db, `select alone = $2 from outbox.crashes where id = $1`, again, want), when
+		})
+	}
+	<-g.entered
+	alone(true, "by itself")
+	other := <-g.entered // a lease later
+	alone(false, "beside the other")
+	close(g.of[other])
+	alone(true, "by itself again")
+	close(g.of[again])
 }
 
 // TestStopWithALane: what waits in the lane is given back at a stop, and nothing is on record as

@@ -96,6 +96,11 @@ func (l *Listener) giveBackAll(ctx context.Context, events []*event, planned []*
 
 // release gives back what was claimed and not begun, and forgets it.
 func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) {
+	for _, e := range events {
+		e.mu.Lock()
+		e.handed = true
+		e.mu.Unlock()
+	}
 	locked, err := l.store.release(ctx, events, jobs)
 	switch {
 	case err != nil:

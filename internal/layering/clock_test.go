@@ -74,6 +74,7 @@ var hostClock = map[string]string{
 	"listener/lane.go Listener.awaitLoose":            elapsed,
 	"listener/lane.go Listener.beginsNow":             elapsed,
 	"listener/lane.go Listener.launchFresh":           elapsed,
+	"listener/lane.go Listener.popAlone":              elapsed,
 	"listener/lane.go Listener.queueAlone":            elapsed,
 	"listener/lane.go Listener.watch":                 elapsed,
 	"listener/ordering.go Listener.keepLines":         elapsed,

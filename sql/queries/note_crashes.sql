@@ -4,12 +4,14 @@
 -- $3 has the event of each that is a delivery, null for others: one that was never noted goes
 -- on from where its event was before it was on record with its deliveries. That the event was
 -- tried alone says something of those that were under way then, and nothing later.
-with origins as materialized (
-    select o.id, o.count, o.alone, o.at
-    from outbox.crashes as o
-    where o.id = any ($3::uuid[])
-    order by o.id
+with known as materialized ( -- locked in order, as in forget_crashes.sql
+    select c.id, c.count, c.alone, c.at
+    from outbox.crashes as c
+    where c.id = any ($1::uuid[] || $3::uuid[])
+    order by c.id
     for no key update
+), origins as materialized (
+    select * from known where id = any ($3::uuid[])
 ), used as (
     update outbox.crashes as o set alone = false
     where o.id = any (array(select id from origins where alone))
