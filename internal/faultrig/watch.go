@@ -41,7 +41,7 @@ func (r *run) watch(ctx context.Context) {
 // to run and did not for a quarter of the lease: then its machine stood still for it
 // alone, which no commit of ours shows. Only Linux says so.
 func (r *run) watchDelays(ctx context.Context) {
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(250 * time.Millisecond) // what a thread waits for is known once it runs again, however long ago that began
 	defer tick.Stop()
 	before := map[string]time.Duration{} // by thread
 	last := time.Now()
@@ -53,12 +53,10 @@ func (r *run) watchDelays(ctx context.Context) {
 		}
 		now := time.Now()
 		for _, d := range r.daemons {
-			threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", d.pid()))
-			if err != nil {
-				return // a pattern that is wrong is wrong each time
-			}
-			for _, t := range threads {
-				waited, ok := runDelay(t)
+			tasks := fmt.Sprintf("/proc/%d/task", d.pid())
+			for _, name := range namesIn(tasks) {
+				t := filepath.Join(tasks, name)
+				waited, ok := runDelay(filepath.Join(t, "schedstat"))
 				if !ok {
 					continue // it has ended
 				}
@@ -70,6 +68,20 @@ func (r *run) watchDelays(ctx context.Context) {
 		}
 		last = now
 	}
+}
+
+// namesIn is what a directory has; nothing where it is gone.
+func namesIn(path string) []string {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	return names
 }
 
 // runDelay is for how long a thread was ready to run and did not, by a file schedstat
