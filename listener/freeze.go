@@ -39,7 +39,7 @@ func (l *Listener) freeze(e *event) {
 		}
 	}
 	e.parked, e.parking, e.left = true, true, len(open)
-	en := entry{event: e, rows: e.rows(l.store.ttl()), open: open, frozen: true}
+	en := entry{event: e, rows: e.rows(l.store.ttl()), open: open, frozen: true, until: heldFor(l.store.ttl())}
 	e.mu.Unlock()
 	l.recorder.add(en)
 }
@@ -105,7 +105,7 @@ func (l *Listener) thaw(en entry, canceled map[uuid.UUID]string) {
 	}
 	e.mu.Lock()
 	e.parking, e.left = false, len(open)
-	empty := e.lease.park(e, open)
+	empty := e.lease.park(e, open, en.until)
 	e.mu.Unlock()
 	if empty {
 		l.leases.remove(e.lease)

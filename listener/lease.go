@@ -30,6 +30,10 @@ type lease struct {
 // started anchors the monotonic clock of this process.
 var started = time.Now()
 
+// heldFor is until when something is held, at the least, that a statement which is yet to be sent
+// leases for ttl.
+func heldFor(ttl time.Duration) int64 { return monotonic(time.Now().Add(ttl)) }
+
 func monotonic(t time.Time) int64 { return int64(t.Sub(started)) }
 
 // newLease makes a lease that was asked for at sent. It counts from before
@@ -55,7 +59,7 @@ func (l *lease) left() time.Duration {
 // tenure is how one event or delivery is held, apart from the lease that it came with.
 type tenure struct {
 	lost  atomic.Bool  // it was taken over
-	until atomic.Int64 // as lease.until, where a renewal went without it; 0 where it has all of the lease
+	until atomic.Int64 // as lease.until, where the last renewal went without it; 0 where it has all of the lease
 }
 
 // left returns how long what was claimed with l is held for.
@@ -127,13 +131,15 @@ func (l *lease) dropJob(j *job) (empty bool) {
 	return len(l.events)+len(l.jobs) == 0
 }
 
-// park turns an event that is held into deliveries that are held.
-func (l *lease) park(e *event, open []*job) (empty bool) {
+// park turns an event that is held into deliveries that are held, by what the record of that
+// says until: a renewal that was under way did not have them.
+func (l *lease) park(e *event, open []*job, until int64) (empty bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.events, e.seq)
 	e.until.Store(0)
 	for _, j := range open {
+		j.until.Store(until)
 		l.jobs[j.ID] = j
 	}
 	return len(l.events)+len(l.jobs) == 0
@@ -195,12 +201,12 @@ func (ls *leases) renew(ctx context.Context) {
 	var old []*lease
 	var events []*event
 	var jobs []*job
+	fresh := ls.store.ttl() * 2 / 3
 	for _, l := range ls.snapshot() {
 		e, j := l.held()
-		if l.left() > ls.store.ttl()*2/3 {
-			e = slices.DeleteFunc(e, func(e *event) bool { return e.until.Load() == 0 })
-			j = slices.DeleteFunc(j, func(j *job) bool { return j.until.Load() == 0 })
-		} else if len(e)+len(j) > 0 {
+		e = slices.DeleteFunc(e, func(e *event) bool { return e.lost.Load() || e.tenure.left(l) > fresh })
+		j = slices.DeleteFunc(j, func(j *job) bool { return j.lost.Load() || j.tenure.left(l) > fresh })
+		if len(e)+len(j) > 0 && l.left() <= fresh {
 			old = append(old, l)
 		}
 		events, jobs = append(events, e...), append(jobs, j...)

@@ -24,6 +24,8 @@ type entry struct {
 	open  []*job // those of a parked event that have no outcome yet
 	job   *job
 
+	until int64 // where it is being parked: when the leases of those are over, as lease.until
+
 	frozen bool // its deliveries go on once they are on record
 	orphan bool // its event was deleted, and what left of it is on record all the same
 	plain  bool // texts of others are left out, since the database refuses them

@@ -47,7 +47,7 @@ func (l *Listener) park(e *event) {
 // e.mu.
 func (l *Listener) parkNow(e *event) {
 	e.parked, e.parking = true, true
-	en := entry{event: e, rows: e.rows(l.store.ttl())}
+	en := entry{event: e, rows: e.rows(l.store.ttl()), until: heldFor(l.store.ttl())}
 	for _, j := range e.jobs {
 		if j.outcome == nil {
 			en.open = append(en.open, j)
@@ -80,7 +80,7 @@ func (l *Listener) recorded(en entry, kept bool) {
 		}
 	}
 	if len(en.open) > 0 {
-		l.parkedNow(e, en.open, kept, kept || en.orphan)
+		l.parkedNow(en, kept, kept || en.orphan)
 		return
 	}
 	if e.lease.dropEvent(e) {
@@ -89,16 +89,17 @@ func (l *Listener) recorded(en entry, kept bool) {
 	l.settle(e, kept)
 }
 
-// parkedNow notes that e is parked with open, its deliveries without an outcome
-// at the time. From here on they are recorded one by one.
+// parkedNow notes that the event of en is parked with its deliveries that were without an
+// outcome at the time. From here on they are recorded one by one.
 //
 // Where e was taken over before, they are not ours: whoever has e takes them over
 // with it, and until then their rows still name our claim. An outcome would be
 // recorded under it that he does not expect: what is dead he would plan anew, and what
 // is due a third would take.
-func (l *Listener) parkedNow(e *event, open []*job, kept, ours bool) {
+func (l *Listener) parkedNow(en entry, kept, ours bool) {
+	e := en.event
 	e.mu.Lock()
-	open = slices.DeleteFunc(slices.Clone(open), func(j *job) bool { return j.broken })
+	open := slices.DeleteFunc(slices.Clone(en.open), func(j *job) bool { return j.broken })
 	finished, last := e.after, e.left == 0
 	e.parking, e.after, e.asParked, e.fenced = false, nil, nil, !ours
 	for _, j := range open {
@@ -109,7 +110,7 @@ func (l *Listener) parkedNow(e *event, open []*job, kept, ours bool) {
 			j.known = true // its row is there, and its announcement has to find it
 		}
 	}
-	empty := e.lease.park(e, open)
+	empty := e.lease.park(e, open, en.until)
 	e.mu.Unlock()
 	if empty {
 		l.leases.remove(e.lease)

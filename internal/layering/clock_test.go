@@ -67,6 +67,7 @@ var hostClock = map[string]string{
 	"listener/drive.go Listener.sweep":                "when it last swept, for probes of this process; and " + elapsed,
 	"listener/drive.go looker.look":                   elapsed,
 	"listener/freeze.go Listener.thaw":                "only when to look next: the database says what is due then, and each sweep asks it",
+	"listener/lease.go heldFor":                       elapsed,
 	"listener/lease.go lease.left":                    elapsed,
 	"listener/lease.go tenure.left":                   elapsed,
 	"listener/lease.go leases.renew":                  elapsed,
