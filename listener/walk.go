@@ -12,6 +12,10 @@ import (
 // is made in steps, each of which the server is done with in time, and takes a part of the
 // time only. Between them comes what is new.
 //
+// One that comes upon a backlog takes as long as that: it claims what is there, batch by
+// batch. So it begins again at the floor when one is owed, and goes on from there; what a dead
+// listener had is not to wait until all that came later is done.
+//
 // The zero value is at rest.
 type walk struct {
 	on   bool
@@ -19,10 +23,13 @@ type walk struct {
 	end  int64 // from here on there is only what is new
 	turn bool  // what is new is looked at first
 
-	late bool // it began at the mark
+	late   bool  // it began at the mark
+	filled bool  // a step was full since it began, or began again: it may take as long as a backlog does
+	resume int64 // where it was when it began again, until it is there; 0 otherwise
 
 	owed  bool  // one from the floor on is to be made
 	swept stint // the last one from the floor on
+	again stint // the last time that one began again, until it was where it had been
 	fetch stint // the last one from the mark on
 }
 
@@ -70,6 +77,8 @@ func (k *looker) sweepEvents(ctx context.Context, anew bool) error {
 // begin begins a walk where one is to be made, and the last of its kind is long enough ago.
 func (w *walk) begin(mark, cursor int64) {
 	switch late := cursor-mark >= walkStep; {
+	case w.on && w.owed && w.filled && w.resume == 0 && w.again.rested():
+		w.restart()
 	case w.on:
 	case w.owed && w.swept.rested():
 		w.start(false, 0, cursor)
@@ -80,8 +89,15 @@ func (w *walk) begin(mark, cursor int64) {
 
 func (w *walk) start(late bool, at, end int64) {
 	w.on, w.late, w.at, w.end, w.turn = true, late, at, end, false
-	w.owed = w.owed && late
+	w.owed, w.filled, w.resume = w.owed && late, false, 0
 	w.stint().took = 0
+}
+
+// restart has the walk begin again at the floor.
+func (w *walk) restart() {
+	at := w.at
+	w.start(false, 0, w.end)
+	w.resume, w.again.took = at, 0
 }
 
 func (w *walk) stint() *stint {
@@ -102,11 +118,18 @@ func (w *walk) step() bool {
 // be more up to upper, whether it brought what had been leased before, and how long it
 // took.
 func (w *walk) looked(upper, highest int64, full, old bool, took time.Duration) {
-	if full {
-		w.at = max(w.at, highest)
-	} else {
+	switch {
+	case full:
+		w.at, w.filled = max(w.at, highest), true
+	case w.resume > 0:
+		w.at = upper
+		w.again.took += took
+	default:
 		w.at = upper
 		w.stint().took += took
+	}
+	if w.resume > 0 && w.at >= w.resume {
+		w.resume, w.again.ended = 0, time.Now()
 	}
 	w.turn = old || !full && upper < top
 	if w.at >= w.end {

@@ -241,3 +241,40 @@ type failingStore struct{ storage }
 func (failingStore) claimEvents(context.Context, int64, int64, int, int) ([]claimed, bool, error) {
 	return nil, false, context.DeadlineExceeded
 }
+
+// TestWalkBeginsAgain: a walk that claims a backlog begins again at the floor when one is owed, and
+// goes on from there; one that comes upon nothing does not.
+func TestWalkBeginsAgain(t *testing.T) {
+	t.Parallel()
+	var w walk
+	w.start(false, 0, 1000)
+	for _, tt := range []struct {
+		name             string
+		upper, highest   int64
+		full             bool
+		at, resume       int64
+		rested, restarts bool
+	}{
+		{"nothing there", 100, 0, false, 100, 0, true, false},
+		{"a part of a backlog", 1000, 110, true, 110, 0, true, true},
+		{"what a dead listener had", 1000, 20, true, 20, 110, true, false},
+		{"up to where it was", 1000, 120, true, 120, 0, false, false},
+		{"more of the backlog", 1000, 130, true, 130, 0, true, true},
+		{"nothing more", 1000, 0, false, 1000, 0, true, false},
+	} {
+		w.looked(tt.upper, tt.highest, tt.full, false, time.Millisecond)
+		if w.at != tt.at || w.resume != tt.resume {
+			t.Errorf("%s: at %d, to resume at %d; want %d and %d", tt.name, w.at, w.resume, tt.at, tt.resume)
+		}
+		if w.owed = true; tt.rested {
+			w.again.ended = time.Time{}
+		} else {
+			w.again = stint{time.Hour, time.Now()}
+		}
+		before := w.at
+		w.begin(0, 1000)
+		if restarted := w.on && w.resume == before && w.at == 0; restarted != tt.restarts {
+			t.Errorf("%s: begins again: %t", tt.name, restarted)
+		}
+	}
+}
