@@ -25,8 +25,8 @@ type lane struct {
 	lives chan struct{} // readable when something was added
 }
 
-// undisturbed is how long nothing at all begins beside what is tried alone, counted from the
-// first of those that wait for that.
+// undisturbed is how long nothing at all begins beside what is tried alone: from when the first
+// comes that is to be, and from each trial on before which nothing fresh waits.
 const undisturbed = 5 * time.Second
 
 // queueAlone has w wait to be tried by itself.
@@ -47,7 +47,7 @@ func (l *Listener) beginsNow(w work, suspected bool) bool {
 	n := &l.lane
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	switch busy := n.trying || len(n.waiting) > 0; {
+	switch busy := n.busy(); {
 	case busy && suspected:
 		n.aside = append(n.aside, w)
 	case busy && time.Since(n.since) < undisturbed:
@@ -67,8 +67,11 @@ func (l *Listener) beginsNow(w work, suspected bool) bool {
 func (n *lane) inUse() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.trying || len(n.waiting) > 0
+	return n.busy()
 }
+
+// busy is inUse for who holds mu.
+func (n *lane) busy() bool { return n.trying || len(n.waiting) > 0 }
 
 // lendLane counts what waits in the lane as held: of what listeners ended with up to half of
 // what may be, since the rest of the room is for others, however many of them ended. The caller
@@ -142,11 +145,12 @@ func (n *lane) add(w work) {
 	n.loose = append(n.loose, w)
 }
 
-// prune forgets those that began beside each other and are over.
-func (n *lane) prune() {
+// prune forgets those that began beside each other and are over, and returns how many are not.
+func (n *lane) prune() (left int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.loose = slices.DeleteFunc(n.loose, work.over)
+	return len(n.loose)
 }
 
 // takeLoose returns those that began beside each other and are not over. They are its own

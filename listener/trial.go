@@ -110,11 +110,7 @@ func (l *Listener) outlived(ctx context.Context, w work) {
 
 // byItself reports whether none that was slow, or began outside of the lane, is under way any more.
 func (l *Listener) byItself() bool {
-	l.lane.prune()
-	l.lane.mu.Lock()
-	loose := len(l.lane.loose)
-	l.lane.mu.Unlock()
-	return loose == 0 && !slices.ContainsFunc(l.lane.slow, func(s work) bool { return !s.over() })
+	return l.lane.prune() == 0 && !slices.ContainsFunc(l.lane.slow, func(s work) bool { return !s.over() })
 }
 
 // markAlone notes, and returns, whether w is tried alone: by itself, that is.

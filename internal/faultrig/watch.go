@@ -54,8 +54,9 @@ func (r *run) watchDelays(ctx context.Context) {
 		now := time.Now()
 		for _, d := range r.daemons {
 			tasks := fmt.Sprintf("/proc/%d/task", d.pid())
-			for _, name := range namesIn(tasks) {
-				t := filepath.Join(tasks, name)
+			threads, _ := os.ReadDir(tasks) // none where it has ended
+			for _, thread := range threads {
+				t := filepath.Join(tasks, thread.Name())
 				waited, ok := runDelay(filepath.Join(t, "schedstat"))
 				if !ok {
 					continue // it has ended
@@ -68,20 +69,6 @@ func (r *run) watchDelays(ctx context.Context) {
 		}
 		last = now
 	}
-}
-
-// namesIn is what a directory has; nothing where it is gone.
-func namesIn(path string) []string {
-	dir, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil
-	}
-	return names
 }
 
 // runDelay is for how long a thread was ready to run and did not, by a file schedstat
