@@ -300,7 +300,7 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 	e := j.event
 	if e == nil {
 		j.ended(o)
-		defer l.recorder.add(entry{job: j}) // whatever becomes of the log
+		defer l.recordAlone(j) // whatever becomes of the log
 		logAttempt(l.log, j)
 		return
 	}
@@ -320,11 +320,17 @@ func (l *Listener) finish(j *job, o dispatch.Outcome) {
 	case fenced:
 		defer l.recorded(entry{job: j}, false)
 	case parked:
-		defer l.recorder.add(entry{job: j})
+		defer l.recordAlone(j)
 	case last:
 		defer l.handOver(e)
 	}
 	logAttempt(l.log, j)
+}
+
+// recordAlone has the outcome of j recorded by itself.
+func (l *Listener) recordAlone(j *job) {
+	j.recording.Store(true)
+	l.recorder.add(entry{job: j})
 }
 
 // ended notes the outcome of j, which is on its own.
@@ -351,11 +357,15 @@ func (l *Listener) handOver(e *event) {
 		l.giveBack(context.Background(), e, "")
 		return
 	}
-	en := entry{event: e, rows: e.rows(l.store.ttl())}
+	l.recordWhole(e, e.rows(l.store.ttl()))
+}
+
+// recordWhole has the outcome of all of e recorded.
+func (l *Listener) recordWhole(e *event, rows []row) {
 	e.mu.Lock()
 	e.handed = true
 	e.mu.Unlock()
-	l.recorder.add(en)
+	l.recorder.add(entry{event: e, rows: rows})
 }
 
 // untouched reports whether nothing at all came of e, so that the ledger need

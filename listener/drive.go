@@ -48,7 +48,10 @@ func (k *looker) bounds(now time.Time) (lower, upper int64, walking bool) {
 		fresh, last = max(fresh, k.walk.end), max(last, k.walk.end)
 	}
 	near := fresh-mark < walkStep
-	switch walking = k.walk.step(); {
+	walking, aside := k.walk.step()
+	switch upper = top; {
+	case aside:
+		lower, last, upper = max(k.walk.back.at, floor), k.walk.back.end, k.walk.back.end
 	case walking:
 		lower = max(k.walk.at, floor)
 	case near && (!k.full || now.After(k.rescan)):
@@ -56,7 +59,7 @@ func (k *looker) bounds(now time.Time) (lower, upper int64, walking bool) {
 	default:
 		lower = fresh
 	}
-	if upper = top; last-lower > walkStep {
+	if last-lower > walkStep {
 		upper = lower + walkStep
 	}
 	k.behind = !near && !walking && upper == top

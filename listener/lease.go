@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -97,11 +98,11 @@ func (l *lease) stay(e *event, renewed bool) {
 func (e *event) leaseLeft() time.Duration { return e.tenure.left(e.lease) }
 
 func (j *job) leaseLeft() time.Duration {
-	left := j.tenure.left(j.lease)
+	left := time.Duration(math.MaxInt64)
 	if j.event != nil {
-		left = min(left, j.event.leaseLeft())
+		left = j.event.leaseLeft() // before its own: see park
 	}
-	return left
+	return min(left, j.tenure.left(j.lease))
 }
 
 // held returns what is still under the lease.
@@ -137,11 +138,11 @@ func (l *lease) park(e *event, open []*job, until int64) (empty bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.events, e.seq)
-	e.until.Store(0)
 	for _, j := range open {
 		j.until.Store(until)
 		l.jobs[j.ID] = j
 	}
+	e.until.Store(0) // after theirs: whoever asks meanwhile asks for this one first
 	return len(l.events)+len(l.jobs) == 0
 }
 
@@ -203,10 +204,11 @@ func (ls *leases) renew(ctx context.Context) {
 	var jobs []*job
 	fresh := ls.store.ttl() * 2 / 3
 	for _, l := range ls.snapshot() {
+		due := l.left() <= fresh // asked once: what is extended, all of it is asked for
 		e, j := l.held()
-		e = slices.DeleteFunc(e, func(e *event) bool { return e.lost.Load() || e.tenure.left(l) > fresh })
-		j = slices.DeleteFunc(j, func(j *job) bool { return j.lost.Load() || j.tenure.left(l) > fresh })
-		if len(e)+len(j) > 0 && l.left() <= fresh {
+		e = slices.DeleteFunc(e, func(e *event) bool { return e.lost.Load() || !due && e.tenure.left(l) > fresh })
+		j = slices.DeleteFunc(j, func(j *job) bool { return j.lost.Load() || !due && j.tenure.left(l) > fresh })
+		if len(e)+len(j) > 0 && due {
 			old = append(old, l)
 		}
 		events, jobs = append(events, e...), append(jobs, j...)
@@ -237,7 +239,7 @@ func (ls *leases) renew(ctx context.Context) {
 	}
 	for _, j := range jobs {
 		renewed, ours := kept.jobs[heldJob{j.ID, j.lease.claim}]
-		if ours {
+		if ours || j.recording.Load() {
 			j.stay(j.lease, renewed)
 		} else if j.lease.holdsJob(j) {
 			j.lost.Store(true)

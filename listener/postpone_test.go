@@ -91,6 +91,51 @@ func TestPlansThatFailHoldNobodyUp(t *testing.T) {
 	wantStates(t, db, fine, map[string]string{"one": "delivered"})
 }
 
+// TestPlansThatFailSlowly: nor do more of them than there is room for, each of which comes back when its
+// lease has run out: not what lies behind them at a start, and not what a dead listener had behind them.
+func TestPlansThatFailSlowly(t *testing.T) {
+	t.Parallel()
+	const fails, fine = 80, 20
+	begin := func(t *testing.T) (*pgtest.DB, *provider, *listener.Listener) {
+		db, p := pgtest.New(t), newProvider(nil)
+		r := router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
+			if ev.Type == "fails" {
+				time.Sleep(100 * time.Millisecond) // a lookup that ends at its limit
+				return nil, errAway
+			}
+			return []dispatch.Message{step("one", dispatch.Terms{})}, nil
+		}}
+		return db, p, newListener(t, db, routed(p, plain, r), func(c *listener.Config) { c.Workers, c.BatchSize, c.Lease = 4, 2, time.Second })
+	}
+	failing := func(t *testing.T, db *pgtest.DB) {
+		pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'fails', '{}' from generate_series(1, $1::int)`, fails)
+	}
+	arrive := func(t *testing.T, p *provider) {
+		pgtest.Eventually(t, 2*time.Minute, func() (bool, string) { return p.count() == fine, fmt.Sprintf("%d sent", p.count()) })
+	}
+	t.Run("a backlog behind them", func(t *testing.T) {
+		t.Parallel()
+		db, p, l := begin(t)
+		failing(t, db)
+		pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'is fine', '{}' from generate_series(1, $1::int)`, fine)
+		start(t, l)
+		arrive(t, p)
+	})
+	t.Run("what a dead listener had behind them", func(t *testing.T) {
+		t.Parallel()
+		db, p, l := begin(t)
+		start(t, l)
+		listening(t, l)
+		failing(t, db)
+		pgtest.Eventually(t, time.Minute, func() (bool, string) {
+			return pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where claim is null`) == 0, "not claimed"
+		})
+		pgtest.Exec(t, db, `insert into outbox_events (type, payload, claim, lease_until)
+			select 'is fine', '{}', gen_random_uuid(), now() + interval '1 second' from generate_series(1, $1::int)`, fine)
+		arrive(t, p)
+	})
+}
+
 // TestSlowPlansLeaveHands: plans that do not end, since a table that they look into is
 // locked, leave hands for what is to be sent.
 func TestSlowPlansLeaveHands(t *testing.T) {

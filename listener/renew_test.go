@@ -2,6 +2,7 @@ package listener
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -110,6 +111,51 @@ func TestRenewalBesideItsParking(t *testing.T) {
 	}
 }
 
+// renewsAll is a store of which a renewal finds all that it asks for.
+type renewsAll struct {
+	storage
+	lease time.Duration
+	asked map[int64]bool
+}
+
+func (s *renewsAll) ttl() time.Duration { return s.lease }
+
+func (s *renewsAll) renew(_ context.Context, events []*event, _ []*job) (keptLeases, error) {
+	kept := keptLeases{map[heldEvent]bool{}, map[heldJob]bool{}}
+	for _, e := range events {
+		kept.events[heldEvent{e.seq, e.lease.claim}] = true
+		s.asked[e.seq] = true
+	}
+	return kept, nil
+}
+
+// TestRenewalAtTheThird: a lease of which a third passes while it is looked through is extended for what is asked for
+// alone.
+func TestRenewalAtTheThird(t *testing.T) {
+	t.Parallel()
+	const ttl, many = time.Minute, 10_000
+	for range 10 {
+		s, log := &renewsAll{lease: ttl, asked: map[int64]bool{}}, quietLog()
+		ls := &leases{store: s, log: log, sparse: newSparse(log), all: map[*lease]struct{}{}}
+		l := newLease(time.Now(), ttl)
+		for i := range int64(many) {
+			l.events[i+1] = &event{seq: i + 1, lease: l}
+		}
+		ls.add(l)
+		begun := time.Now()
+		l.held()
+		gathered := time.Since(begun)
+		l.until.Store(monotonic(time.Now().Add(ttl*2/3 + gathered + 500*time.Microsecond)))
+		was := l.until.Load()
+		ls.renew(t.Context())
+		for seq, e := range l.events {
+			if more := e.leaseLeft() - time.Duration(was-monotonic(time.Now())); !s.asked[seq] && more > time.Second {
+				t.Fatalf("%d was not renewed, and counts as held for %s longer than it is", seq, more)
+			}
+		}
+	}
+}
+
 // TestRenewalOfWhatIsBeingRecorded: an event that was taken over while its parking is yet to be recorded has
 // no more of a lease than it had.
 func TestRenewalOfWhatIsBeingRecorded(t *testing.T) {
@@ -135,6 +181,38 @@ func TestRenewalOfWhatIsBeingRecorded(t *testing.T) {
 	ls.renew(t.Context())
 	if left := e.leaseLeft(); left != 0 {
 		t.Errorf("%s left of what was taken over", left)
+	}
+}
+
+// renewsNothing is a store of which a renewal finds nothing that is ours.
+type renewsNothing struct{ storage }
+
+func (renewsNothing) ttl() time.Duration { return time.Minute }
+func (renewsNothing) renew(context.Context, []*event, []*job) (keptLeases, error) {
+	return keptLeases{}, nil
+}
+
+// TestRenewalAfterARecord: what is on record, and not noted yet, is not taken for taken over: neither a
+// delivery that is recorded by itself nor an event that has none.
+func TestRenewalAfterARecord(t *testing.T) {
+	t.Parallel()
+	log, told := quietLog(), 0
+	ls := &leases{store: renewsNothing{}, log: log, sparse: newSparse(log), all: map[*lease]struct{}{}, tookOver: func([]uuid.UUID) { told++ }}
+	l := newLease(time.Now(), time.Second) // a third of a minute is over
+	ls.add(l)
+	out := &Listener{recorder: newRecorder(t.Context(), nil, log, nil), log: log} // which writes nothing
+	e, j, other := &event{seq: 1, lease: l}, &job{lease: l}, &job{lease: l}
+	j.ID, other.ID = uuid.New(), uuid.New()
+	l.events[e.seq], l.jobs[j.ID] = e, j
+	out.recordWhole(e, nil)
+	out.recordAlone(j)
+	if ls.renew(t.Context()); told != 0 || j.lost.Load() || e.lost.Load() {
+		t.Errorf("told %d times; the delivery is lost: %t, the event: %t", told, j.lost.Load(), e.lost.Load())
+	}
+	l.jobs[other.ID] = other
+	l.until.Store(monotonic(time.Now().Add(time.Second)))
+	if ls.renew(t.Context()); told != 1 || !other.lost.Load() {
+		t.Errorf("told %d times of one that is taken over, which is lost: %t", told, other.lost.Load())
 	}
 }
 

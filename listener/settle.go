@@ -117,7 +117,7 @@ func (l *Listener) parkedNow(en entry, kept, ours bool) {
 	}
 	for _, j := range finished {
 		if ours {
-			l.recorder.add(entry{job: j})
+			l.recordAlone(j)
 		} else {
 			l.recorded(entry{job: j}, false)
 		}

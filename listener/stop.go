@@ -135,7 +135,7 @@ func (l *Listener) withdraw(j *job) bool {
 	case last && e.untouched():
 		return true
 	case last:
-		l.recorder.add(entry{event: e, rows: e.rows(l.store.ttl())})
+		l.recordWhole(e, e.rows(l.store.ttl()))
 	}
 	return false
 }

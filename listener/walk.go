@@ -13,8 +13,9 @@ import (
 // time only. Between them comes what is new.
 //
 // One that comes upon a backlog takes as long as that: it claims what is there, batch by
-// batch. So it begins again at the floor when one is owed, and goes on from there; what a dead
-// listener had is not to wait until all that came later is done.
+// batch. So it goes back to the floor when a walk is owed meanwhile, up to where it was then, and goes on
+// above at the same time, step by step in turn: what a dead listener had does not wait until all that
+// came later is done, nor does that wait where much below runs out again and again.
 //
 // The zero value is at rest.
 type walk struct {
@@ -23,14 +24,23 @@ type walk struct {
 	end  int64 // from here on there is only what is new
 	turn bool  // what is new is looked at first
 
-	late   bool  // it began at the mark
-	filled bool  // a step was full since it began, or began again: it may take as long as a backlog does
-	resume int64 // where it was when it began again, until it is there; 0 otherwise
+	late   bool // it began at the mark
+	filled bool // a step was full since it began, or last went back: it may take as long as a backlog does
+
+	back  lookBack
+	aside bool // the step that is under way, or was the last, is one of that
 
 	owed  bool  // one from the floor on is to be made
 	swept stint // the last one from the floor on
-	again stint // the last time that one began again, until it was where it had been
+	again stint // the last pass back
 	fetch stint // the last one from the mark on
+}
+
+// lookBack is a look at what lies below a walk that goes on meanwhile. The zero value is none.
+type lookBack struct {
+	on  bool
+	at  int64 // up to where everything was looked at
+	end int64 // where the walk was when it began
 }
 
 // stint is how long the steps of a walk took that found nothing more, and when it ended.
@@ -77,8 +87,8 @@ func (k *looker) sweepEvents(ctx context.Context, anew bool) error {
 // begin begins a walk where one is to be made, and the last of its kind is long enough ago.
 func (w *walk) begin(mark, cursor int64) {
 	switch late := cursor-mark >= walkStep; {
-	case w.on && w.owed && w.filled && w.resume == 0 && w.again.rested():
-		w.restart()
+	case w.on && w.owed && w.filled && w.mayGoBack():
+		w.goBack()
 	case w.on:
 	case w.owed && w.swept.rested():
 		w.start(false, 0, cursor)
@@ -89,15 +99,19 @@ func (w *walk) begin(mark, cursor int64) {
 
 func (w *walk) start(late bool, at, end int64) {
 	w.on, w.late, w.at, w.end, w.turn = true, late, at, end, false
-	w.owed, w.filled, w.resume = w.owed && late, false, 0
+	w.owed, w.filled, w.back, w.aside = w.owed && late, false, lookBack{}, false
 	w.stint().took = 0
 }
 
-// restart has the walk begin again at the floor.
-func (w *walk) restart() {
-	at := w.at
-	w.start(false, 0, w.end)
-	w.resume, w.again.took = at, 0
+// mayGoBack reports whether a pass back may begin. Beside a walk from the mark on it is what one from
+// the floor on would be.
+func (w *walk) mayGoBack() bool {
+	return !w.back.on && w.again.rested() && (!w.late || w.swept.rested())
+}
+
+// goBack has a pass made over what lies below.
+func (w *walk) goBack() {
+	w.owed, w.filled, w.back, w.again.took = false, false, lookBack{on: true, end: w.at}, 0
 }
 
 func (w *walk) stint() *stint {
@@ -107,32 +121,60 @@ func (w *walk) stint() *stint {
 	return &w.swept
 }
 
-// step reports whether the next look is one of the walk, and not at what is new.
-func (w *walk) step() bool {
-	step := w.on && !w.turn
+// step reports whether the next look is one of the walk, and not at what is new, and whether that is
+// one back at what lies below.
+func (w *walk) step() (walking, aside bool) {
+	walking = w.on && !w.turn
 	w.turn = false
-	return step
+	if walking {
+		w.aside = w.back.on && !w.aside
+	}
+	return walking, walking && w.aside
 }
 
 // looked notes what came of a step: the highest number that it brought, whether there may
 // be more up to upper, whether it brought what had been leased before, and how long it
 // took.
 func (w *walk) looked(upper, highest int64, full, old bool, took time.Duration) {
-	switch {
-	case full:
-		w.at, w.filled = max(w.at, highest), true
-	case w.resume > 0:
-		w.at = upper
-		w.again.took += took
-	default:
-		w.at = upper
-		w.stint().took += took
+	at, s := &w.at, w.stint()
+	if w.aside {
+		at, s = &w.back.at, &w.again
 	}
-	if w.resume > 0 && w.at >= w.resume {
-		w.resume, w.again.ended = 0, time.Now()
+	if full {
+		*at, w.filled = max(*at, highest), w.filled || !w.aside
+	} else {
+		*at = upper
+	}
+	if !full || w.aside {
+		s.took += took
 	}
 	w.turn = old || !full && upper < top
-	if w.at >= w.end {
-		w.on, w.stint().ended = false, time.Now()
+	if w.back.on && w.back.at >= w.back.end {
+		w.cameBack()
 	}
+	if w.at >= w.end {
+		w.arrived()
+	}
+}
+
+// cameBack ends the pass back.
+func (w *walk) cameBack() {
+	w.back, w.again.ended = lookBack{}, time.Now()
+	if w.late {
+		w.swept = w.again
+	}
+}
+
+// arrived ends the walk, but for what a pass back has left: that is the walk then.
+func (w *walk) arrived() {
+	w.on, w.stint().ended = w.back.on, time.Now()
+	if !w.back.on {
+		return
+	}
+	if w.late {
+		w.swept.took = 0
+	}
+	w.late, w.at, w.end = false, w.back.at, w.back.end
+	w.swept.took += w.again.took
+	w.back, w.aside, w.again.ended = lookBack{}, false, time.Now()
 }
