@@ -132,7 +132,7 @@ func (s *store) announce(ctx context.Context, batch []announcement) (map[uuid.UU
 				c.add(row{job: j, state: dispatch.Sending, attempts: j.attempts + 1, content: text(j.Content)})
 			}
 			b.Queue(sqlAnnounceNew, c.seqs, c.claims, c.ids, c.events, c.types, c.created, c.routes, c.steps,
-				c.channels, c.recipients, c.attempts, c.generations, c.contents, likeness).Query(note)
+				c.channels, c.recipients, c.attempts, c.generations, c.contents, likeness, margin(s.lease).Seconds()).Query(note)
 		}
 		if len(again) > 0 {
 			ids, claims := jobFences(again)
@@ -140,7 +140,7 @@ func (s *store) announce(ctx context.Context, batch []announcement) (map[uuid.UU
 			for i, j := range again {
 				attempts[i], likeness[i] = j.attempts+1, j.likeness
 			}
-			b.Queue(sqlAnnounceAgain, ids, claims, attempts, likeness).Query(note)
+			b.Queue(sqlAnnounceAgain, ids, claims, attempts, likeness, margin(s.lease).Seconds()).Query(note)
 		}
 	})
 	return kept, err

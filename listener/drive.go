@@ -73,8 +73,11 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 	begun := time.Now()
 	lower, upper, walking := k.bounds(begun)
 	_, mark, cursor, settled := k.l.marks.get()
-	times := 1
-	if k.full {
+	times, more := 1, k.full
+	if walking {
+		more = k.walk.more()
+	}
+	if more {
 		times = min(max(room/limit, 1), mostClaims)
 	}
 	// A claim that has begun is seen through: cut off, it might commit all

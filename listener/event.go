@@ -81,7 +81,7 @@ type job struct {
 
 	tenure
 	over      atomic.Bool // counted as done, or let go, where it is on its own
-	recording atomic.Bool // its record is under way, by itself: that says whether it was ours
+	recording atomic.Bool // it is recorded by itself, or given back: that says whether it was ours
 
 	// Guarded by event.mu where there is an event.
 	blocked    bool   // it waits for a step that is to be delivered yet

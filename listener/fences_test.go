@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
 )
@@ -40,6 +42,37 @@ func TestAnnouncedAgainUnderItsClaim(t *testing.T) {
 		newAnnouncer(t.Context(), s, quietLog()).write([]announcement{an})
 		if got := <-an.ok; got != want {
 			t.Errorf("holder %d: %d, want %d", i+1, got, want)
+		}
+	}
+}
+
+// TestAnnouncedWhileEnoughIsLeft: what would not be begun any more once it is on record, since its lease is about to
+// run out, does not stand as being sent: whoever takes it next would have to take it for sent.
+func TestAnnouncedWhileEnoughIsLeft(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s := &store{pool: db.Pool, lease: time.Minute}
+	due(t, db)
+	_, again, err := s.claimDue(t.Context(), 1)
+	if err != nil || len(again) != 1 {
+		t.Fatalf("claimed %d, %v", len(again), err)
+	}
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) values ('greeting', '{}')`)
+	claims, _, err := s.claimEvents(t.Context(), 0, top, 1, 1)
+	if err != nil || len(claims) != 1 {
+		t.Fatalf("claims %d, %v", len(claims), err)
+	}
+	e := claims[0].events[0]
+	fresh := &job{Delivery: dispatch.Delivery{ID: uuid.New(), EventID: e.ID, Date: e.CreatedAt, Type: e.Type}, seq: e.seq, lease: e.lease, event: e}
+	for _, tt := range []struct {
+		left string
+		want bool
+	}{{"1 second", false}, {"30 seconds", true}} {
+		pgtest.Exec(t, db, `update outbox.deliveries set due_at = now() + $1::interval`, tt.left)
+		pgtest.Exec(t, db, `update outbox_events set lease_until = now() + $1::interval where seq = $2`, tt.left, e.seq)
+		kept, err := s.announce(t.Context(), []announcement{{job: again[0]}, {job: fresh}})
+		if err != nil || kept[again[0].ID] != tt.want || kept[fresh.ID] != tt.want {
+			t.Errorf("with %s left: again %t, new %t, %v; want %t", tt.left, kept[again[0].ID], kept[fresh.ID], err, tt.want)
 		}
 	}
 }

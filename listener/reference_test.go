@@ -203,17 +203,17 @@ func (m *reference) adopt(seq int64, claim uuid.UUID) (have []refRow) {
 
 // announce is announce_new.sql, or announce_again.sql where the row was known.
 func (m *reference) announce(j *job) bool {
-	claim := j.lease.claim
+	claim, enough := j.lease.claim, m.now().Add(margin(m.lease))
 	if j.known {
 		r := m.open(j.ID, claim)
-		if r == nil || m.over(r.due) || r.provider != "" {
+		if r == nil || !r.due.IsZero() && !r.due.After(enough) || r.provider != "" {
 			return false
 		}
 		r.state, r.attempts = dispatch.Sending, j.attempts+1
 		return true
 	}
 	e := m.held(j.seq, claim)
-	if e == nil || e.processed || !m.ahead(e.lease) {
+	if e == nil || e.processed || !e.lease.After(enough) {
 		return false
 	}
 	if r := m.rows[j.ID]; r != nil {

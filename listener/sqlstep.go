@@ -36,6 +36,7 @@ func (l *Listener) runSQL(ctx context.Context, j *job) verdict {
 	}
 	j.set(&j.begun, true)
 	begun := time.Now()
+	j.recording.Store(true) // it may be on record, and the answer be lost
 	kept, err := l.insistSQL(j, content)
 	j.took = time.Since(begun)
 	if failed, ok := errors.AsType[*statementError](err); ok {

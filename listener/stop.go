@@ -101,6 +101,9 @@ func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) {
 		e.handed = true
 		e.mu.Unlock()
 	}
+	for _, j := range jobs {
+		j.recording.Store(true)
+	}
 	locked, err := l.store.release(ctx, events, jobs)
 	switch {
 	case err != nil:

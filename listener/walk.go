@@ -25,7 +25,8 @@ type walk struct {
 	turn bool  // what is new is looked at first
 
 	late   bool // it began at the mark
-	filled bool // a step was full since it began, or last went back: it may take as long as a backlog does
+	full   bool // the last step was: more is there at once
+	filled bool // a step was since it began, or last went back: it may take as long as a backlog does
 
 	back  lookBack
 	aside bool // the step that is under way, or was the last, is one of that
@@ -38,9 +39,10 @@ type walk struct {
 
 // lookBack is a look at what lies below a walk that goes on meanwhile. The zero value is none.
 type lookBack struct {
-	on  bool
-	at  int64 // up to where everything was looked at
-	end int64 // where the walk was when it began
+	on   bool
+	at   int64 // up to where everything was looked at
+	end  int64 // where the walk was when it began
+	full bool  // the last step was
 }
 
 // stint is how long the steps of a walk took that found nothing more, and when it ended.
@@ -99,7 +101,7 @@ func (w *walk) begin(mark, cursor int64) {
 
 func (w *walk) start(late bool, at, end int64) {
 	w.on, w.late, w.at, w.end, w.turn = true, late, at, end, false
-	w.owed, w.filled, w.back, w.aside = w.owed && late, false, lookBack{}, false
+	w.owed, w.full, w.filled, w.back, w.aside = w.owed && late, false, false, lookBack{}, false
 	w.stint().took = 0
 }
 
@@ -132,18 +134,26 @@ func (w *walk) step() (walking, aside bool) {
 	return walking, walking && w.aside
 }
 
+// more reports whether the last step of the kind that is next was full.
+func (w *walk) more() bool {
+	if w.aside {
+		return w.back.full
+	}
+	return w.full
+}
+
 // looked notes what came of a step: the highest number that it brought, whether there may
 // be more up to upper, whether it brought what had been leased before, and how long it
 // took.
 func (w *walk) looked(upper, highest int64, full, old bool, took time.Duration) {
 	at, s := &w.at, w.stint()
 	if w.aside {
-		at, s = &w.back.at, &w.again
-	}
-	if full {
-		*at, w.filled = max(*at, highest), w.filled || !w.aside
+		at, s, w.back.full = &w.back.at, &w.again, full
 	} else {
-		*at = upper
+		w.full, w.filled = full, w.filled || full
+	}
+	if *at = upper; full {
+		*at = highest
 	}
 	if !full || w.aside {
 		s.took += took
@@ -157,24 +167,23 @@ func (w *walk) looked(upper, highest int64, full, old bool, took time.Duration) 
 	}
 }
 
-// cameBack ends the pass back.
+// cameBack ends the pass back, whose time counts with that of the walk; beside one from the mark on it
+// counts as one from the floor on.
 func (w *walk) cameBack() {
 	w.back, w.again.ended = lookBack{}, time.Now()
 	if w.late {
 		w.swept = w.again
+	} else {
+		w.swept.took += w.again.took
 	}
 }
 
-// arrived ends the walk, but for what a pass back has left: that is the walk then.
+// arrived ends the walk. What a pass back has left is for the next one, which may find what ran out
+// above as well.
 func (w *walk) arrived() {
-	w.on, w.stint().ended = w.back.on, time.Now()
-	if !w.back.on {
-		return
+	if w.back.on {
+		w.owed = true
+		w.cameBack()
 	}
-	if w.late {
-		w.swept.took = 0
-	}
-	w.late, w.at, w.end = false, w.back.at, w.back.end
-	w.swept.took += w.again.took
-	w.back, w.aside, w.again.ended = lookBack{}, false, time.Now()
+	w.on, w.stint().ended = false, time.Now()
 }

@@ -1,6 +1,6 @@
 -- Announce: deliveries that are in the ledger already and are about to leave
--- again. One that is no longer held under the claim named here is missing in
--- the result and must not be sent.
+-- again. One that is no longer held under the claim named here, or not for more
+-- than $5 seconds, is missing in the result and must not be sent.
 --
 -- One that the provider has reported to have is missing, too: whoever takes it next
 -- sees that it was delivered.
@@ -12,6 +12,6 @@ set state = 'sending', attempts = t.attempts, likeness = t.likeness,
     announced_at = case when d.attempts = 0 then clock_timestamp() else d.announced_at end
 from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::integer[]) as t (id, claim, attempts, likeness)
 where d.id = t.id and d.claim = t.claim and d.finished_at is null
-  and (d.due_at is null or d.due_at > clock_timestamp())
+  and (d.due_at is null or d.due_at > clock_timestamp() + $5::float8 * interval '1 second')
   and d.provider_id is null
 returning d.id

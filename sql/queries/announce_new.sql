@@ -1,7 +1,8 @@
 -- Announce: deliveries that are about to leave for the first time, as
 -- "sending", before their first byte does. An event that is no longer held
--- under the claim named here, or whose lease has run out, is missing in the
--- result, and its delivery must not be sent.
+-- under the claim named here, or whose lease has run out within $15 seconds, is
+-- missing in the result, and its delivery must not be sent: it would not be begun
+-- any more, and whoever took it next would not know that.
 --
 -- The row lock makes a take-over wait for this commit: whoever takes the
 -- event next sees the row.
@@ -12,7 +13,7 @@ with fenced as (
          as r (event_seq, claim, id, event_id, event_type, event_created_at, route,
                step, channel, recipient, attempts, generation, content, likeness)
     join public.outbox_events as e on e.seq = r.event_seq and e.claim = r.claim
-    where e.processed_at is null and e.lease_until > clock_timestamp()
+    where e.processed_at is null and e.lease_until > clock_timestamp() + $15::float8 * interval '1 second'
     for no key update of e
 ), fresh as (
     insert into outbox.deliveries
