@@ -23,8 +23,9 @@ type announcer struct {
 }
 
 type announcement struct {
-	job *job
-	ok  chan announced // has room for the answer
+	job   *job
+	ok    chan announced // has room for the answer
+	asked bool           // a try had no answer: it may have been committed
 }
 
 // announced is what came of an announcement.
@@ -32,7 +33,7 @@ type announced int
 
 const (
 	unclear   announced = iota // the database did not answer in time
-	refused                    // no longer ours
+	refused                    // no longer ours, or not for long enough
 	committed                  // it may leave
 )
 
@@ -67,13 +68,16 @@ func (a *announcer) write(batch []announcement) {
 		return
 	}
 	for try := 1; ; try++ {
+		if batch = a.inTime(batch); len(batch) == 0 {
+			return
+		}
 		kept, err := a.store.announce(a.stop, batch)
 		if err == nil {
 			for _, an := range batch {
 				if kept[an.job.ID] {
 					an.ok <- committed
 				} else {
-					an.ok <- refused
+					an.ok <- an.without()
 				}
 			}
 			return
@@ -91,19 +95,33 @@ func (a *announcer) write(batch []announcement) {
 			return
 		}
 		a.sparse.warn("deliveries not announced, not sent", err, "count", len(batch), "try", try)
-		wait(a.stop, pause(try))
-		var still []announcement
-		for _, an := range batch {
-			if a.stop.Err() != nil || an.job.leaseLeft() < margin(a.store.ttl()) {
-				an.ok <- unclear
-			} else {
-				still = append(still, an)
-			}
+		for i := range batch {
+			batch[i].asked = true
 		}
-		if batch = still; len(batch) == 0 {
-			return
+		wait(a.stop, pause(try))
+	}
+}
+
+// inTime returns what of batch has enough of its lease left, and answers the rest. At a stop that is
+// what was asked for before.
+func (a *announcer) inTime(batch []announcement) (still []announcement) {
+	for _, an := range batch {
+		if an.asked && a.stop.Err() != nil || an.job.leaseLeft() < margin(a.store.ttl()) {
+			an.ok <- an.without()
+		} else {
+			still = append(still, an)
 		}
 	}
+	return still
+}
+
+// without is the answer where the ledger does not say that an is on record: it may be all the same, where it was
+// asked for before and the answer was lost.
+func (an announcement) without() announced {
+	if an.asked {
+		return unclear
+	}
+	return refused
 }
 
 // margin is how much of a lease must be left to begin something.

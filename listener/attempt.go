@@ -111,7 +111,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		case refused:
 			// Withdrawn, or somebody else's by now: the ledger need
 			// not hear of what it does not know.
-			j.set(&j.announced, false)
+			j.takesBack()
 			l.unsent(j)
 			return nothing
 		case unclear:
@@ -267,6 +267,18 @@ func (j *job) announces() bool {
 	}
 	j.announced = true
 	return true
+}
+
+// takesBack marks j as not announced, unless its event is being parked: that has taken it along as it stood.
+func (j *job) takesBack() {
+	if e := j.event; e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.parking {
+			return
+		}
+	}
+	j.announced = false
 }
 
 // handBack ends j without an attempt: it is due at once, for anybody.

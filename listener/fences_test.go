@@ -38,7 +38,7 @@ func TestAnnouncedAgainUnderItsClaim(t *testing.T) {
 	}
 	pgtest.Exec(t, db, `update outbox.deliveries set due_at = now() + interval '1 minute'`)
 	for i, want := range []announced{refused, committed} {
-		an := announcement{held[i], make(chan announced, 1)}
+		an := announcement{job: held[i], ok: make(chan announced, 1)}
 		newAnnouncer(t.Context(), s, quietLog()).write([]announcement{an})
 		if got := <-an.ok; got != want {
 			t.Errorf("holder %d: %d, want %d", i+1, got, want)
@@ -74,6 +74,49 @@ func TestAnnouncedWhileEnoughIsLeft(t *testing.T) {
 		if err != nil || kept[again[0].ID] != tt.want || kept[fresh.ID] != tt.want {
 			t.Errorf("with %s left: again %t, new %t, %v; want %t", tt.left, kept[again[0].ID], kept[fresh.ID], err, tt.want)
 		}
+	}
+}
+
+// losesAnswers is a store that commits one announcement without saying so, after which little is left of the lease.
+type losesAnswers struct {
+	storage
+	lost bool
+	then func()
+}
+
+func (s *losesAnswers) announce(ctx context.Context, batch []announcement) (map[uuid.UUID]bool, error) {
+	kept, err := s.storage.announce(ctx, batch)
+	if s.lost || err != nil {
+		return kept, err
+	}
+	s.lost = true
+	s.then()
+	return nil, context.DeadlineExceeded
+}
+
+// TestAnnouncedWithoutAnAnswer: an announcement that may be on record, and is refused when it is made again, since too
+// little is left of its lease, does not count as if nobody had heard of it: its record takes it back.
+func TestAnnouncedWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	real := &store{pool: db.Pool, lease: time.Minute}
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) values ('greeting', '{}')`)
+	claims, _, err := real.claimEvents(t.Context(), 0, top, 1, 1)
+	if err != nil || len(claims) != 1 {
+		t.Fatalf("claims %d, %v", len(claims), err)
+	}
+	e := claims[0].events[0]
+	j := &job{Delivery: dispatch.Delivery{ID: uuid.New(), EventID: e.ID, Date: e.CreatedAt, Type: e.Type}, seq: e.seq, lease: e.lease, event: e}
+	s := &losesAnswers{storage: real, then: func() {
+		pgtest.Exec(t, db, `update outbox_events set lease_until = now() + interval '1 second'`)
+	}}
+	an := announcement{job: j, ok: make(chan announced, 1)}
+	newAnnouncer(t.Context(), s, quietLog()).write([]announcement{an})
+	if got := <-an.ok; got != unclear {
+		t.Errorf("%d, want %d: it is on record", got, unclear)
+	}
+	if state := pgtest.QueryVal[string](t, db, `select state from outbox.deliveries`); state != "sending" {
+		t.Errorf("it is %s: this test shows nothing", state)
 	}
 }
 
@@ -194,7 +237,7 @@ func TestAdoptedIsFenced(t *testing.T) {
 	if k, err := s.adopt(t.Context(), e); err != nil || len(k) != 1 {
 		t.Fatalf("adopted %d, %v", len(k), err)
 	}
-	an := announcement{jobs[0], make(chan announced, 1)}
+	an := announcement{job: jobs[0], ok: make(chan announced, 1)}
 	newAnnouncer(t.Context(), s, quietLog()).write([]announcement{an})
 	if got := <-an.ok; got != refused {
 		t.Errorf("announced: %d, want %d", got, refused)

@@ -307,7 +307,7 @@ func TestOneDeliveryUnderTwoClaims(t *testing.T) {
 	}
 
 	answers := map[*job]announced{}
-	batch := []announcement{{old, make(chan announced, 1)}, {j, make(chan announced, 1)}}
+	batch := []announcement{{job: old, ok: make(chan announced, 1)}, {job: j, ok: make(chan announced, 1)}}
 	newAnnouncer(t.Context(), s, quietLog()).write(batch)
 	for _, an := range batch {
 		answers[an.job] = <-an.ok

@@ -167,14 +167,12 @@ func (w *walk) looked(upper, highest int64, full, old bool, took time.Duration) 
 	}
 }
 
-// cameBack ends the pass back, whose time counts with that of the walk; beside one from the mark on it
-// counts as one from the floor on.
+// cameBack ends the pass back, which rests by itself; beside a walk from the mark on it counts as one
+// from the floor on.
 func (w *walk) cameBack() {
 	w.back, w.again.ended = lookBack{}, time.Now()
 	if w.late {
 		w.swept = w.again
-	} else {
-		w.swept.took += w.again.took
 	}
 }
 
@@ -182,7 +180,9 @@ func (w *walk) cameBack() {
 // above as well.
 func (w *walk) arrived() {
 	if w.back.on {
-		w.owed = true
+		if w.owed = true; !w.late {
+			w.swept.took += w.again.took
+		}
 		w.cameBack()
 	}
 	w.on, w.stint().ended = false, time.Now()

@@ -85,6 +85,29 @@ func TestWalkRestsByAllOfIt(t *testing.T) {
 	}
 }
 
+// TestPassesRestByThemselves: what a walk over a long backlog spent on passes back does not keep the next one waiting.
+func TestPassesRestByThemselves(t *testing.T) {
+	t.Parallel()
+	var w walk
+	w.start(false, 0, 1000)
+	for at := int64(10); at < 100; at += 10 {
+		w.turn = false
+		w.step()
+		w.looked(top, at, true, false, time.Millisecond)
+		w.again.ended, w.owed = time.Time{}, true
+		w.begin(0, 1000)
+		if _, aside := w.step(); !aside {
+			t.Fatalf("no pass back: %+v", w)
+		}
+		w.looked(w.back.end, 0, false, false, time.Hour)
+	}
+	w.turn = false
+	w.step()
+	if w.looked(top, 0, false, false, time.Millisecond); w.on || w.swept.took > time.Second {
+		t.Errorf("it rests by %s", w.swept.took)
+	}
+}
+
 // TestLateWalkStaysShort: a walk from the mark on, which finds a backlog that committed late, does not
 // become one over all that is processed while one of those is to rest; and once it may go back, that counts as one.
 func TestLateWalkStaysShort(t *testing.T) {
