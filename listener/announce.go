@@ -104,15 +104,14 @@ func (a *announcer) write(batch []announcement) {
 
 // inTime returns what of batch has enough of its lease left, and answers the rest. At a stop that is
 // what was asked for before.
-func (a *announcer) inTime(batch []announcement) (still []announcement) {
-	for _, an := range batch {
-		if an.asked && a.stop.Err() != nil || an.job.leaseLeft() < margin(a.store.ttl()) {
+func (a *announcer) inTime(batch []announcement) []announcement {
+	return slices.DeleteFunc(batch, func(an announcement) bool {
+		late := an.asked && a.stop.Err() != nil || an.job.leaseLeft() < margin(a.store.ttl())
+		if late {
 			an.ok <- an.without()
-		} else {
-			still = append(still, an)
 		}
-	}
-	return still
+		return late
+	})
 }
 
 // without is the answer where the ledger does not say that an is on record: it may be all the same, where it was

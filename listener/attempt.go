@@ -103,7 +103,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		if alike, ok := l.cfg.Dispatcher.Likeness(send); ok {
 			j.likeness = &alike
 		}
-		if !j.announces() {
+		if !j.announces(true) {
 			l.unsent(j)
 			return nothing
 		}
@@ -111,7 +111,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 		case refused:
 			// Withdrawn, or somebody else's by now: the ledger need
 			// not hear of what it does not know.
-			j.takesBack()
+			j.announces(false)
 			l.unsent(j)
 			return nothing
 		case unclear:
@@ -254,10 +254,10 @@ func (j *job) set(mark *bool, to bool) {
 	*mark = to
 }
 
-// announces marks j as announced, unless its event is being parked: then the ledger
-// is about to have j as it stood before that, and would have it so after the
-// announcement. Whoever takes it next finds its row.
-func (j *job) announces() bool {
+// announces marks j as announced, or as not any more, unless its event is being parked: then the
+// ledger is about to have j as it stood before that, and would have it so after an announcement;
+// and what parking has taken along as announced is so. Whoever takes it next finds its row.
+func (j *job) announces(to bool) bool {
 	if e := j.event; e != nil {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -265,20 +265,8 @@ func (j *job) announces() bool {
 			return false
 		}
 	}
-	j.announced = true
+	j.announced = to
 	return true
-}
-
-// takesBack marks j as not announced, unless its event is being parked: that has taken it along as it stood.
-func (j *job) takesBack() {
-	if e := j.event; e != nil {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		if e.parking {
-			return
-		}
-	}
-	j.announced = false
 }
 
 // handBack ends j without an attempt: it is due at once, for anybody.
@@ -369,15 +357,21 @@ func (l *Listener) handOver(e *event) {
 		l.giveBack(context.Background(), e, "")
 		return
 	}
-	l.recordWhole(e, e.rows(l.store.ttl()))
+	l.recordWhole(e)
 }
 
 // recordWhole has the outcome of all of e recorded.
-func (l *Listener) recordWhole(e *event, rows []row) {
+func (l *Listener) recordWhole(e *event) {
+	en := entry{event: e, rows: e.rows(l.store.ttl())}
+	e.hand()
+	l.recorder.add(en)
+}
+
+// hand notes that all of e is with the recorder, or given back.
+func (e *event) hand() {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.handed = true
-	e.mu.Unlock()
-	l.recorder.add(entry{event: e, rows: rows})
 }
 
 // untouched reports whether nothing at all came of e, so that the ledger need

@@ -75,7 +75,7 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 	_, mark, cursor, settled := k.l.marks.get()
 	times, more := 1, k.full
 	if walking {
-		more = k.walk.more()
+		more = k.walk.stepping().full
 	}
 	if more {
 		times = min(max(room/limit, 1), mostClaims)

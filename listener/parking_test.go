@@ -89,7 +89,7 @@ func TestParkedBeforeItWasAnnounced(t *testing.T) {
 	l, e, db := parkable(t, nil)
 	j, alike := e.jobs[0], int32(7)
 	j.likeness = &alike
-	if !j.announces() {
+	if !j.announces(true) {
 		t.Fatal("it is not to be announced")
 	}
 	l.park(e)

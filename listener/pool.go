@@ -139,7 +139,7 @@ func (l *Listener) begin(ctx context.Context, e *event) {
 	e.jobs, e.left, e.begun = jobs, len(jobs), time.Now()
 	e.mu.Unlock()
 	if len(jobs) == 0 {
-		l.recordWhole(e, nil)
+		l.recordWhole(e)
 		return
 	}
 	if frozen(jobs) {

@@ -200,11 +200,11 @@ func TestRenewalAfterARecord(t *testing.T) {
 	ls := &leases{store: renewsNothing{}, log: log, sparse: newSparse(log), all: map[*lease]struct{}{}, tookOver: func([]uuid.UUID) { told++ }}
 	l := newLease(time.Now(), time.Second) // a third of a minute is over
 	ls.add(l)
-	out := &Listener{recorder: newRecorder(t.Context(), nil, log, nil), log: log} // which writes nothing
+	out := &Listener{store: ls.store, recorder: newRecorder(t.Context(), nil, log, nil), log: log} // which writes nothing
 	e, j, other := &event{seq: 1, lease: l}, &job{lease: l}, &job{lease: l}
 	j.ID, other.ID = uuid.New(), uuid.New()
 	l.events[e.seq], l.jobs[j.ID] = e, j
-	out.recordWhole(e, nil)
+	out.recordWhole(e)
 	out.recordAlone(j)
 	if ls.renew(t.Context()); told != 0 || j.lost.Load() || e.lost.Load() {
 		t.Errorf("told %d times; the delivery is lost: %t, the event: %t", told, j.lost.Load(), e.lost.Load())

@@ -97,9 +97,7 @@ func (l *Listener) giveBackAll(ctx context.Context, events []*event, planned []*
 // release gives back what was claimed and not begun, and forgets it.
 func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) {
 	for _, e := range events {
-		e.mu.Lock()
-		e.handed = true
-		e.mu.Unlock()
+		e.hand()
 	}
 	for _, j := range jobs {
 		j.recording.Store(true)
@@ -138,7 +136,7 @@ func (l *Listener) withdraw(j *job) bool {
 	case last && e.untouched():
 		return true
 	case last:
-		l.recordWhole(e, e.rows(l.store.ttl()))
+		l.recordWhole(e)
 	}
 	return false
 }

@@ -19,17 +19,14 @@ import (
 //
 // The zero value is at rest.
 type walk struct {
-	on   bool
-	at   int64 // up to where everything was looked at
-	end  int64 // from here on there is only what is new
-	turn bool  // what is new is looked at first
+	stretch      // from its end on there is only what is new
+	turn    bool // what is new is looked at first
 
 	late   bool // it began at the mark
-	full   bool // the last step was: more is there at once
-	filled bool // a step was since it began, or last went back: it may take as long as a backlog does
+	filled bool // a step was full since it began, or last went back: it may take as long as a backlog does
 
-	back  lookBack
-	aside bool // the step that is under way, or was the last, is one of that
+	back  stretch // up to where the walk was when it went back, while it goes on
+	aside bool    // the step that is under way, or was the last, is one of that
 
 	owed  bool  // one from the floor on is to be made
 	swept stint // the last one from the floor on
@@ -37,15 +34,15 @@ type walk struct {
 	fetch stint // the last one from the mark on
 }
 
-// lookBack is a look at what lies below a walk that goes on meanwhile. The zero value is none.
-type lookBack struct {
+// stretch is what a walk looks at step by step. The zero value is none.
+type stretch struct {
 	on   bool
 	at   int64 // up to where everything was looked at
-	end  int64 // where the walk was when it began
-	full bool  // the last step was
+	end  int64
+	full bool // the last step was: more is there at once
 }
 
-// stint is how long the steps of a walk took that found nothing more, and when it ended.
+// stint is how long the steps of a walk took that found nothing more, or all of a pass back, and when it ended.
 type stint struct {
 	took  time.Duration
 	ended time.Time
@@ -100,8 +97,8 @@ func (w *walk) begin(mark, cursor int64) {
 }
 
 func (w *walk) start(late bool, at, end int64) {
-	w.on, w.late, w.at, w.end, w.turn = true, late, at, end, false
-	w.owed, w.full, w.filled, w.back, w.aside = w.owed && late, false, false, lookBack{}, false
+	w.stretch, w.back, w.aside = stretch{on: true, at: at, end: end}, stretch{}, false
+	w.late, w.turn, w.owed, w.filled = late, false, w.owed && late, false
 	w.stint().took = 0
 }
 
@@ -113,7 +110,7 @@ func (w *walk) mayGoBack() bool {
 
 // goBack has a pass made over what lies below.
 func (w *walk) goBack() {
-	w.owed, w.filled, w.back, w.again.took = false, false, lookBack{on: true, end: w.at}, 0
+	w.owed, w.filled, w.back, w.again.took = false, false, stretch{on: true, end: w.at}, 0
 }
 
 func (w *walk) stint() *stint {
@@ -134,29 +131,29 @@ func (w *walk) step() (walking, aside bool) {
 	return walking, walking && w.aside
 }
 
-// more reports whether the last step of the kind that is next was full.
-func (w *walk) more() bool {
+// stepping is what the step that is under way, or was the last, is one of.
+func (w *walk) stepping() *stretch {
 	if w.aside {
-		return w.back.full
+		return &w.back
 	}
-	return w.full
+	return &w.stretch
 }
 
 // looked notes what came of a step: the highest number that it brought, whether there may
 // be more up to upper, whether it brought what had been leased before, and how long it
 // took.
 func (w *walk) looked(upper, highest int64, full, old bool, took time.Duration) {
-	at, s := &w.at, w.stint()
-	if w.aside {
-		at, s, w.back.full = &w.back.at, &w.again, full
-	} else {
-		w.full, w.filled = full, w.filled || full
+	s := w.stepping()
+	if s.at, s.full = upper, full; full {
+		s.at = highest
 	}
-	if *at = upper; full {
-		*at = highest
-	}
-	if !full || w.aside {
-		s.took += took
+	switch {
+	case w.aside:
+		w.again.took += took
+	case full:
+		w.filled = true
+	default:
+		w.stint().took += took
 	}
 	w.turn = old || !full && upper < top
 	if w.back.on && w.back.at >= w.back.end {
@@ -170,7 +167,7 @@ func (w *walk) looked(upper, highest int64, full, old bool, took time.Duration) 
 // cameBack ends the pass back, which rests by itself; beside a walk from the mark on it counts as one
 // from the floor on.
 func (w *walk) cameBack() {
-	w.back, w.again.ended = lookBack{}, time.Now()
+	w.back, w.again.ended = stretch{}, time.Now()
 	if w.late {
 		w.swept = w.again
 	}

@@ -16,18 +16,18 @@ func TestWalkGoesBack(t *testing.T) {
 		aside          bool // what the step is
 		upper, highest int64
 		full           bool
-		at             int64    // of the walk, after it
-		back           lookBack // after it, and once one more is owed
-		rested         bool     // whether the last pass back is long enough ago
+		at             int64   // of the walk, after it
+		back           stretch // after it, and once one more is owed
+		rested         bool    // whether the last pass back is long enough ago
 	}{
-		{"nothing there", false, 100, 0, false, 100, lookBack{}, true},
-		{"a part of a backlog", false, top, 110, true, 110, lookBack{true, 0, 110, false}, true},
-		{"what a dead listener had", true, 110, 20, true, 110, lookBack{true, 20, 110, true}, true},
-		{"more of the backlog", false, top, 120, true, 120, lookBack{true, 20, 110, true}, true},
-		{"nothing more below", true, 110, 20, false, 120, lookBack{}, false},
-		{"more of the backlog, at once", false, top, 130, true, 130, lookBack{}, false},
-		{"and more", false, top, 140, true, 140, lookBack{true, 0, 140, false}, true},
-		{"what ran out", true, 140, 30, true, 140, lookBack{true, 30, 140, true}, true},
+		{"nothing there", false, 100, 0, false, 100, stretch{}, true},
+		{"a part of a backlog", false, top, 110, true, 110, stretch{true, 0, 110, false}, true},
+		{"what a dead listener had", true, 110, 20, true, 110, stretch{true, 20, 110, true}, true},
+		{"more of the backlog", false, top, 120, true, 120, stretch{true, 20, 110, true}, true},
+		{"nothing more below", true, 110, 20, false, 120, stretch{}, false},
+		{"more of the backlog, at once", false, top, 130, true, 130, stretch{}, false},
+		{"and more", false, top, 140, true, 140, stretch{true, 0, 140, false}, true},
+		{"what ran out", true, 140, 30, true, 140, stretch{true, 30, 140, true}, true},
 	} {
 		w.turn = false
 		if walking, aside := w.step(); !walking || aside != tt.aside {
@@ -149,7 +149,7 @@ func TestBacklogBesideAPassBack(t *testing.T) {
 			below++
 			k.walk.looked(upper, 0, false, false, 50*time.Millisecond)
 		} else {
-			if above++; above > 1 && !k.walk.more() {
+			if above++; above > 1 && !k.walk.stepping().full {
 				t.Fatal("a step of the backlog does not know that there is more, since one below had nothing")
 			}
 			k.walk.looked(upper, lower+10, true, false, 50*time.Millisecond)

@@ -1,6 +1,6 @@
 -- Announce: deliveries that are about to leave for the first time, as
 -- "sending", before their first byte does. An event that is no longer held
--- under the claim named here, or whose lease has run out within $15 seconds, is
+-- under the claim named here, or whose lease runs out within $15 seconds, is
 -- missing in the result, and its delivery must not be sent: it would not be begun
 -- any more, and whoever took it next would not know that.
 --
