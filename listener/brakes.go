@@ -12,6 +12,7 @@ import (
 
 const (
 	failedInRow = 5           // attempts without an answer, one after the other, that brake a destination
+	putOffInRow = 25          // attempts that a mail server does not take for now, one after the other: it is not about this or that mailbox any more
 	probeEvery  = time.Second // how often one may try while it is braked, of all listeners; as ask_probe.sql has it
 	probeMost   = time.Minute // how long one that tries keeps others of ours from it: an answer may take as long as a mail server likes
 	firstSlot   = time.Second // when the first of what is put off comes back
@@ -76,6 +77,7 @@ func latest(first time.Time, others ...time.Time) time.Time {
 // record is how attempts at one destination went of late.
 type record struct {
 	failed int       // without an answer, since the last one
+	putOff int       // not taken for now, since one was taken or refused for good
 	heard  time.Time // when one was last answered
 	line   time.Time // when a failure was last logged
 	silent int       // failures since then that were not
@@ -215,11 +217,29 @@ func (bs *brakes) answered(destination string, probe bool) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	r := bs.record(destination)
-	r.failed, r.heard = 0, time.Now()
+	r.failed, r.putOff, r.heard = 0, 0, time.Now()
 	if probe && bs.on[destination] != nil {
 		bs.ends[destination] = true
 		signal(bs.wake)
 	}
+}
+
+// notTaken notes a reply that by itself is about one delivery, and reports whether it still counts as
+// that: so many in a row are about the destination, whatever each of them says. It ends no brake: the
+// next one that tries is another delivery, and may be taken.
+func (bs *brakes) notTaken(destination string, probe bool) bool {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	r := bs.record(destination)
+	r.putOff++
+	if r.putOff >= putOffInRow {
+		r.failed = max(r.failed, failedInRow)
+		return false
+	}
+	if !probe {
+		r.failed, r.heard = 0, time.Now()
+	}
+	return true
 }
 
 // failed notes that an attempt that was begun at that moment had no answer, or the
@@ -279,20 +299,18 @@ func reasonOf(err *dispatch.Error) string {
 	return s
 }
 
-// spoke reports whether err, the end of an attempt, is a word of a service that works:
-// it may be about the one delivery only, also where that is to be tried again.
+// spoke reports whether err, the end of an attempt, is a word of a service that works.
 func spoke(err *dispatch.Error) bool {
-	switch {
-	case err == nil || err.Kind == dispatch.Rejected:
-		return true
-	case err.Channel == dispatch.ChannelEmail:
-		// Replies about a mailbox or a message (RFC 5321, section 4.2.3), but for what the
-		// server says of itself: 4.3.x, its system status (RFC 3463, section 3.4), and a 452
-		// without such a code, no room.
-		own := strings.HasPrefix(err.Code, "4.3.") || err.Status == 452 && err.Code == ""
-		return !own && (err.Status == 450 || err.Status == 451 || err.Status == 452)
-	}
-	return err.Status/100 == 2 // an answer that is of no use
+	return err == nil || err.Kind == dispatch.Rejected ||
+		err.Channel != dispatch.ChannelEmail && err.Status/100 == 2 // an answer that is of no use
+}
+
+// aboutOne reports whether err is a mail server's reply about a mailbox or a message (RFC 5321,
+// section 4.2.3), and not what it says of itself: 4.3.x, its system status (RFC 3463, section 3.4), and a
+// 452 without such a code, no room. The delivery is tried again.
+func aboutOne(err *dispatch.Error) bool {
+	own := strings.HasPrefix(err.Code, "4.3.") || err.Status == 452 && err.Code == ""
+	return err.Channel == dispatch.ChannelEmail && !own && (err.Status == 450 || err.Status == 451 || err.Status == 452)
 }
 
 // verdictOf says what came of an attempt that ended with err.
@@ -309,6 +327,7 @@ func (l *Listener) heed(j *job, begun time.Time, err *dispatch.Error) verdict {
 	case j.provider == "":
 	case spoke(err):
 		l.brakes.answered(j.provider, j.probe)
+	case aboutOne(err) && l.brakes.notTaken(j.provider, j.probe):
 	case l.brakes.failed(j.provider, j.probe, begun, err):
 		l.queue.divert(j.provider)
 	}

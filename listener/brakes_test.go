@@ -45,6 +45,10 @@ func TestWhatBrakes(t *testing.T) {
 		{"mailboxes that are full", times(9, mail(452, "4.2.2")), false, 0},
 		{"too many recipients", times(9, mail(452, "4.5.3")), false, 0},
 		{"greylisted", times(9, mail(451, "4.7.1")), false, 0},
+		{"one mail after the other is not taken, almost too often", times(putOffInRow-1, mail(451, "4.7.1")), false, 0},
+		{"too often, whatever it says", times(putOffInRow, mail(451, "")), true, 0},
+		{"as often, one taken", append(append(times(putOffInRow-1, mail(450, "4.7.500")), nil), times(putOffInRow-1, mail(450, "4.7.500"))...), false, 0},
+		{"as often, one refused for good", append(append(times(putOffInRow-1, mail(450, "")), fail(dispatch.Rejected, 0)), times(putOffInRow-1, mail(450, ""))...), false, 0},
 		{"a mail server that closes", times(5, mail(421, "")), true, 0},
 		{"a mail server whose tables are away", times(5, mail(451, "4.3.0")), true, 0},
 		{"a mail server whose disk is full", times(5, mail(452, "4.3.1")), true, 0},
@@ -152,6 +156,28 @@ func TestProbeThatHangs(t *testing.T) {
 			t.Errorf("after both: %d, want that it asks", what)
 		}
 	})
+}
+
+// TestPutOffEndsNoBrake: a mail server that puts off the mail which tried it may take the next one, or
+// none; only one that it takes, or refuses for good, says that it works.
+func TestPutOffEndsNoBrake(t *testing.T) {
+	t.Parallel()
+	l := &Listener{brakes: newBrakes(), queue: newQueue(4, 10)}
+	probe := &job{provider: "there", probe: true}
+	mail := func(status int) *dispatch.Error {
+		return &dispatch.Error{Channel: dispatch.ChannelEmail, Kind: dispatch.Down, Status: status, Err: errors.New("no")}
+	}
+	for range failedInRow {
+		l.heed(&job{provider: "there"}, time.Now(), mail(421))
+	}
+	l.heed(probe, time.Now(), mail(450))
+	if _, ends, _ := l.brakes.news(); !l.brakes.has("there") || len(ends) > 0 {
+		t.Error("mail that is put off has ended a brake")
+	}
+	l.heed(probe, time.Now(), nil)
+	if _, ends, _ := l.brakes.news(); len(ends) != 1 {
+		t.Error("mail that is taken has not ended it")
+	}
 }
 
 // TestOldFailures: an attempt that was begun before another was answered says
