@@ -16,7 +16,8 @@ func Excess(ctx context.Context, db Querier) (string, error) {
 	err := db.QueryRow(ctx, `
 		select rolname::text, array_remove(array[
 			case when rolsuper then 'superuser' end, case when rolcreaterole then 'createrole' end,
-			case when rolcreatedb then 'createdb' end, case when rolreplication then 'replication' end], null)
+			case when rolcreatedb then 'createdb' end, case when rolreplication then 'replication' end,
+			case when rolbypassrls then 'bypassrls' end], null)
 		from pg_catalog.pg_roles where rolname = current_user`).Scan(&role, &has)
 	switch {
 	case err == pgx.ErrNoRows:

@@ -374,12 +374,14 @@ func TestCheckAsksForAllGrants(t *testing.T) {
 func TestExcess(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	plain, builder := pgtest.Role(t, db, "plain"), pgtest.Role(t, db, "builder")
+	plain, builder, unbound := pgtest.Role(t, db, "plain"), pgtest.Role(t, db, "builder"), pgtest.Role(t, db, "unbound")
 	pgtest.Exec(t, db, `alter role `+builder+` createdb createrole`)
+	pgtest.Exec(t, db, `alter role `+unbound+` bypassrls`)
 	for role, want := range map[string]string{
 		"":      " has superuser, ",
 		plain:   "",
 		builder: `role "` + builder + `" has createrole, createdb, `,
+		unbound: `role "` + unbound + `" has bypassrls, `,
 	} {
 		conn := connect(t, db, role)
 		got, err := migrations.Excess(t.Context(), conn)

@@ -22,6 +22,7 @@ import (
 	"github.com/outbox-listener/outbox-listener/listener"
 	"github.com/outbox-listener/outbox-listener/listener/admin"
 	"github.com/outbox-listener/outbox-listener/listener/operate"
+	"github.com/outbox-listener/outbox-listener/migrations"
 )
 
 // runCmd is the listener itself: what happens when no command is named.
@@ -245,6 +246,9 @@ func (p *program) daemon(ctx context.Context, channels []string, hangups <-chan 
 		return p.fail(err)
 	}
 
+	if excess, err := migrations.Excess(ctx, p.pool); err == nil && excess != "" {
+		p.log.Warn("DATABASE_URL has rights that it should not have", "reason", excess)
+	}
 	helpers.Go(func() {
 		announceReady(running, p.listener.Health, p.log)
 		p.ready.Store(running.Err() == nil)

@@ -203,6 +203,7 @@ func TestDaemon(t *testing.T) {
 				t.Errorf("exit code %d", code)
 			}
 			p.line("stopped", 0)
+			p.line("DATABASE_URL has rights that it should not have", 0) // a superuser's
 			if p.stderr.String() != "" {
 				t.Errorf("stderr: %s", &p.stderr)
 			}
