@@ -170,7 +170,7 @@ var variables = []variable{
 
 	{group: "Rates",
 		name: "OUTBOX_RATE_SMS", unset: "no limit",
-		meaning: "How many attempts may begin for one sender of SMS, in all listeners together. What is more waits its turn, in the ledger, and no worker with it. After a while without any, half a second's worth may begin at once.",
+		meaning: "How many attempts may begin for one sender of SMS, in all listeners together. What is more waits its turn, in the ledger, and no worker with it. After a while without any, half a second's worth may begin at once, so that no second has more than 1.7 times the rate.",
 		kind:    rate(dispatch.ChannelSMS)},
 	{name: "OUTBOX_RATE_EMAIL", unset: "no limit",
 		meaning: "The same for the mail server.",
@@ -256,8 +256,8 @@ var variables = []variable{
 
 	{group: "Webhooks",
 		name: "OUTBOX_WEBHOOK_SECRET", secret: true,
-		meaning: "Signs webhooks as Standard Webhooks asks. Several secrets sign side by side while receivers change from one to the next. Without it webhooks are skipped as not configured.",
-		kind: checked(secret(func(c *config) *dispatch.Secret { return &c.Webhook.Secret }, "`whsec_` and the base64 of 24 to 64 random bytes; several are separated by blanks or commas"), func(v string) error {
+		meaning: "Signs webhooks as Standard Webhooks asks. Several secrets sign side by side while receivers change from one to the next. One with `HOST=` before it signs what goes to that host, and no other does there. Without any webhooks are skipped as not configured.",
+		kind: checked(secret(func(c *config) *dispatch.Secret { return &c.Webhook.Secret }, "`whsec_` and the base64 of 24 to 64 random bytes, after `HOST=` or `HOST:PORT=` where it is for one receiver; several are separated by blanks or commas"), func(v string) error {
 			_, err := webhook.New(webhook.Config{Secrets: []dispatch.Secret{dispatch.Secret(v)}})
 			if err == nil {
 				return nil

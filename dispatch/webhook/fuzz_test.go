@@ -1,8 +1,8 @@
 package webhook
 
 import (
-	"bytes"
 	"encoding/base64"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -13,8 +13,8 @@ import (
 )
 
 // secretsRefused is all that may be said of secrets that cannot be used.
-var secretsRefused = regexp.MustCompile(`^(secret \d+ of \d+ )?(is empty|does not begin with "whsec_"|is not base64|is \d+ bytes long); ` +
-	`it has to be "whsec_" and the base64 of 24 to 64 random bytes$`)
+var secretsRefused = regexp.MustCompile(`^(secret \d+ of \d+ )?(is empty|has something before "=" that is no host|does not begin with "whsec_"|is not base64|is \d+ bytes long); ` +
+	`it has to be "whsec_" and the base64 of 24 to 64 random bytes, after "HOST=" where it is for one host$`)
 
 // FuzzParseSecrets: what is taken are keys of 24 to 64 bytes, which the library of the
 // specification takes for the same; and a refusal says nothing of a secret but
@@ -23,6 +23,7 @@ func FuzzParseSecrets(f *testing.F) {
 	for _, seed := range []string{
 		"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", secret('a', 24) + ", " + secret('b', 64) + "\r\n", secret('a', 23),
 		"whsec_", "whsec_====", "canary", " ,\n", strings.TrimRight(secret('c', 31), "=") + "\x00", "whsec_" + strings.Repeat("-_", 20),
+		"hooks.example.com=" + secret('d', 24) + " [::1]:8443=" + secret('e', 24), "=" + secret('f', 24), "a/b=" + secret('g', 24),
 	} {
 		f.Add(seed)
 	}
@@ -38,24 +39,25 @@ func FuzzParseSecrets(f *testing.F) {
 			t.Errorf("%q: no keys, and no error", text)
 		}
 		var again []dispatch.Secret
-		for _, key := range keys {
-			if len(key) < 24 || len(key) > 64 {
-				t.Errorf("%q: a key of %d bytes", text, len(key))
+		for host, some := range keys {
+			prefix := ""
+			if host != "" {
+				prefix = host + "="
 			}
-			written := "whsec_" + base64.StdEncoding.EncodeToString(key)
-			if _, err := standardwebhooks.NewWebhook(written); err != nil {
-				t.Errorf("%q: %v", text, err)
+			for _, key := range some {
+				if len(key) < 24 || len(key) > 64 {
+					t.Errorf("%q: a key of %d bytes", text, len(key))
+				}
+				written := "whsec_" + base64.StdEncoding.EncodeToString(key)
+				if _, err := standardwebhooks.NewWebhook(written); err != nil {
+					t.Errorf("%q: %v", text, err)
+				}
+				again = append(again, dispatch.Secret(prefix+written))
 			}
-			again = append(again, dispatch.Secret(written))
 		}
 		same, err := parseSecrets(again)
-		if err != nil || len(same) != len(keys) {
-			t.Fatalf("%q: %d keys, and %d when they are written and read again: %v", text, len(keys), len(same), err)
-		}
-		for i := range keys {
-			if !bytes.Equal(keys[i], same[i]) {
-				t.Errorf("%q: key %d is another one when it is written and read again", text, i+1)
-			}
+		if err != nil || !reflect.DeepEqual(same, keys) {
+			t.Fatalf("%q: %v, and %v when they are written and read again: %v", text, keys, same, err)
 		}
 	})
 }

@@ -42,7 +42,7 @@ type Config struct {
 
 // Sender is the sender of dispatch.ChannelWebhook.
 type Sender struct {
-	keys      [][]byte
+	keys      keyring
 	userAgent string
 	now       func() time.Time
 	client    *http.Client
@@ -123,6 +123,10 @@ func (s *Sender) request(ctx context.Context, d *dispatch.Delivery, w dispatch.W
 	if err != nil {
 		return nil, errors.New("the URL cannot be used") // err has all of it
 	}
+	keys := s.keys.of(req.URL)
+	if keys == nil {
+		return nil, errors.New("no secret of OUTBOX_WEBHOOK_SECRET is for this host, or for all")
+	}
 	req.Header.Set("Content-Type", httpsend.ContentType(w.Body))
 	req.Header.Set("User-Agent", s.userAgent)
 	for name, value := range w.Headers {
@@ -131,7 +135,7 @@ func (s *Sender) request(ctx context.Context, d *dispatch.Delivery, w dispatch.W
 	id, now := d.ID.String(), s.now()
 	req.Header.Set("Webhook-Id", id)
 	req.Header.Set("Webhook-Timestamp", fmt.Sprint(now.Unix()))
-	req.Header.Set("Webhook-Signature", sign(s.keys, id, now, w.Body))
+	req.Header.Set("Webhook-Signature", sign(keys, id, now, w.Body))
 	return req, nil
 }
 
