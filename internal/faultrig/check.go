@@ -30,6 +30,8 @@ type Report struct {
 	Found     int            // SMS whose answer was lost, and which Twilio had when it was asked
 	Takeovers int
 	Resumed   int // leases that were left by a SIGKILL
+	// ResumedLate is how many of them were taken over more than a sweep after their lease was over, and the faults since.
+	ResumedLate int
 	// LastResumed is how long after its lease was over, and the faults since, one of them was taken over, at
 	// most.
 	LastResumed time.Duration

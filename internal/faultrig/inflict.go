@@ -16,9 +16,9 @@ import (
 // inflict has one fault happen, and returns when it is over.
 func (r *run) inflict(ctx context.Context, f Planned) error {
 	d := r.daemons[f.Target%len(r.daemons)]
-	database, provider := r.databases[f.Target%len(r.databases)], r.before[f.Target%len(r.before)]
+	database, provider, channel := r.databases[f.Target%len(r.databases)], r.before[f.Target%len(r.before)], slices.Concat(channels, []string{models})[f.Target%len(r.before)]
 	toDatabase := Fault{Kind: f.Kind, What: fmt.Sprintf("of d%d", d.number), Daemon: d.number}
-	toProvider := Fault{Kind: f.Kind, What: "to " + channels[f.Target%len(channels)], Daemon: Everyone, Channel: channels[f.Target%len(channels)]}
+	toProvider := Fault{Kind: f.Kind, What: "to " + channel, Daemon: Everyone, Channel: channel}
 	during := func(one Fault, on, off func()) {
 		done := r.faults.begin(one)
 		on()
@@ -89,6 +89,8 @@ func (r *run) inflict(ctx context.Context, f Planned) error {
 		during(toProvider, func() { provider.Swallow(true) }, func() { provider.Swallow(false) })
 	case LimitProvider:
 		during(toProvider, func() { provider.CutAnswers(f.Bytes) }, provider.Heal)
+	case SlowProvider:
+		during(toProvider, func() { provider.Latency(200 * time.Millisecond) }, func() { provider.Latency(0) })
 	}
 	return nil
 }

@@ -116,6 +116,7 @@ const (
 	CutProvider     Kind = "connections to a provider reset"
 	SwallowProvider Kind = "connections to a provider half-open"
 	LimitProvider   Kind = "an answer of a provider cut"
+	SlowProvider    Kind = "provider far away"
 	Terminate       Kind = "SIGTERM"
 	TerminateAway   Kind = "database away from before a SIGTERM to after it"
 	Failpoint       Kind = "failpoint"
@@ -129,7 +130,7 @@ type Planned struct {
 	At     time.Duration // after the start of the run
 	For    time.Duration // how long it lasts, or how long what was killed stays down
 	Kind   Kind
-	Target int    // daemon, or provider
+	Target int    // daemon, modulo their number, or provider: by channels, and len(channels) is the model
 	Bytes  int    // of the answer that is cut
 	Point  string // OUTBOX_FAILPOINT of the process that follows the kill, for Failpoint, or that is told to end, for Terminate and TerminateAway
 	Next   string // OUTBOX_FAILPOINT of the process after that, for TerminateAway
@@ -159,7 +160,7 @@ func (p Plan) lookSpan() time.Duration { return 2*p.Lease + 2*time.Second }
 // meant to be committed.
 func NewPlan(seed uint64, events int, lease time.Duration) Plan {
 	r := rand.New(rand.NewPCG(seed, 0x0b0c))
-	upTo := func(d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
+	upTo := func(d time.Duration) time.Duration { return upToOf(r, d) }
 	p := Plan{Seed: seed, Lease: lease, Daemons: 1 + r.IntN(3), ListLies: seed%8 == 0}
 
 	const producing = 3 * time.Second
@@ -221,6 +222,9 @@ func NewPlan(seed uint64, events int, lease time.Duration) Plan {
 		case Failpoint:
 			f.Point = failpoint(r, r.IntN(n), actions[r.IntN(len(actions))])
 		}
+		if slices.Contains([]Kind{CutProvider, SwallowProvider, LimitProvider}, k) {
+			f.Target %= len(channels)
+		}
 		p.Faults = append(p.Faults, f)
 	}
 
@@ -228,8 +232,21 @@ func NewPlan(seed uint64, events int, lease time.Duration) Plan {
 	// was before there were these.
 	r = rand.New(rand.NewPCG(seed, 0xba7c))
 	p.Batch, p.Workers = batches[r.IntN(len(batches))], workers[r.IntN(len(workers))]
+
+	// And one more for what came later still: a provider that is far away, or a model that something happens to.
+	r = rand.New(rand.NewPCG(seed, 0xfa12))
+	late := Planned{At: first + upToOf(r, last-first), For: 300*time.Millisecond + upToOf(r, lease), Kind: SlowProvider, Target: r.IntN(len(channels))}
+	if r.IntN(2) == 0 {
+		late.Target, late.Kind = len(channels), []Kind{SlowProvider, CutProvider, SwallowProvider, LimitProvider}[r.IntN(4)]
+	}
+	if late.Kind == LimitProvider {
+		late.Bytes = r.IntN(200)
+	}
+	p.Faults = append(p.Faults, late)
 	return p
 }
+
+func upToOf(r *rand.Rand, d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
 
 // What a plan draws from: the defaults, and what is far from them. With batches of
 // 1 each event is a claim of its own; with 1000 one claim may have all there is, and
@@ -247,8 +264,11 @@ var often = []string{
 	heldHook, onceHook, heldMail, onceMail, request,
 }
 
-// channels are those with a provider.
+// channels are those with a provider, but for models: what is asked of one arrives nowhere.
 var channels = []string{"sms", "email", "webhook", "http"}
+
+// models is the channel of faults that come upon a model.
+const models = "openai"
 
 // actions of failpoints, the first as often as the others together.
 var actions = []string{"kill", "stop", "kill", "panic"}

@@ -15,7 +15,7 @@ func TestPlan(t *testing.T) {
 	if a, b := NewPlan(5, 200, time.Second).String(), NewPlan(5, 200, time.Second).String(); a != b || a == NewPlan(6, 200, time.Second).String() {
 		t.Errorf("not decided by the seed:\n%s\n%s", a, b)
 	}
-	kinds, points, sizes := map[Kind]bool{}, map[string]bool{}, map[[2]int]bool{}
+	kinds, points, sizes, ofModels := map[Kind]bool{}, map[string]bool{}, map[[2]int]bool{}, map[Kind]bool{}
 	for seed := range uint64(40) {
 		p := NewPlan(seed, 200, time.Second)
 		sizes[[2]int{p.Batch, p.Workers}] = true
@@ -36,6 +36,9 @@ func TestPlan(t *testing.T) {
 		}
 		for _, f := range p.Faults {
 			kinds[f.Kind] = true
+			if f.Target == len(channels) && strings.Contains(string(f.Kind), "provider") {
+				ofModels[f.Kind] = true
+			}
 		}
 		name, _, _ := strings.Cut(p.First[0], "=")
 		points[name] = true
@@ -45,8 +48,8 @@ func TestPlan(t *testing.T) {
 			}
 		}
 	}
-	if len(kinds) != 15 || len(points) != len(failpoints) {
-		t.Errorf("%d kinds of faults, %d points", len(kinds), len(points))
+	if len(kinds) != 16 || len(points) != len(failpoints) || len(ofModels) != 4 {
+		t.Errorf("%d kinds of faults, %d points, and %v of models", len(kinds), len(points), ofModels)
 	}
 	for _, batch := range []int{1, 10, 1000} {
 		for _, workers := range []int{8, 32} {

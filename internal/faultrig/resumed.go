@@ -58,6 +58,9 @@ func (c *check) resumed() {
 			late := next.Sub(due)
 			c.Resumed++
 			c.LastResumed = max(c.LastResumed, late)
+			if late > sweepEvery {
+				c.ResumedLate++
+			}
 			if late > sweepEvery+c.resumeSlack() {
 				c.problem("O7", at.event, "%s was killed and its lease was over at %s, and nobody took it over until %s after that, or after the last fault since",
 					process, until.UTC().Format("15:04:05.000"), late.Round(time.Millisecond))

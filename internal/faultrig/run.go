@@ -114,7 +114,7 @@ type run struct {
 	daemons   []*daemon
 	databases []*Proxy // before the database, one for each daemon
 	providers *providers
-	before    []*Proxy // before the providers, in the order of channels
+	before    []*Proxy // before the providers, in the order of channels, and the model last
 	producers *producers
 
 	mu         sync.Mutex
@@ -196,7 +196,7 @@ func (r *run) open(ctx context.Context) error {
 	if r.providers, err = startProviders(filepath.Join(r.dir, "providers.jsonl"), r.plan, r.log); err != nil {
 		return err
 	}
-	for _, target := range []string{r.providers.at.Twilio, r.providers.at.SMTP, r.providers.at.Webhook, r.providers.at.API} {
+	for _, target := range []string{r.providers.at.Twilio, r.providers.at.SMTP, r.providers.at.Webhook, r.providers.at.API, r.providers.at.OpenAI} {
 		p, err := NewProxy(target)
 		if err != nil {
 			return err
@@ -260,7 +260,7 @@ func (r *run) environment(database *Proxy, name string) []string {
 		"OUTBOX_SHUTDOWN_GRACE=3s",
 		"OUTBOX_STATE_DIR="+r.state(),
 		"OPENAI_API_KEY="+openAIKey,
-		"OPENAI_BASE_URL=http://"+r.providers.at.OpenAI,
+		"OPENAI_BASE_URL=http://"+r.before[len(channels)].Addr(),
 		"OUTBOX_LOG_FORMAT=json",
 		"OUTBOX_LOG_LEVEL=info",
 		"TWILIO_ACCOUNT_SID="+accountSID,

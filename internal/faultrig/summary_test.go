@@ -39,7 +39,7 @@ type summary struct {
 	oracles                                    map[string]int
 	failed                                     []uint64
 	slowest, lastResumed, insertP99            time.Duration
-	resumed, paused                            int
+	resumed, resumedLate, paused               int
 	begun                                      time.Time
 }
 
@@ -71,6 +71,7 @@ func (s *summary) add(ev *Evidence, r *Report) {
 	}
 	s.takeovers += r.Takeovers
 	s.resumed += r.Resumed
+	s.resumedLate += r.ResumedLate
 	s.lastResumed = max(s.lastResumed, r.LastResumed)
 	s.paused += r.Paused
 	s.insertP99 = max(s.insertP99, r.InsertP99)
@@ -171,6 +172,7 @@ func (s *summary) markdown(seeds []uint64, events int) string {
 	}
 	row("take-overs", s.takeovers)
 	row("leases left by SIGKILL, and taken over", s.resumed)
+	row(fmt.Sprintf("of these more than a sweep (%s) after their lease, and the faults since, were over", sweepEvery), s.resumedLate)
 	row("the latest of these after its lease, and the faults since, were over", s.lastResumed.Round(time.Millisecond))
 	row("old events deleted by the retention, of 1,200 in each run", s.pruned)
 	row("pauses that a provider asked for, and that were on record", s.paused)
