@@ -65,6 +65,10 @@ arrivals:
 outage *args:
     OUTBOX_TEST_FSYNC=on go test ./cmd/listener -run TestOutage -count=1 -v -timeout 30m -outage 60s -backlog 20000 -outage-page ../../docs/evidence/outage.md {{args}}
 
+# 10,000 events of a type that cannot be planned, beside others: takes two minutes; figures go to docs/evidence/failing-type.md
+failing-type *args:
+    OUTBOX_TEST_FSYNC=on go test ./cmd/listener -run TestFailingType -count=1 -v -timeout 30m -failing 10000 -failing-page ../../docs/evidence/failing-type.md {{args}}
+
 # 200 runs of one or two listeners that are killed while sql steps run: takes two minutes
 sql-kills:
     OUTBOX_TEST_SQL_RUNS=200 go test ./listener -run TestSQLStepsUnderKill -v -count=1 -timeout 20m

@@ -96,6 +96,19 @@ func (o *outage) trickle(ctx context.Context) error {
 	}
 }
 
+// watchMail notes when e-mails arrive.
+func (o *outage) watchMail() {
+	o.w.smtp.OnReceive(func(r standin.Received) {
+		if m := numberIn.FindStringSubmatch(r.Body); m != nil {
+			var n int
+			_, _ = fmt.Sscan(m[1], &n) // digits, by the pattern
+			o.mu.Lock()
+			o.arrived[n] = time.Now()
+			o.mu.Unlock()
+		}
+	})
+}
+
 // answer is what the receiver does with a webhook.
 func (o *outage) answer(int, *http.Request) standin.HTTPReply {
 	o.mu.Lock()
@@ -168,15 +181,7 @@ func TestOutage(t *testing.T) {
 	}
 	o.pool = o.w.db.Pool
 	o.w.webhook.Script(o.answer)
-	o.w.smtp.OnReceive(func(r standin.Received) {
-		if m := numberIn.FindStringSubmatch(r.Body); m != nil {
-			var n int
-			_, _ = fmt.Sscan(m[1], &n) // digits, by the pattern
-			o.mu.Lock()
-			o.arrived[n] = time.Now()
-			o.mu.Unlock()
-		}
-	})
+	o.watchMail()
 	o.w.env["OUTBOX_LOG_LEVEL"] = "info"
 	var procs []*proc
 	for range outageDaemons {
