@@ -74,6 +74,7 @@ var scenarios = []scenario{
 	{"idle", "what a sleeping listener costs", PartShort, idle, noSchedstat},
 	{"start", "from launch to the first delivery", PartShort, start, nil},
 	{"size", "a large table against a small one", PartLong, tableSize, nil},
+	{"steady", "1,000 events a second beside a long past", PartLong, steady, walCannot},
 	{"retention", "a drain while what is too old is deleted", PartLong, retention, nil},
 	{"snapshot", "an old snapshot while events pass", PartLong, snapshot, nil},
 	{"slow", "one receiver of 21 that hangs", PartLong, slow, nil},
@@ -145,6 +146,7 @@ func Run(ctx context.Context, o Options) (report string, err error) {
 			}
 			r.say("%s failed: %v", s.name, res.err)
 			failed = append(failed, fmt.Errorf("%s: %w", s.name, res.err))
+			res.checks = nil // a part of the rounds is held against nothing
 		}
 		res.took = time.Since(begun)
 		for _, c := range res.checks {

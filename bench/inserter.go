@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,6 +34,38 @@ func commitWebhook(ctx context.Context, conn *pgx.Conn, url string, n int, hold 
 	}
 	err = tx.Commit(ctx)
 	return time.Now(), err
+}
+
+// inserters is how many sessions insert in an open loop: enough that none is
+// late because another waits for its commit.
+const inserters = 8
+
+// paced calls insert for the numbers from 0 to count-1, rate a second at fixed times whatever
+// becomes of the earlier ones, on one of several connections.
+func (db *database) paced(ctx context.Context, rate, count int, insert func(conn *pgx.Conn, n int) error) error {
+	turns := make(chan int, count) // a late inserter does not hold the clock up
+	errs := make([]error, inserters)
+	var work sync.WaitGroup
+	for w := range inserters {
+		work.Go(func() {
+			errs[w] = withConn(ctx, db.url, func(conn *pgx.Conn) error {
+				for n := range turns {
+					if err := insert(conn, n); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+	}
+	begun := time.Now().Add(100 * time.Millisecond) // when all are connected
+	for n := range count {
+		time.Sleep(time.Until(begun.Add(time.Duration(n) * time.Second / time.Duration(rate))))
+		turns <- n
+	}
+	close(turns)
+	work.Wait()
+	return errors.Join(errs...)
 }
 
 // errLate says that something did not arrive while it was waited for.

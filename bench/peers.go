@@ -24,7 +24,7 @@ type peer struct {
 	command []string // what runs it
 	version string   // as it says itself
 	older   string   // what it declares to need of Node and has not; "" where that is as declared
-	gogc    string   // as its GOGC; "" means what the listener has
+	env     []string // what it has in its environment beside, or in place of, what the listener has
 }
 
 // The peers, by their names.
@@ -33,8 +33,9 @@ const (
 	graphile = "Graphile Worker"
 	pgboss   = "pg-boss"
 
-	riverUntuned = "River (GOGC=100)" // River without the memory that the listener takes for speed
-	bareClient   = "a bare client"    // no queue at all: the limit of what is compared
+	riverUntuned = "River (GOGC=100)"    // River without the memory that the listener takes for speed
+	riverGentle  = "River (2 ms, 20 ms)" // River that fetches as its own benchmark does
+	bareClient   = "a bare client"       // no queue at all: the limit of what is compared
 )
 
 var peerFolders = []struct{ name, folder string }{
@@ -50,7 +51,7 @@ var peerNeeds = map[string][]string{
 	"drain10": {river},
 	"limit":   {river},
 	"webhook": {river, riverUntuned, bareClient},
-	"latency": {river},
+	"latency": {river, riverGentle},
 }
 
 // findPeers builds the peers that the chosen scenarios need. One that cannot
@@ -81,10 +82,12 @@ func (r *run) findPeers(ctx context.Context, chosen []scenario) {
 		if p.older != "" {
 			r.note("%s runs on an older Node than it supports: %s.", p.name, p.older)
 		}
-		if p.name == river && slices.Contains(needed, riverUntuned) {
-			untuned := *p
-			untuned.name, untuned.gogc = riverUntuned, "100"
-			r.peers = append(r.peers, &untuned)
+		for name, env := range map[string][]string{riverUntuned: {"GOGC=100"}, riverGentle: {"RIVER_FETCH_COOLDOWN=2ms", "RIVER_FETCH_POLL=20ms"}} {
+			if p.name == river && slices.Contains(needed, name) {
+				other := *p
+				other.name, other.env = name, env
+				r.peers = append(r.peers, &other)
+			}
 		}
 	}
 }
@@ -150,11 +153,7 @@ func (p *peer) do(ctx context.Context, database string, args ...string) ([]byte,
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.command[0], append(slices.Clone(p.command[1:]), args...)...)
 	cmd.Dir = p.dir
-	gogc := p.gogc
-	if gogc == "" {
-		gogc = "300" // as the listener has it
-	}
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+database, "GOGC="+gogc)
+	cmd.Env = append(append(os.Environ(), "DATABASE_URL="+database, "GOGC=300"), p.env...) // GOGC as the listener has it
 	var stderr ending
 	cmd.Stderr = &stderr
 	cmd.WaitDelay = time.Second

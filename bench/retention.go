@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -26,8 +27,8 @@ func retention(ctx context.Context, r *run, res *result) error {
 	if err := r.compare(res, "events/s", r.Rounds, variants); err != nil {
 		return err
 	}
-	res.each("drain rate, deleting events alone / keeping everything", "x", ratios(res.values(events), res.values(keeps)))
-	res.atLeast("drain rate, deleting both / keeping everything (our own figure)", "x", 0.9, ratios(res.values(deletes), res.values(keeps)))
+	res.atLeast("drain rate, deleting from the ledger / keeping everything (our own figure)", "x", 0.9, ratios(res.values(deletes), res.values(keeps)))
+	res.atLeast("drain rate, deleting events / keeping everything (our own figure)", "x", 0.9, ratios(res.values(events), res.values(keeps)))
 	return nil
 }
 
@@ -86,9 +87,13 @@ func (r *run) drainRetained(ctx context.Context, res *result, t retained, label,
 	if err != nil {
 		return 0, err
 	}
+	gone := deletedRows{after.deliveries - before.deliveries, after.events - before.events}
 	if processed != "off" || ledger != "off" {
-		res.detail("deliveries deleted meanwhile, "+label, "", float64(after.deliveries-before.deliveries))
-		res.detail("events deleted meanwhile, "+label, "", float64(after.events-before.events))
+		res.detail("deliveries deleted meanwhile, "+label, "", float64(gone.deliveries))
+		res.detail("events deleted meanwhile, "+label, "", float64(gone.events))
+		if gone == (deletedRows{}) {
+			return 0, errors.New("nothing was deleted while the backlog was drained: that is no comparison")
+		}
 	} else if after != (deletedRows{}) {
 		return 0, fmt.Errorf("a listener that keeps everything deleted %d deliveries and %d events", after.deliveries, after.events)
 	}

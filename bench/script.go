@@ -17,7 +17,7 @@ import (
 // loop waits while the server works, and the server while the loop does, so that
 // two processors are not busy: see limit for more connections.
 func script(ctx context.Context, r *run, res *result) error {
-	n := r.size(100_000)
+	n := r.size(200_000)
 	res.note(drainMethod)
 	res.note(scriptMethod)
 	res.note("%s events. One connection is no limit of what two processors can do: that is in the scenario limit.", number(float64(n)))

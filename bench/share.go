@@ -2,34 +2,33 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/outbox-listener/outbox-listener/listener"
 )
 
-// share compares three listeners on one backlog of webhooks with one. The
-// receiver takes its time, and each listener has half the workers that it has by
-// default, so that it is those that are short, and not the machine. With the defaults,
-// three are compared with one, too, without a target: what is short then is, for
-// three of them, two processors.
+// share compares three listeners on one backlog of webhooks with one, with the defaults. The
+// receiver takes its time. Half the workers are compared too, without a target: what is
+// short then is workers, and not the machine.
 func share(ctx context.Context, r *run, res *result) error {
-	n := pick(r, 5000, 1000)
+	n := pick(r, 20_000, 1000)
 	const answer, few = 20 * time.Millisecond, 16
-	res.note("%s webhooks whose answers take %s; batch 10, %d workers each (OUTBOX_WORKERS) or the default of %d. From the first connection to when another session sees every event processed.", number(float64(n)), answer, few, listener.DefaultWorkers)
+	res.note("%s webhooks whose answers take %s; the default of %d workers each, or %d (OUTBOX_WORKERS). From the first connection to when another session sees every event processed.", number(float64(n)), answer, listener.DefaultWorkers, few)
 	workers := vars{"OUTBOX_WORKERS": strconv.Itoa(few)}
 	one, three := ours+", one process", ours+", three processes"
-	oneMore, threeMore := one+", default workers", three+", default workers"
+	oneFew, threeFew := fmt.Sprintf("%s, %d workers", one, few), fmt.Sprintf("%s, %d workers", three, few)
 	err := r.compare(res, "webhooks/s", r.Rounds, []variant{
-		{one, func() (float64, error) { return r.shared(ctx, n, 1, answer, workers) }},
-		{three, func() (float64, error) { return r.shared(ctx, n, 3, answer, workers) }},
-		{oneMore, func() (float64, error) { return r.shared(ctx, n, 1, answer, nil) }},
-		{threeMore, func() (float64, error) { return r.shared(ctx, n, 3, answer, nil) }},
+		{one, func() (float64, error) { return r.shared(ctx, n, 1, answer, nil) }},
+		{three, func() (float64, error) { return r.shared(ctx, n, 3, answer, nil) }},
+		{oneFew, func() (float64, error) { return r.shared(ctx, n, 1, answer, workers) }},
+		{threeFew, func() (float64, error) { return r.shared(ctx, n, 3, answer, workers) }},
 	})
 	if err != nil {
 		return err
 	}
-	res.each("three processes / one, default workers", "x", ratios(res.values(threeMore), res.values(oneMore)))
+	res.each(fmt.Sprintf("three processes / one, %d workers", few), "x", ratios(res.values(threeFew), res.values(oneFew)))
 	res.atLeast("three processes / one", "x", 2.5, ratios(res.values(three), res.values(one)))
 	return nil
 }

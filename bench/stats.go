@@ -57,6 +57,18 @@ func larger(a, b []float64) []float64 {
 	return out
 }
 
+// smaller is larger for the smaller of the two.
+func smaller(a, b []float64) []float64 {
+	if len(a) == 0 || len(b) == 0 {
+		return append(slices.Clone(a), b...)
+	}
+	out := make([]float64, min(len(a), len(b)))
+	for i := range out {
+		out[i] = min(a[i], b[i])
+	}
+	return out
+}
+
 // number formats v with three digits that count, or all those before the
 // point: 0.0123, 1.23, 12.3, 1,234.
 func number(v float64) string {

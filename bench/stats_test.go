@@ -82,6 +82,12 @@ func TestLarger(t *testing.T) {
 	if got := larger(nil, []float64{5, 3}); !slices.Equal(got, []float64{5, 3}) {
 		t.Errorf("larger, one not measured = %v", got)
 	}
+	if got := smaller([]float64{1, 9}, []float64{5, 3}); !slices.Equal(got, []float64{1, 3}) {
+		t.Errorf("smaller = %v", got)
+	}
+	if got := smaller([]float64{5, 3}, nil); !slices.Equal(got, []float64{5, 3}) {
+		t.Errorf("smaller, one not measured = %v", got)
+	}
 }
 
 func TestNumber(t *testing.T) {

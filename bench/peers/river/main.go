@@ -26,14 +26,31 @@ import (
 
 // The settings, and what else was tried, are explained in ../README.md.
 const (
-	noopWorkers   = 2000
-	postWorkers   = 1000
-	fetchCooldown = time.Millisecond
-	fetchPoll     = 10 * time.Millisecond
-	poolSize      = 10
-	insertBatch   = 10_000
-	inserters     = 8
+	noopWorkers = 2000
+	postWorkers = 1000
+	poolSize    = 10
+	insertBatch = 10_000
+	inserters   = 8
 )
+
+var (
+	fetchCooldown = interval("RIVER_FETCH_COOLDOWN", time.Millisecond)
+	fetchPoll     = interval("RIVER_FETCH_POLL", 10*time.Millisecond)
+)
+
+// interval reads a duration from the environment.
+func interval(name string, otherwise time.Duration) time.Duration {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "river: %s: %v\n", name, err)
+		os.Exit(1)
+	}
+	return d
+}
 
 const usage = `usage: river version
        river setup
