@@ -25,6 +25,7 @@ type Error struct {
 	Status     int           // HTTP or SMTP reply code; 0 when none came
 	Code       string        // the provider's own code, such as Twilio's "21211"; "" when it gave none
 	RetryAfter time.Duration // the provider's wish; 0 when it had none
+	Alone      bool          // the provider works: what it says is about this delivery and no other, such as a mailbox that is full
 	Err        error         // the cause, free of credentials, recipients and full URLs
 }
 

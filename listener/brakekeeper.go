@@ -79,6 +79,9 @@ func (bs *brakes) drop(destination string, now time.Time) {
 	delete(bs.on, destination)
 	delete(bs.ends, destination)
 	bs.gone[destination] = now
+	if r := bs.records[destination]; r != nil { // whoever heard it, it answers
+		r.failed, r.deferred = 0, 0
+	}
 	bs.over = append(bs.over, destination)
 	signal(bs.wake)
 }

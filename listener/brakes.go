@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	failedInRow = 5           // attempts without an answer, one after the other, that brake a destination
-	putOffInRow = 25          // attempts that a mail server does not take for now, one after the other: it is not about this or that mailbox any more
-	probeEvery  = time.Second // how often one may try while it is braked, of all listeners; as ask_probe.sql has it
-	probeMost   = time.Minute // how long one that tries keeps others of ours from it: an answer may take as long as a mail server likes
-	firstSlot   = time.Second // when the first of what is put off comes back
-	brakeTrust  = time.Hour   // the longest that something is put off for until its provider wants to be asked
-	brakeStale  = time.Hour   // after which a brake that nobody wanted to pass is forgotten; as forget_brakes.sql has it
+	failedInRow   = 5           // attempts without an answer, one after the other, that brake a destination
+	deferredInRow = 25          // attempts that a mail server put off and did not say why, one after the other: it is not about this or that mailbox any more
+	probeEvery    = time.Second // how often one may try while it is braked, of all listeners; as ask_probe.sql has it
+	probeMost     = time.Minute // how long one that tries keeps others of ours from it: an answer may take as long as a mail server likes
+	firstSlot     = time.Second // when the first of what is put off comes back
+	brakeTrust    = time.Hour   // the longest that something is put off for until its provider wants to be asked
+	brakeStale    = time.Hour   // after which a brake that nobody wanted to pass is forgotten; as forget_brakes.sql has it
 )
 
 // HeldBy is what the ledger has as the reason of a delivery that waits for a
@@ -76,11 +76,11 @@ func latest(first time.Time, others ...time.Time) time.Time {
 
 // record is how attempts at one destination went of late.
 type record struct {
-	failed int       // without an answer, since the last one
-	putOff int       // not taken for now, since one was taken or refused for good
-	heard  time.Time // when one was last answered
-	line   time.Time // when a failure was last logged
-	silent int       // failures since then that were not
+	failed   int       // without an answer, since the last one
+	deferred int       // not taken for now, and maybe for a reason of their own, since the last answer
+	heard    time.Time // when one was last answered
+	line     time.Time // when a failure was last logged
+	silent   int       // failures since then that were not
 }
 
 // put is a brake that the database is yet to be told of.
@@ -203,7 +203,7 @@ func (bs *brakes) record(destination string) *record {
 	r := bs.records[destination]
 	if r == nil {
 		if len(bs.records) >= mostRecords {
-			clear(bs.records) // what they know is a second's worth
+			clear(bs.records) // what is counted begins anew
 		}
 		r = &record{}
 		bs.records[destination] = r
@@ -217,7 +217,7 @@ func (bs *brakes) answered(destination string, probe bool) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	r := bs.record(destination)
-	r.failed, r.putOff, r.heard = 0, 0, time.Now()
+	r.failed, r.deferred, r.heard = 0, 0, time.Now()
 	if probe && bs.on[destination] != nil {
 		bs.ends[destination] = true
 		signal(bs.wake)
@@ -231,8 +231,8 @@ func (bs *brakes) notTaken(destination string, probe bool) bool {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	r := bs.record(destination)
-	r.putOff++
-	if r.putOff >= putOffInRow {
+	r.deferred++
+	if r.deferred >= deferredInRow {
 		r.failed = max(r.failed, failedInRow)
 		return false
 	}
@@ -301,13 +301,13 @@ func reasonOf(err *dispatch.Error) string {
 
 // spoke reports whether err, the end of an attempt, is a word of a service that works.
 func spoke(err *dispatch.Error) bool {
-	return err == nil || err.Kind == dispatch.Rejected ||
+	return err == nil || err.Kind == dispatch.Rejected || err.Alone ||
 		err.Channel != dispatch.ChannelEmail && err.Status/100 == 2 // an answer that is of no use
 }
 
-// aboutOne reports whether err is a mail server's reply about a mailbox or a message (RFC 5321,
+// aboutOne reports whether err is a mail server's reply that may be about one mailbox or message (RFC 5321,
 // section 4.2.3), and not what it says of itself: 4.3.x, its system status (RFC 3463, section 3.4), and a
-// 452 without such a code, no room. The delivery is tried again.
+// 452 without such a code, no room.
 func aboutOne(err *dispatch.Error) bool {
 	own := strings.HasPrefix(err.Code, "4.3.") || err.Status == 452 && err.Code == ""
 	return err.Channel == dispatch.ChannelEmail && !own && (err.Status == 450 || err.Status == 451 || err.Status == 452)

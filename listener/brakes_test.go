@@ -42,13 +42,11 @@ func TestWhatBrakes(t *testing.T) {
 		{"five without an answer", times(5, fail(dispatch.Unknown, 0)), true, 0},
 		{"five, one answered", append(append(times(4, fail(dispatch.Down, 0)), nil), times(4, fail(dispatch.Down, 0))...), false, 0},
 		{"mailboxes that are busy", times(9, mail(450, "")), false, 0},
-		{"mailboxes that are full", times(9, mail(452, "4.2.2")), false, 0},
-		{"too many recipients", times(9, mail(452, "4.5.3")), false, 0},
-		{"greylisted", times(9, mail(451, "4.7.1")), false, 0},
-		{"one mail after the other is not taken, almost too often", times(putOffInRow-1, mail(451, "4.7.1")), false, 0},
-		{"too often, whatever it says", times(putOffInRow, mail(451, "")), true, 0},
-		{"as often, one taken", append(append(times(putOffInRow-1, mail(450, "4.7.500")), nil), times(putOffInRow-1, mail(450, "4.7.500"))...), false, 0},
-		{"as often, one refused for good", append(append(times(putOffInRow-1, mail(450, "")), fail(dispatch.Rejected, 0)), times(putOffInRow-1, mail(450, ""))...), false, 0},
+		{"mailboxes that are full", times(99, &dispatch.Error{Channel: dispatch.ChannelEmail, Kind: dispatch.Down, Status: 452, Alone: true}), false, 0},
+		{"one mail after the other is not taken, almost too often", times(deferredInRow-1, mail(451, "4.7.1")), false, 0},
+		{"too often, whatever it says", times(deferredInRow, mail(451, "")), true, 0},
+		{"as often, one taken", append(append(times(deferredInRow-1, mail(450, "4.7.500")), nil), times(deferredInRow-1, mail(450, "4.7.500"))...), false, 0},
+		{"as often, one refused for good", append(append(times(deferredInRow-1, mail(450, "")), fail(dispatch.Rejected, 0)), times(deferredInRow-1, mail(450, ""))...), false, 0},
 		{"a mail server that closes", times(5, mail(421, "")), true, 0},
 		{"a mail server whose tables are away", times(5, mail(451, "4.3.0")), true, 0},
 		{"a mail server whose disk is full", times(5, mail(452, "4.3.1")), true, 0},
@@ -158,9 +156,9 @@ func TestProbeThatHangs(t *testing.T) {
 	})
 }
 
-// TestPutOffEndsNoBrake: a mail server that puts off the mail which tried it may take the next one, or
+// TestDeferralEndsNoBrake: a mail server that puts off the mail which tried it may take the next one, or
 // none; only one that it takes, or refuses for good, says that it works.
-func TestPutOffEndsNoBrake(t *testing.T) {
+func TestDeferralEndsNoBrake(t *testing.T) {
 	t.Parallel()
 	l := &Listener{brakes: newBrakes(), queue: newQueue(4, 10)}
 	probe := &job{provider: "there", probe: true}
@@ -177,6 +175,27 @@ func TestPutOffEndsNoBrake(t *testing.T) {
 	l.heed(probe, time.Now(), nil)
 	if _, ends, _ := l.brakes.news(); len(ends) != 1 {
 		t.Error("mail that is taken has not ended it")
+	}
+}
+
+// TestEndOfABrakeIsABeginning: where another listener was answered, what this one counted
+// before is over: one more mail that is put off brakes nothing.
+func TestEndOfABrakeIsABeginning(t *testing.T) {
+	t.Parallel()
+	l := &Listener{brakes: newBrakes(), queue: newQueue(4, 10)}
+	deferral := &dispatch.Error{Channel: dispatch.ChannelEmail, Kind: dispatch.Down, Status: 450, Err: errors.New("no")}
+	for range deferredInRow {
+		l.heed(&job{provider: "there"}, time.Now(), deferral)
+	}
+	puts, _, _ := l.brakes.news()
+	l.brakes.told(puts, nil)
+	l.brakes.released("there", time.Now())
+	if l.brakes.has("there") {
+		t.Fatal("it is not released")
+	}
+	l.heed(&job{provider: "there"}, time.Now(), deferral)
+	if l.brakes.has("there") {
+		t.Error("braked again by one mail")
 	}
 }
 

@@ -100,6 +100,15 @@ func (f *failure) aboutRate() bool {
 	return policy || rateWords.MatchString(text)
 }
 
+// alone reports whether a 4xx is about this one mail, and the server works: its address or its
+// mailbox (RFC 3463, sections 3.2 and 3.3), its number of recipients, or greylisting, which
+// is about a pair of addresses.
+func (f *failure) alone() bool {
+	code := enhancedCode(f.err)
+	return f.code()/100 == 4 && f.code() != 421 && f.stage != stageConnect &&
+		(grayWords.MatchString(f.err.Error()) || strings.HasPrefix(code, "4.1.") || strings.HasPrefix(code, "4.2.") || code == "4.5.3")
+}
+
 // aboutQuota reports whether a 5xx says that we have sent enough for today:
 // 5.4.5 by Google, 5.7.232 and 5.7.233 by Microsoft.
 func (f *failure) aboutQuota() bool {
@@ -134,6 +143,7 @@ func (s *Sender) fail(ctx context.Context, m *message, f *failure) *dispatch.Err
 		Kind:    f.kind(),
 		Status:  f.code(),
 		Code:    enhancedCode(f.err),
+		Alone:   f.alone(),
 		Err:     cause,
 	}
 }

@@ -309,6 +309,36 @@ func FuzzRender(f *testing.F) {
 // jane is the name of a mailbox, and no part of a longer one.
 var jane = regexp.MustCompile(`(?i)(^|[^0-9a-z])jane($|[^0-9a-z])`)
 
+// TestAlone: which replies say nothing of other mail.
+func TestAlone(t *testing.T) {
+	t.Parallel()
+	s, m := testSender(t), &message{}
+	for _, tt := range []struct {
+		at    stage
+		code  int
+		reply string
+		want  bool
+	}{
+		{stageRcpt, 450, "4.2.0 jane: Recipient address rejected: Greylisted", true},
+		{stageRcpt, 451, "4.7.1 Graylisting in action, please come back later", true},
+		{stageRcpt, 452, "4.2.2 mailbox full", true},
+		{stageRcpt, 450, "4.1.8 sender's domain cannot be found", true},
+		{stageRcpt, 452, "4.5.3 too many recipients", true},
+		{stageRcpt, 450, "mailbox unavailable", false}, // or everything is
+		{stageRcpt, 451, "4.7.1 try again later", false},
+		{stageMail, 451, "local error in processing", false},
+		{stageDot, 451, "4.3.0 queue file write error", false},
+		{stageDot, 451, "4.7.500 Server busy", false},
+		{stageConnect, 450, "greylisted", false}, // before there is any mail
+		{stageRcpt, 421, "4.2.1 closing", false},
+		{stageRcpt, 550, "5.2.1 greylisted for good", false},
+	} {
+		if e := s.fail(t.Context(), m, failed(tt.at, reply(tt.code, tt.reply))); e.Alone != tt.want {
+			t.Errorf("%s %d %s: alone %t, want %t", tt.at, tt.code, tt.reply, e.Alone, tt.want)
+		}
+	}
+}
+
 // FuzzFailure feeds server replies through the classification and the
 // cleaning of their text.
 func FuzzFailure(f *testing.F) {
@@ -321,6 +351,9 @@ func FuzzFailure(f *testing.F) {
 		for _, at := range []stage{stageConnect, stageMail, stageRcpt, stageData, stageBody, stageDot} {
 			for _, code := range []int{0, 250, 354, 421, 450, 535, 550} {
 				e := s.fail(t.Context(), m, failed(at, reply(code, text)))
+				if e.Alone && (e.Status != 450 || e.Kind == dispatch.Rejected) {
+					t.Fatalf("%s %d: about one mail: %v", at, code, e)
+				}
 				if e.Kind == "" || len(e.Err.Error()) > 2<<10 {
 					t.Fatalf("%s %d: %v", at, code, e)
 				}

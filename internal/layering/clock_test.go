@@ -45,6 +45,7 @@ var hostClock = map[string]string{
 	"listener/brakes.go brakes.failed":                elapsed,
 	"listener/brakes.go brakes.granted":               elapsed,
 	"listener/brakes.go brakes.hush":                  elapsed,
+	"listener/brakes.go brakes.notTaken":              elapsed,
 	"listener/brakes.go brakes.pass":                  elapsed,
 	"listener/brakes.go brakes.refused":               elapsed,
 	"listener/brakes.go brakes.shut":                  elapsed,
