@@ -170,7 +170,7 @@ var variables = []variable{
 
 	{group: "Rates",
 		name: "OUTBOX_RATE_SMS", unset: "no limit",
-		meaning: "How many attempts may begin for one sender of SMS, in all listeners together. What is more waits its turn, in the ledger, and no worker with it. After a while without any, half a second's worth may begin at once, so that no second has more than 1.7 times the rate.",
+		meaning: "How many attempts may begin for one sender of SMS, in all listeners together. What is more waits its turn, in the ledger, and no worker with it. After a while without any, half a second's worth may begin at once, so that no second has more than 1.7 times the rate, or one more where that is less.",
 		kind:    rate(dispatch.ChannelSMS)},
 	{name: "OUTBOX_RATE_EMAIL", unset: "no limit",
 		meaning: "The same for the mail server.",

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"encoding/base64"
+	"net/netip"
 	"reflect"
 	"regexp"
 	"strings"
@@ -41,7 +42,9 @@ func FuzzParseSecrets(f *testing.F) {
 		var again []dispatch.Secret
 		for host, some := range keys {
 			prefix := ""
-			if host != "" {
+			if addr, err := netip.ParseAddr(host); err == nil && addr.Is6() {
+				prefix = "[" + host + "]="
+			} else if host != "" {
 				prefix = host + "="
 			}
 			for _, key := range some {

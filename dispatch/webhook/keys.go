@@ -4,25 +4,61 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
-// keyring has the signing keys of each host, written as in a URL, in lower case; "" is for
-// hosts that have none of their own.
+// keyring has the signing keys of each receiver, by its host, or its host and port; "" is for
+// those that have none of their own.
 type keyring map[string][][]byte
 
 // of returns the keys that sign what goes to a URL: those of its host and port, of its host, or of
 // every host; none where there are none.
 func (k keyring) of(u *url.URL) [][]byte {
-	for _, host := range []string{u.Host, u.Hostname(), ""} {
-		if keys := k[strings.ToLower(host)]; keys != nil {
+	host, port := hostOf(u), u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "http":
+		port = "80"
+	default:
+		port = "443"
+	}
+	for _, name := range []string{net.JoinHostPort(host, port), host, ""} {
+		if keys := k[name]; keys != nil {
 			return keys
 		}
 	}
 	return nil
+}
+
+// hostOf returns the host of a URL in the one way that it is written here: in lower case, without a
+// dot at the end, an address as netip does.
+func hostOf(u *url.URL) string {
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.String()
+	}
+	return host
+}
+
+// receiver is what may stand before a secret: a host or an address, and a port.
+var receiver = regexp.MustCompile(`^(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?\.?)(:[0-9]{1,5})?$`)
+
+// parseReceiver returns the name that a keyring has for text.
+func parseReceiver(text string) (name string, ok bool) {
+	u, err := url.Parse("https://" + text)
+	if err != nil || !receiver.MatchString(text) || strings.HasPrefix(text, "whsec_") {
+		return "", false
+	}
+	if u.Port() == "" {
+		return hostOf(u), true
+	}
+	return net.JoinHostPort(hostOf(u), u.Port()), true
 }
 
 // secretForm says in errors what a secret looks like.
@@ -58,10 +94,10 @@ func parseSecrets(secrets []dispatch.Secret) (keyring, error) {
 // parseSecret returns the key of one secret, and the host that it is for, "" for all.
 func parseSecret(text string) (host string, key []byte, err error) {
 	if before, after, ok := strings.Cut(text, "=whsec_"); ok {
-		host, text = strings.ToLower(before), "whsec_"+after
-		if u, err := url.Parse("https://" + host + "/"); host == "" || err != nil || u.Host != host || u.Hostname() == "" {
+		if host, ok = parseReceiver(before); !ok {
 			return "", nil, errors.New(`has something before "=" that is no host`)
 		}
+		text = "whsec_" + after
 	}
 	encoded, ok := strings.CutPrefix(text, "whsec_")
 	if !ok {

@@ -36,6 +36,11 @@ func TestParseSecrets(t *testing.T) {
 		{"for no host", []dispatch.Secret{dispatch.Secret("=" + a)}, 0, "", `has something before "=" that is no host`},
 		{"for a URL", []dispatch.Secret{dispatch.Secret("https://hooks.example.com=" + a)}, 0, "", `has something before "=" that is no host`},
 		{"for somebody at a host", []dispatch.Secret{dispatch.Secret("me@hooks.example.com=" + a)}, 0, "", `has something before "=" that is no host`},
+		{"for an address without a port", []dispatch.Secret{dispatch.Secret("[2001:DB8:0::1]=" + a)}, 1, "2001:db8::1", ""},
+		{"for a host with a dot", []dispatch.Secret{dispatch.Secret("hooks.example.com.:443=" + a)}, 1, "hooks.example.com:443", ""},
+		{"for many hosts", []dispatch.Secret{dispatch.Secret("*.example.com=" + a)}, 0, "", `has something before "=" that is no host`},
+		{"for a host and no port", []dispatch.Secret{dispatch.Secret("hooks.example.com:=" + a)}, 0, "", `has something before "=" that is no host`},
+		{"two that nothing is between", []dispatch.Secret{dispatch.Secret(secret('a', 25) + b)}, 0, "", `has something before "=" that is no host`},
 		{"for a port", []dispatch.Secret{dispatch.Secret(":443=" + a)}, 0, "", `has something before "=" that is no host`},
 		{"the second is wrong", []dispatch.Secret{dispatch.Secret(a), "canary"}, 0, "", "secret 2 of 2 does not begin"},
 	} {
@@ -68,6 +73,10 @@ func TestKeysOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ports, err := parseSecrets([]dispatch.Secret{dispatch.Secret(a + " one.example.com:443=" + b + " [2001:db8::1]=" + c)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	only, err := parseSecrets([]dispatch.Secret{dispatch.Secret("one.example.com=" + b)})
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +91,11 @@ func TestKeysOf(t *testing.T) {
 		{some, "https://ONE.example.com/hook", "b"},
 		{some, "https://one.example.com:443/hook", "b"},
 		{some, "https://one.example.com:8443/hook", "c"},
+		{some, "https://one.example.com./hook", "b"},
+		{ports, "https://one.example.com/", "b"},
+		{ports, "https://one.example.com:8443/", "a"},
+		{ports, "http://one.example.com/", "a"},
+		{ports, "https://[2001:db8:0:0::1]:8443/", "c"},
 		{only, "https://one.example.com/", "b"},
 		{only, "https://two.example.com/", ""},
 	} {
