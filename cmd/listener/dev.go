@@ -310,7 +310,7 @@ func (d *dev) startListener(ctx context.Context) error {
 			return err
 		}
 	}
-	p := &program{cfg: cfg, settings: s, log: log, stdout: d.stderr, stderr: d.stderr}
+	p := &program{cfg: cfg, settings: s, log: log, stdout: d.stderr, stderr: d.stderr, trial: true}
 	if err := p.open(ctx, senders, rules); err != nil {
 		return err
 	}

@@ -63,6 +63,7 @@ type program struct {
 	listener       *listener.Listener
 	ready          atomic.Bool // and systemd knows
 	terminals      []any       // those that it was started in, and is not to outlive
+	trial          bool        // the server was made for it, so that nobody granted anything
 }
 
 // runListener delivers events in the mode that cmd and the configuration ask
@@ -246,8 +247,8 @@ func (p *program) daemon(ctx context.Context, channels []string, hangups <-chan 
 		return p.fail(err)
 	}
 
-	if excess, err := migrations.Excess(ctx, p.pool); err == nil && excess != "" {
-		p.log.Warn("DATABASE_URL has rights that it should not have", "reason", excess)
+	if !p.trial {
+		p.warnExcess(ctx)
 	}
 	helpers.Go(func() {
 		announceReady(running, p.listener.Health, p.log)
@@ -270,6 +271,15 @@ func (p *program) daemon(ctx context.Context, channels []string, hangups <-chan 
 	}
 	p.log.Info("stopped")
 	return exitOK
+}
+
+// warnExcess has a line of a role that may do more than it needs.
+func (p *program) warnExcess(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	if excess, err := migrations.Excess(ctx, p.pool); err == nil && excess != "" { // an error is soon met again
+		p.log.Warn("DATABASE_URL has rights that it should not have", "reason", excess)
+	}
 }
 
 // serveAdmin starts the admin endpoint, if there is a key to it, and returns
