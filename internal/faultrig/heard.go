@@ -186,7 +186,7 @@ func (c *check) heeded() {
 				continue
 			}
 			c.Paused++
-			from, to := asked.At.Add(time.Second+nearby), asked.At.Add(time.Duration(asked.Wait)*time.Second-nearby)
+			from, to := asked.At.Add(time.Second+nearby+c.farther(asked)), asked.At.Add(time.Duration(asked.Wait)*time.Second-nearby)
 			for _, l := range c.Provided {
 				if l.Channel == at.channel && l.At.After(from) && l.At.Before(to) && !c.deaf(asked.At, l) {
 					c.problem("O10", at.event, "%s asked for %d s, and %s after that there was a call for event %s", at.channel, asked.Wait, l.At.Sub(asked.At).Round(time.Millisecond), l.Event)
@@ -194,6 +194,17 @@ func (c *check) heeded() {
 			}
 		}
 	}
+}
+
+// farther is how much later others hear of a pause since its provider was far away: so much it takes
+// until the answer is there, and a request that was on its way.
+func (c *check) farther(asked Line) time.Duration {
+	for _, f := range c.Evidence.Faults {
+		if f.Kind == SlowProvider && f.Channel == asked.Channel && f.during(asked.At.Add(-nearby), asked.At.Add(time.Second+nearby)) {
+			return 2 * farAway
+		}
+	}
+	return 0
 }
 
 // untold says whether who was asked for a pause died before it can have told others: at once, or

@@ -90,7 +90,7 @@ func (r *run) inflict(ctx context.Context, f Planned) error {
 	case LimitProvider:
 		during(toProvider, func() { provider.CutAnswers(f.Bytes) }, provider.Heal)
 	case SlowProvider:
-		during(toProvider, func() { provider.Latency(200 * time.Millisecond) }, func() { provider.Latency(0) })
+		during(toProvider, func() { provider.Latency(farAway) }, func() { provider.Latency(0) })
 	}
 	return nil
 }

@@ -122,6 +122,9 @@ const (
 	Failpoint       Kind = "failpoint"
 )
 
+// farAway is how long what a provider far away is sent, or answers, is under way.
+const farAway = 200 * time.Millisecond
+
 // Slow is a fault that no plan has: see run.watch.
 const Slow Kind = "machine or disk too slow"
 

@@ -93,6 +93,9 @@ func (c *check) leftBy(process string, at time.Time, changes []Change) (until, n
 func (c *check) ableFrom(at, done time.Time) time.Time {
 	all := slices.SortedFunc(slices.Values(c.Evidence.Faults), func(a, b Fault) int { return a.From.Compare(b.From) })
 	for _, f := range all {
+		if f.Kind == SlowProvider || f.Channel == models { // which keep nobody from that
+			continue
+		}
 		if f.From.Before(done) && !f.From.After(at.Add(sweepEvery+c.resumeSlack())) {
 			over := f.To
 			if f.Kind == RestartFast || f.Kind == RestartCrash {
