@@ -123,9 +123,6 @@ func Run(ctx context.Context, o Options) (report string, err error) {
 	if m.postgres, err = r.server.describe(ctx); err != nil {
 		return "", err
 	}
-	if m.busy() {
-		r.note("The machine was busy when the run began (load %s on %d processors): do not trust its figures.", m.load, m.cores)
-	}
 	if r.Database != "" {
 		r.note("The server was given (--database): whatever else it does counts too, and its settings are as they are.")
 	}
@@ -133,6 +130,12 @@ func Run(ctx context.Context, o Options) (report string, err error) {
 		r.note("The role may not CHECKPOINT, so that a checkpoint may fall into any of the runs.")
 	}
 	r.findPeers(ctx, chosen)
+	if !r.Quick { // which judges nothing
+		m = m.awaitQuiet(ctx, r)
+	}
+	if m.busy() {
+		r.note("The machine was busy when the run began (load %s on %d processors): do not trust its figures.", m.load, m.cores)
+	}
 
 	var results []*result
 	var failed []error

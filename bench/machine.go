@@ -41,7 +41,6 @@ func describeMachine(ctx context.Context, r *run) machine {
 		cores:  runtime.NumCPU(),
 		memory: "unknown",
 		kernel: runtime.GOOS + "/" + runtime.GOARCH,
-		load:   "unknown",
 		goes:   runtime.Version(),
 	}
 	if v := lineAfter("/proc/cpuinfo", "model name"); v != "" {
@@ -53,12 +52,34 @@ func describeMachine(ctx context.Context, r *run) machine {
 	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.kernel = "Linux " + strings.TrimSpace(string(b)) + " " + runtime.GOARCH
 	}
-	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
-		if f := strings.Fields(string(b)); len(f) >= 3 {
-			m.load = strings.Join(f[:3], ", ")
-		}
-	}
+	m.load = load()
 	m.commit, m.dirty = commit(ctx, r)
+	return m
+}
+
+// load returns the load averages, or "unknown".
+func load() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if f := strings.Fields(string(b)); err == nil && len(f) >= 3 {
+		return strings.Join(f[:3], ", ")
+	}
+	return "unknown"
+}
+
+// settlesWithin is how long a run waits for the machine to be quiet. The load average of a
+// minute falls to a third in each minute that nothing is done.
+const settlesWithin = 5 * time.Minute
+
+// awaitQuiet returns m once the machine is not busy any more, with the load of that moment, or when
+// settlesWithin is over. What was built for the run is a reason for it to be busy.
+func (m machine) awaitQuiet(ctx context.Context, r *run) machine {
+	begun := time.Now()
+	for m.load = load(); m.busy() && ctx.Err() == nil && time.Since(begun) < settlesWithin; m.load = load() {
+		if time.Since(begun) < time.Second {
+			r.say("waiting for the machine to be quiet (load %s), for %s at most", m.load, settlesWithin)
+		}
+		_, _ = pauseUntil(ctx, 2*time.Second, nil) // the loop sees why it ended
+	}
 	return m
 }
 

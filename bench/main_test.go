@@ -66,7 +66,7 @@ func TestRun(t *testing.T) {
 
 func TestUnknownScenario(t *testing.T) {
 	t.Parallel()
-	for part, want := range map[string]string{PartLong: "size retention snapshot slow stuck memory", "": strings.Join(Names(), " ")} {
+	for part, want := range map[string]string{PartLong: "size steady retention snapshot slow stuck memory", "": strings.Join(Names(), " ")} {
 		chosen, err := choose(nil, part)
 		var names []string
 		for _, s := range chosen {

@@ -45,6 +45,12 @@ var peerFolders = []struct{ name, folder string }{
 	{bareClient, "bare"},
 }
 
+// rivers are the ways to run River beside the first.
+var rivers = []peer{
+	{name: riverUntuned, env: []string{"GOGC=100"}},
+	{name: riverGentle, env: []string{"RIVER_FETCH_COOLDOWN=2ms", "RIVER_FETCH_POLL=20ms"}},
+}
+
 // peerNeeds says which scenarios run peers, and which.
 var peerNeeds = map[string][]string{
 	"drain":   {river, riverUntuned, graphile, pgboss},
@@ -82,11 +88,11 @@ func (r *run) findPeers(ctx context.Context, chosen []scenario) {
 		if p.older != "" {
 			r.note("%s runs on an older Node than it supports: %s.", p.name, p.older)
 		}
-		for name, env := range map[string][]string{riverUntuned: {"GOGC=100"}, riverGentle: {"RIVER_FETCH_COOLDOWN=2ms", "RIVER_FETCH_POLL=20ms"}} {
-			if p.name == river && slices.Contains(needed, name) {
-				other := *p
-				other.name, other.env = name, env
-				r.peers = append(r.peers, &other)
+		for _, other := range rivers {
+			if p.name == river && slices.Contains(needed, other.name) {
+				also := *p
+				also.name, also.env = other.name, other.env
+				r.peers = append(r.peers, &also)
 			}
 		}
 	}

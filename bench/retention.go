@@ -91,7 +91,7 @@ func (r *run) drainRetained(ctx context.Context, res *result, t retained, label,
 	if processed != "off" || ledger != "off" {
 		res.detail("deliveries deleted meanwhile, "+label, "", float64(gone.deliveries))
 		res.detail("events deleted meanwhile, "+label, "", float64(gone.events))
-		if gone == (deletedRows{}) {
+		if gone == (deletedRows{}) && !r.Quick { // a small one may be over before
 			return 0, errors.New("nothing was deleted while the backlog was drained: that is no comparison")
 		}
 	} else if after != (deletedRows{}) {

@@ -11,11 +11,11 @@ import (
 
 // steady inserts events one by one at an even pace, beside a past of as many as a quarter
 // of an hour of them, and says what each costs: log, room, processor. It is what the sizing
-// of docs/performance.md is made of, and has targets of its own alone.
+// of docs/performance.md is made of, and has no targets.
 //
 // A random id (version 4) falls upon any page of its index, and the first change of a
 // page after a checkpoint puts all of it into the log; an id in order (version 7) does
-// not. How often that is depends on how many pages there are: see what is said of it there.
+// not. How often that is depends on how many pages there are, and on the time between checkpoints.
 func steady(ctx context.Context, r *run, res *result) error {
 	const rate = 1000
 	past, count := r.size(1_000_000), rate*pick(r, 30, 3)
@@ -96,6 +96,9 @@ func (r *run) steadily(ctx context.Context, res *result, v steadily, past, rate,
 	})
 	if err == nil {
 		_, err = db.drained(ctx, d)
+	}
+	if err == nil && v.env == nil { // by then sessions have said what they wrote; while it deletes it does not sleep
+		err = db.asleep(ctx, d)
 	}
 	if err != nil {
 		return err
