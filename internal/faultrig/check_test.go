@@ -180,6 +180,8 @@ func TestCheck(t *testing.T) {
 		{"a line too soon", func(ev *Evidence) {
 			says(ev, 900*time.Millisecond, "claiming failed; trying again", "claiming failed; trying again")
 		}, "O10", `"claiming failed; trying again" of "" again 900ms`},
+		{"a line that was due before its process stood still", func(ev *Evidence) { stoodStill(ev, 100*time.Millisecond) }, "", ""},
+		{"two lines too soon, long after its process stood still", func(ev *Evidence) { stoodStill(ev, 400*time.Millisecond) }, "O10", "again 900ms after"},
 		{"two lines at once", func(ev *Evidence) { says(ev, time.Millisecond, "claiming failed; trying again", "heartbeat not sent") }, "", ""},
 		{"called when a pause was over", func(ev *Evidence) { paused(ev, webhook, 3*time.Second, true) }, "", ""},
 		{"called while others have not heard of a pause", func(ev *Evidence) { paused(ev, webhook, 900*time.Millisecond, true) }, "", ""},

@@ -160,11 +160,20 @@ func (c *check) quietly() {
 			continue
 		}
 		at := cause{s.Process, s.Msg, s.About}
-		if before, known := last[at]; known && s.At.Sub(before) < time.Second-50*time.Millisecond {
+		before, known := last[at]
+		if known && s.At.Sub(before) < time.Second-50*time.Millisecond && !c.spokeLate(s.Process, before) {
 			c.problem("O10", uuid.Nil, "%s said %q of %q again %s after the last time", s.Process, s.Msg, s.About, s.At.Sub(before).Round(time.Millisecond))
 		}
 		last[at] = s.At
 	}
+}
+
+// spokeLate says whether a process stood still until just before it said something at that moment: it may
+// have made up its mind to when that began.
+func (c *check) spokeLate(process string, at time.Time) bool {
+	return slices.ContainsFunc(c.Evidence.Faults, func(f Fault) bool {
+		return f.still() && f.upon(map[string]bool{process: true}) && f.during(at.Add(-nearby), at)
+	})
 }
 
 // heeded is O10 about a provider that asked for a pause: once that is on record nobody calls it

@@ -91,6 +91,13 @@ func says(ev *Evidence, gap time.Duration, lines ...string) {
 	}
 }
 
+// stoodStill adds two lines too close together, of a process that had stood still until so long before the first.
+func stoodStill(ev *Evidence, before time.Duration) {
+	says(ev, 900*time.Millisecond, "claiming failed; trying again", "claiming failed; trying again")
+	to := ev.Said[len(ev.Said)-2].At.Add(-before)
+	ev.Faults = append(ev.Faults, Fault{Kind: Stop, What: "d0.1", From: to.Add(-time.Second), To: to})
+}
+
 // paused adds that the provider of event asked for three seconds, so long before it took it, and
 // whether somebody put that on record.
 func paused(ev *Evidence, event uuid.UUID, before time.Duration, heard bool) {
