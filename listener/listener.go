@@ -178,7 +178,6 @@ type Listener struct {
 	paused    hearsay
 	brakes    *brakes
 	recovery  recovery
-	troubles  planTroubles
 	lane      lane
 	lines     lines
 	fenced    atomic.Int64 // outcomes that came after a take-over

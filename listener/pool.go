@@ -161,20 +161,12 @@ func (l *Listener) planNow(ctx context.Context, e *event) (jobs []*job, ok bool)
 		l.giveBack(ctx, e, "lease ran out before it was begun")
 		return nil, false
 	}
-	if e.crashes == 0 { // what listeners ended with is tried for that
-		if err := l.troubles.keep(e.Type); err != nil {
-			l.postpone(e, err)
-			return nil, false
-		}
-	}
 	failpoint.Hit("K3")
 	jobs, err := l.plan(ctx, e)
 	if err != nil {
-		l.troubles.failed(e.Type, err)
 		l.postpone(e, err)
 		return nil, false
 	}
-	l.troubles.planned(e.Type)
 	return jobs, true
 }
 

@@ -136,40 +136,6 @@ func TestPlansThatFailSlowly(t *testing.T) {
 	})
 }
 
-// TestTypeInTrouble: a backlog of a type whose plans fail is not planned one by one, again and again; what
-// is not tried is neither lost nor decided, and all of it leaves once its plans succeed.
-func TestTypeInTrouble(t *testing.T) {
-	t.Parallel()
-	const events = 400
-	var away atomic.Bool
-	var plans atomic.Int64
-	away.Store(true)
-	db, p := pgtest.New(t), newProvider(nil)
-	r := router{plan: func(ev dispatch.Event) ([]dispatch.Message, error) {
-		plans.Add(1)
-		if away.Load() {
-			return nil, errAway
-		}
-		return []dispatch.Message{step("one", dispatch.Terms{})}, nil
-	}}
-	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'fails', '{}' from generate_series(1, $1::int)`, events)
-	begun := time.Now()
-	start(t, newListener(t, db, routed(p, plain, r), func(c *listener.Config) { c.Workers, c.Lease = 4, 2*time.Second }))
-	pgtest.Eventually(t, time.Minute, func() (bool, string) {
-		n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where claim is null`)
-		return n == 0, fmt.Sprintf("%d were not claimed", n)
-	})
-	// Four workers may each have one in hand when the fifth fails.
-	if n, most := plans.Load(), 5+4+int64(time.Since(begun)/time.Second)+1; n > most {
-		t.Errorf("%d plans of %d events, want %d at most", n, events, most)
-	}
-	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where processed_at is not null`); n != 0 || p.count() != 0 {
-		t.Errorf("%d are processed, %d sent", n, p.count())
-	}
-	away.Store(false)
-	pgtest.Eventually(t, time.Minute, func() (bool, string) { return p.count() == events, fmt.Sprintf("%d sent", p.count()) })
-}
-
 // TestSlowPlansLeaveHands: plans that do not end, since a table that they look into is
 // locked, leave hands for what is to be sent.
 func TestSlowPlansLeaveHands(t *testing.T) {

@@ -89,8 +89,6 @@ var hostClock = map[string]string{
 	"listener/operate/act.go run.due":                 elapsed,
 	"listener/overflow.go queue.overflow":             elapsed,
 	"listener/pace.go pace.done":                      elapsed,
-	"listener/plantrouble.go planTroubles.failed":     elapsed,
-	"listener/plantrouble.go planTroubles.keep":       elapsed,
 	"listener/pool.go Listener.begin":                 elapsed,
 	"listener/prune.go Listener.prune":                elapsed,
 	"listener/prune.go Listener.pruneBriefly":         elapsed,
