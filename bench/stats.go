@@ -46,25 +46,19 @@ func ratios(a, b []float64) []float64 {
 
 // larger returns the larger of a and b, round by round. One that was not
 // measured gives way to the other.
-func larger(a, b []float64) []float64 {
-	if len(a) == 0 || len(b) == 0 {
-		return append(slices.Clone(a), b...)
-	}
-	out := make([]float64, min(len(a), len(b)))
-	for i := range out {
-		out[i] = max(a[i], b[i])
-	}
-	return out
-}
+func larger(a, b []float64) []float64 { return ofBoth(a, b, math.Max) }
 
 // smaller is larger for the smaller of the two.
-func smaller(a, b []float64) []float64 {
+func smaller(a, b []float64) []float64 { return ofBoth(a, b, math.Min) }
+
+// ofBoth is what pick makes of a and b, round by round; of one alone where the other was not measured.
+func ofBoth(a, b []float64, pick func(x, y float64) float64) []float64 {
 	if len(a) == 0 || len(b) == 0 {
 		return append(slices.Clone(a), b...)
 	}
 	out := make([]float64, min(len(a), len(b)))
 	for i := range out {
-		out[i] = min(a[i], b[i])
+		out[i] = pick(a[i], b[i])
 	}
 	return out
 }

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -37,7 +35,8 @@ routes:
 `
 
 // TestFailingType: events of one type that cannot be planned, as many as there are, keep
-// others waiting no longer than they take to be tried once, and not at all from then on.
+// others waiting no longer than they take to be tried once, and little from then on: with -failing no more than twice
+// what is usual, which 10,000 do not hold yet (docs/guarantees.md).
 func TestFailingType(t *testing.T) {
 	t.Parallel()
 	n, span := *failingFlag, time.Minute
@@ -55,14 +54,7 @@ func TestFailingType(t *testing.T) {
 	p := startListener(t, o.w.env)
 	p.ready()
 
-	trickling, stop := context.WithCancel(t.Context())
-	defer stop()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := o.trickle(trickling); err != nil {
-			t.Error(err)
-		}
-	})
+	stop := o.trickling(t)
 	time.Sleep(span / 10) // the first are slower; nothing is waited for, here and below: they are spans of a stream
 	begun := time.Now()
 	time.Sleep(span)
@@ -74,7 +66,6 @@ func TestFailingType(t *testing.T) {
 	tried := time.Now()
 	time.Sleep(span)
 	stop()
-	wg.Wait()
 	pgtest.Drains(t, 30*time.Second, "e-mails have not arrived", func() int {
 		o.mu.Lock()
 		defer o.mu.Unlock()

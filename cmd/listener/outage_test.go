@@ -96,6 +96,24 @@ func (o *outage) trickle(ctx context.Context) error {
 	}
 }
 
+// trickling does so beside t, until stop is called, or t ends.
+func (o *outage) trickling(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	work.Go(func() {
+		if err := o.trickle(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	stop = func() {
+		cancel()
+		work.Wait()
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
 // watchMail notes when e-mails arrive.
 func (o *outage) watchMail() {
 	o.w.smtp.OnReceive(func(r standin.Received) {
@@ -190,14 +208,7 @@ func TestOutage(t *testing.T) {
 		procs = append(procs, p)
 	}
 
-	trickling, stop := context.WithCancel(t.Context())
-	defer stop()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := o.trickle(trickling); err != nil {
-			t.Error(err)
-		}
-	})
+	stop := o.trickling(t)
 	perSecond := float64(o.backlog) / o.length.Seconds()
 	before := int(perSecond * o.duration.Seconds())
 	if err := o.hooks(t.Context(), before, o.duration); err != nil { // the first time of all is slower
@@ -238,7 +249,6 @@ func TestOutage(t *testing.T) {
 		where state = 'retry' and get_byte(uuid_send(claim), 6) >> 4 = 5`) // and nobody has them: judge_deliveries.sql
 	pgtest.Drains(t, 30*time.Second, "webhooks have not arrived", left(0))
 	stop()
-	wg.Wait()
 	pgtest.Drains(t, 30*time.Second, "events are not processed", func() int { return open(t, o.w.db) })
 
 	c := o.count(normal, down, up)
