@@ -16,7 +16,7 @@ func (p *play) outside(ctx context.Context, m move) (did bool, err error) {
 	ev, hasEvent := pick(those(p.ref.ordered(), func(e *refEvent) bool {
 		switch m.what {
 		case "expire event":
-			return p.ref.class(e.lease) == "soon"
+			return p.ref.class(e.lease) == "soon" || p.ref.class(e.lease) == "later"
 		case "reopen":
 			return e.processed
 		}

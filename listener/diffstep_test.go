@@ -59,9 +59,11 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		for i, c := range claims {
 			p.claimed(c.lease)
 			for k, ev := range c.events {
-				got += fmt.Sprintf("%d in claim %d, claimed before %t; ", ev.seq, i, ev.again)
+				const one = "%d in claim %d, claimed before %t, ran out %t; "
+				got += fmt.Sprintf(one, ev.seq, i, ev.again, ev.ranOut)
 				if n := i*limit + k; n < len(seqs) {
-					want += fmt.Sprintf("%d in claim %d, claimed before %t; ", seqs[n], i, p.ref.claimEvent(seqs[n], c.lease.claim))
+					again, ranOut := p.ref.claimEvent(seqs[n], c.lease.claim)
+					want += fmt.Sprintf(one, seqs[n], i, again, ranOut)
 				}
 				p.held = append(p.held, ev)
 			}
@@ -205,8 +207,9 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		var events []*event
 		var jobs []*job
 		if hasEvent && m.b%2 == 0 {
+			e.absence = time.Duration(m.c%3) * p.ref.lease * 2
 			events = append(events, e)
-			p.ref.releaseEvent(e.seq, e.lease.claim)
+			p.ref.releaseEvent(e)
 		}
 		if hasJob && m.b%2 == 1 {
 			jobs = append(jobs, j)

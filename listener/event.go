@@ -19,12 +19,13 @@ type event struct {
 	seq    int64
 	lease  *lease
 	again  bool   // claimed before: the ledger may know some of its deliveries
-	ranOut bool   // and that lease ran out
+	ranOut bool   // and that lease ran out on somebody
 	poison string // why it is not tried any more; "" otherwise
 	tally  *tally
 
-	unplanned int // plans that failed
-	crashes   int // listeners that ended while they had it, as far as that was counted
+	unplanned int           // plans that failed
+	absence   time.Duration // that it is given back for; 0: it is free at once
+	crashes   int           // listeners that ended while they had it, as far as that was counted
 
 	tenure
 	over atomic.Bool // counted as done, or let go

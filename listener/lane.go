@@ -53,6 +53,9 @@ func (l *Listener) beginsNow(w work, suspected bool) bool {
 	case busy && time.Since(n.since) < undisturbed:
 		n.fresh = append(n.fresh, w)
 	case suspected:
+		if len(n.loose) == cap(n.loose) { // it would grow: with what is over it may not have to
+			n.loose = slices.DeleteFunc(n.loose, work.over)
+		}
 		n.loose = append(n.loose, w)
 		return true
 	default:

@@ -318,13 +318,17 @@ func (s *store) renew(ctx context.Context, events []*event, jobs []*job) (keptLe
 	return kept, err
 }
 
-// release gives back what was claimed and never begun. What somebody else has
-// locked it leaves to its lease, and returns how much that was.
+// release gives back what was claimed and never begun: at once, or from when the absence of an
+// event is over. What somebody else has locked it leaves to its lease, and returns how much that was.
 func (s *store) release(ctx context.Context, events []*event, jobs []*job) (locked int, err error) {
 	err = s.tx(ctx, durable, func(b *pgx.Batch) {
 		if len(events) > 0 {
 			seqs, claims := fences(events)
-			b.Queue(sqlReleaseEvents, seqs, claims).Query(func(rows pgx.Rows) error {
+			absences := make([]float64, len(events))
+			for i, e := range events {
+				absences[i] = e.absence.Seconds()
+			}
+			b.Queue(sqlReleaseEvents, seqs, claims, absences).Query(func(rows pgx.Rows) error {
 				return each(rows, func(int64) { locked++ })
 			})
 		}

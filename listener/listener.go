@@ -179,6 +179,8 @@ type Listener struct {
 	brakes    *brakes
 	recovery  recovery
 	lane      lane
+	turns     turns
+	absent    *batcher[*event] // what is put off
 	lines     lines
 	fenced    atomic.Int64 // outcomes that came after a take-over
 	lastSweep atomic.Int64 // Unix nanoseconds
@@ -307,12 +309,14 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 	l.recorder.thaw = l.thaw
 	l.recorder.pass = l.passTurnsSoon
 	l.announcer = newAnnouncer(recording, l.store, l.log)
+	l.absent = l.newAbsent(recording)
 
 	// What is about outcomes ends at once with recording, and what is left then is kept
 	// in a file before the others are waited for: a database that hangs may keep those.
 	var recorders, keepers sync.WaitGroup
 	recorders.Go(func() { l.recorder.run(recording) })
 	recorders.Go(func() { l.announcer.run(recording) })
+	recorders.Go(func() { l.absent.run(recording) })
 	recorders.Go(func() { l.leases.keep(recording) })
 	recorders.Go(func() { l.parkSlow(recording) })
 	keepers.Go(func() { l.keepAlive(recording) })

@@ -13,8 +13,8 @@ const planAgain = time.Second
 
 // postpone has e, whose plan failed, planned again in a while. Until then it
 // stays claimed and takes neither a worker nor the place of others. Where too
-// much waits so already its lease runs out by itself: to have it back at once
-// would be to meet the same trouble again at once.
+// much waits so already it is put off: to have it back at once would be to meet the same trouble again
+// at once.
 func (l *Listener) postpone(e *event, err error) {
 	if e.crashes > 0 {
 		l.leave(e, err)
@@ -28,22 +28,22 @@ func (l *Listener) postpone(e *event, err error) {
 	case postponed:
 		l.sparse.warn("event not planned; trying again", err, "event", e.ID, "type", e.Type)
 	case crowded:
-		l.sparse.warn("event not planned; it comes back when its lease has run out", err, "event", e.ID, "type", e.Type)
-		l.alive(e.ID)
-		l.forget(e)
+		l.putOff(e, err)
 	case stopped:
 		l.sparse.warn("event not planned; given back", err, "event", e.ID, "type", e.Type)
 		l.giveBack(context.Background(), e, "")
 	}
 }
 
-// leave has e, with which listeners ended, come back when its lease has run out: by then it is
-// known again what it is suspected of. Nobody who is tried alone waits for it, or has it beside it.
+// leave has e, with which listeners ended, out of the way at once: nobody who is tried alone waits for it, or
+// has it beside it. One that is to be tried alone itself comes back when its lease has run out, since
+// only then it is known again what it is suspected of.
 func (l *Listener) leave(e *event, err error) {
-	l.sparse.warn("event not planned; it comes back when its lease has run out", err, "event", e.ID, "type", e.Type)
 	if e.crashes < l.cfg.MaxCrashes-1 {
-		l.alive(e.ID) // that will count as another end
+		l.putOff(e, err)
+		return
 	}
+	l.sparse.warn("event not planned; it comes back when its lease has run out", err, "event", e.ID, "type", e.Type)
 	l.forget(e)
 }
 

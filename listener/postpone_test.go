@@ -12,6 +12,7 @@ import (
 	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
 	"github.com/outbox-listener/outbox-listener/listener"
+	"github.com/outbox-listener/outbox-listener/sql"
 )
 
 var errAway = errors.New("the database is away")
@@ -91,8 +92,8 @@ func TestPlansThatFailHoldNobodyUp(t *testing.T) {
 	wantStates(t, db, fine, map[string]string{"one": "delivered"})
 }
 
-// TestPlansThatFailSlowly: nor do more of them than there is room for, each of which comes back when its
-// lease has run out: not what lies behind them at a start, and not what a dead listener had behind them.
+// TestPlansThatFailSlowly: nor do more of them than there is room for, each of which comes back
+// later: not what lies behind them at a start, and not what a dead listener had behind them.
 func TestPlansThatFailSlowly(t *testing.T) {
 	t.Parallel()
 	const fails, fine = 80, 20
@@ -134,6 +135,86 @@ func TestPlansThatFailSlowly(t *testing.T) {
 			select 'is fine', '{}', gen_random_uuid(), now() + interval '1 second' from generate_series(1, $1::int)`, fine)
 		arrive(t, p)
 	})
+}
+
+// TestCrowdIsPutOff: events that cannot be planned, more than may wait, are nobody's until their turn comes
+// again, one after the other and not all of them with each lease; no end of a listener is held against them.
+// Once they can be planned they are delivered, once.
+func TestCrowdIsPutOff(t *testing.T) {
+	t.Parallel()
+	const fails = 200
+	db, p := pgtest.New(t), newProvider(nil)
+	var plans atomic.Int32
+	var mended atomic.Bool
+	r := router{plan: func(dispatch.Event) ([]dispatch.Message, error) {
+		if mended.Load() {
+			return []dispatch.Message{step("one", dispatch.Terms{})}, nil
+		}
+		plans.Add(1)
+		return nil, errAway
+	}}
+	l := newListener(t, db, routed(p, plain, r), func(c *listener.Config) { c.Workers, c.BatchSize, c.Lease = 1, 2, time.Second })
+	start(t, l)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'fails', '{}' from generate_series(1, $1::int)`, fails)
+	pgtest.Eventually(t, time.Minute, func() (bool, string) {
+		n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where claim = $1 and lease_until > now()`, sql.PutOff)
+		return n > fails/2 && plans.Load() >= fails, fmt.Sprintf("%d are put off, after %d plans", n, plans.Load())
+	})
+	if n := l.Health().Held; n > fails/4 {
+		t.Errorf("%d are held", n)
+	}
+	begun, before := time.Now(), plans.Load()
+	pgtest.Eventually(t, time.Minute, func() (bool, string) {
+		n := plans.Load() - before
+		return n >= fails, fmt.Sprintf("%d plans more", n)
+	})
+	if took := time.Since(begun); took < 3*time.Second { // 20 a second, and the few that wait
+		t.Errorf("as many plans as there are events within %s", took)
+	}
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from outbox.crashes`); n != 0 {
+		t.Errorf("%d of them are said to have brought a listener down", n)
+	}
+	mended.Store(true)
+	pgtest.Exec(t, db, `update outbox_events set lease_until = null where claim = $1`, sql.PutOff) // as docs/operate.md says
+	processed(t, db, 30*time.Second)
+	if p.count() != fails {
+		t.Errorf("%d sent of %d", p.count(), fails)
+	}
+}
+
+// TestSuspectIsPutOff: an event that a listener ended with and that cannot be planned is nobody's for a while,
+// and what is known of it stays; but where it is the next to be tried alone, only a lease that runs out says so.
+func TestSuspectIsPutOff(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		ended  int // listeners, by the lease that runs out
+		nobody bool
+	}{
+		{"one listener ended", 1, true},
+		{"two did", 2, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			r := router{plan: func(dispatch.Event) ([]dispatch.Message, error) { return nil, errAway }}
+			id := insert(t, db, "fails", `{}`)
+			pgtest.Exec(t, db, `update outbox_events set claim = gen_random_uuid(), lease_until = now()`)
+			if tt.ended > 1 {
+				pgtest.Exec(t, db, `insert into outbox.crashes (id, count) values ($1, $2)`, id, tt.ended-1)
+			}
+			var logged words
+			start(t, newListener(t, db, routed(newProvider(nil), plain, r), func(c *listener.Config) {
+				c.Log = slog.New(slog.NewTextHandler(&logged, nil))
+			}))
+			pgtest.Eventually(t, 20*time.Second, func() (bool, string) {
+				return strings.Contains(logged.String(), "event not planned") && pgtest.QueryVal[bool](t, db, `select lease_until > now() and (claim = $1) = $2 from outbox_events`, sql.PutOff, tt.nobody), logged.String()
+			})
+			if n := pgtest.QueryVal[int](t, db, `select count from outbox.crashes where id = $1`, id); n != tt.ended {
+				t.Errorf("%d ends are on its account, want %d", n, tt.ended)
+			}
+		})
+	}
 }
 
 // TestSlowPlansLeaveHands: plans that do not end, since a table that they look into is

@@ -53,7 +53,10 @@ func (m *reference) ahead(t time.Time) bool { return t.After(m.now()) }
 func (m *reference) soon() time.Time        { return m.now().Add(m.lease) }
 
 // replaced is the claim of what something newer stands for.
-var replaced = uuid.MustParse(sql.Replaced)
+var (
+	replaced = uuid.MustParse(sql.Replaced)
+	absentee = uuid.MustParse(sql.PutOff)
+)
 
 // someone is a claim that nobody knows.
 var someone = uuid.MustParse("ffffffff-ffff-4fff-8fff-ffffffffffff")
@@ -114,6 +117,8 @@ func (m *reference) name(claim uuid.UUID) string {
 		return "-"
 	case replaced:
 		return "replaced"
+	case absentee:
+		return "put off"
 	}
 	return cmp.Or(m.names[claim], "?")
 }
@@ -153,11 +158,11 @@ func (m *reference) claimable(limit int) []int64 {
 	return out
 }
 
-func (m *reference) claimEvent(seq int64, claim uuid.UUID) (again bool) {
+func (m *reference) claimEvent(seq int64, claim uuid.UUID) (again, ranOut bool) {
 	e := m.bySeq(seq)
-	again = e.claim != uuid.Nil
+	again, ranOut = e.claim != uuid.Nil, !e.lease.IsZero() && e.claim != absentee
 	e.lease, e.claim = m.soon(), claim
-	return again
+	return again, ranOut
 }
 
 // claimDue is claim_due.sql, without a limit.
@@ -438,8 +443,13 @@ func (m *reference) renewDelivery(id, claim uuid.UUID) bool {
 	return true
 }
 
-func (m *reference) releaseEvent(seq int64, claim uuid.UUID) {
-	if e := m.held(seq, claim); e != nil && !e.processed && !e.lease.Equal(forever) {
+func (m *reference) releaseEvent(of *event) {
+	e := m.held(of.seq, of.lease.claim)
+	switch {
+	case e == nil || e.processed || e.lease.Equal(forever):
+	case of.absence > 0:
+		e.lease, e.claim = m.now().Add(of.absence), absentee
+	default:
 		e.lease, e.claim = never, someone
 	}
 }

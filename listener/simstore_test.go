@@ -182,8 +182,7 @@ func (s *simStore) claimEvents(ctx context.Context, lower, upper int64, limit, t
 			}
 			c := &all[n/limit]
 			n++
-			ranOut := !e.lease.IsZero()
-			again := m.claimEvent(e.seq, c.lease.claim)
+			again, ranOut := m.claimEvent(e.seq, c.lease.claim)
 			s.db.owners[c.lease.claim] = s.proc
 			c.events = append(c.events, &event{
 				Event: dispatch.Event{ID: e.id, Type: e.typ, Payload: []byte(`{}`), CreatedAt: e.at},
@@ -318,7 +317,7 @@ func (s *simStore) renew(ctx context.Context, events []*event, jobs []*job) (kep
 func (s *simStore) release(ctx context.Context, events []*event, jobs []*job) (locked int, err error) {
 	err = s.do(ctx, durable, func(m *reference) error {
 		for _, e := range events {
-			m.releaseEvent(e.seq, e.lease.claim)
+			m.releaseEvent(e)
 		}
 		for _, j := range jobs {
 			m.releaseDelivery(j.ID, j.lease.claim)

@@ -14,6 +14,10 @@ import (
 // triggers {{replaced}} stands for it.
 const Replaced = "ffffffff-ffff-5fff-8fff-ffffffffffff"
 
+// PutOff is the claim of an event that nobody has before its lease has run out, and that no listener ended
+// with: see queries/release_events.sql and queries/claim_events.sql, where {{put_off}} stands for it.
+const PutOff = "ffffffff-ffff-5fff-8fff-fffffffffffe"
+
 //go:embed queries/*.sql triggers/*.sql grants.sql grants_operator.sql
 var files embed.FS
 
@@ -29,7 +33,7 @@ func Query(name string) string {
 
 // filled is the text of a query or a trigger as Postgres gets it.
 func filled(text []byte) string {
-	return strings.ReplaceAll(string(text), "{{replaced}}", Replaced)
+	return strings.NewReplacer("{{replaced}}", Replaced, "{{put_off}}", PutOff).Replace(string(text))
 }
 
 // Grants returns the statements that give the daemon's role its rights.

@@ -113,22 +113,27 @@ func TestQueriesAreQualified(t *testing.T) {
 	}
 }
 
-// TestReplaced: the claim of what was replaced stands in one place.
-func TestReplaced(t *testing.T) {
+// TestClaimsOfNobody: each claim that is nobody's stands in one place, and says by its version that it is.
+func TestClaimsOfNobody(t *testing.T) {
 	t.Parallel()
-	for _, pattern := range []string{"queries/*.sql", "triggers/*.sql", "grants*.sql"} {
-		for _, file := range names(t, pattern) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.Contains(string(text), sql.Replaced) {
-				t.Errorf("%s has the claim of what was replaced; {{replaced}} stands for it", file)
+	for _, tt := range []struct{ claim, word, query string }{
+		{sql.Replaced, "{{replaced}}", "step_results"},
+		{sql.PutOff, "{{put_off}}", "claim_events"},
+	} {
+		for _, pattern := range []string{"queries/*.sql", "triggers/*.sql", "grants*.sql"} {
+			for _, file := range names(t, pattern) {
+				text, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if strings.Contains(string(text), tt.claim) {
+					t.Errorf("%s has a claim for which %s stands", file, tt.word)
+				}
 			}
 		}
-	}
-	if id, err := uuid.Parse(sql.Replaced); err != nil || id.Version() != 5 || !strings.Contains(sql.Query("step_results"), "'"+sql.Replaced+"'") {
-		t.Errorf("%s, version %s: %v; a claim that is nobody's has version 5, and step_results.sql asks for it", id, id.Version(), err)
+		if id, err := uuid.Parse(tt.claim); err != nil || id.Version() != 5 || !strings.Contains(sql.Query(tt.query), "'"+tt.claim+"'") {
+			t.Errorf("%s, version %s: %v; a claim that is nobody's has version 5, and %s.sql asks for it", id, id.Version(), err, tt.query)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ routes:
 
 // TestFailingType: events of one type that cannot be planned, as many as there are, keep
 // others waiting no longer than they take to be tried once, and little from then on: with -failing no more than twice
-// what is usual, which 10,000 do not hold yet (docs/guarantees.md).
+// what is usual.
 func TestFailingType(t *testing.T) {
 	t.Parallel()
 	n, span := *failingFlag, time.Minute

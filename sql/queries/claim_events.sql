@@ -21,10 +21,14 @@
 -- does not fill the memory; their stored size tells most of them without
 -- unpacking them.
 --
+-- The lease of what was put off (release_events.sql) was nobody's, and has not run out on
+-- anybody.
+--
 -- An adopted table may have nulls where ours has none, and a time that no
 -- calendar has: they must not stop their neighbours.
 with due as materialized (
-    select seq, claim is not null as claimed_before, lease_until is not null as ran_out
+    select seq, claim is not null as claimed_before,
+        lease_until is not null and claim is distinct from '{{put_off}}' as ran_out
     from public.outbox_events
     where seq > $1 and seq <= $2
       and processed_at is null
