@@ -44,7 +44,7 @@ func (s *store) claimEvents(ctx context.Context, lower, upper int64, limit, time
 			for rows.Next() {
 				var e event
 				var place int
-				if err := rows.Scan(&e.seq, (*[16]byte)(&e.ID), &e.Type, &e.CreatedAt, &e.again, &e.ranOut, (*[]byte)(&e.Payload), &place); err != nil {
+				if err := rows.Scan(&e.seq, (*[16]byte)(&e.ID), &e.Type, &e.CreatedAt, &e.again, &e.ranOut, &e.putOff, (*[]byte)(&e.Payload), &place); err != nil {
 					return err
 				}
 				c := &all[place-1]

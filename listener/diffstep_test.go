@@ -59,11 +59,11 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		for i, c := range claims {
 			p.claimed(c.lease)
 			for k, ev := range c.events {
-				const one = "%d in claim %d, claimed before %t, ran out %t; "
-				got += fmt.Sprintf(one, ev.seq, i, ev.again, ev.ranOut)
+				const one = "%d in claim %d, claimed before %t, ran out %t, put off %t; "
+				got += fmt.Sprintf(one, ev.seq, i, ev.again, ev.ranOut, ev.putOff)
 				if n := i*limit + k; n < len(seqs) {
-					again, ranOut := p.ref.claimEvent(seqs[n], c.lease.claim)
-					want += fmt.Sprintf(one, seqs[n], i, again, ranOut)
+					again, ranOut, putOff := p.ref.claimEvent(seqs[n], c.lease.claim)
+					want += fmt.Sprintf(one, seqs[n], i, again, ranOut, putOff)
 				}
 				p.held = append(p.held, ev)
 			}
@@ -217,6 +217,10 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		}
 		locked, err := p.s.release(ctx, events, jobs)
 		return "0 locked", fmt.Sprintf("%d locked", locked), err
+	case "hasten":
+		typ := []string{"one", "two", "three"}[m.a%3]
+		n, err := p.s.hastenEvents(ctx, typ, 0, top, 1+m.b%2)
+		return fmt.Sprint(p.ref.hasten(typ, 0, top, 1+m.b%2)), fmt.Sprint(n), err
 	case "note look":
 		if !hasJob {
 			return skip()

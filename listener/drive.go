@@ -93,7 +93,7 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 	for _, c := range claims {
 		n += len(c.events)
 		highest = max(highest, c.events[len(c.events)-1].seq)
-		old = old || slices.ContainsFunc(c.events, func(e *event) bool { return e.again })
+		old = old || slices.ContainsFunc(c.events, func(e *event) bool { return e.ranOut || e.putOff })
 	}
 	k.l.marks.looked(lower, upper, highest, full, settled)
 	if lower != cursor {

@@ -20,6 +20,7 @@ type event struct {
 	lease  *lease
 	again  bool   // claimed before: the ledger may know some of its deliveries
 	ranOut bool   // and that lease ran out on somebody
+	putOff bool   // or it was put off since, and nobody had it
 	poison string // why it is not tried any more; "" otherwise
 	tally  *tally
 

@@ -323,6 +323,7 @@ func (s *store) renew(ctx context.Context, events []*event, jobs []*job) (keptLe
 func (s *store) release(ctx context.Context, events []*event, jobs []*job) (locked int, err error) {
 	err = s.tx(ctx, durable, func(b *pgx.Batch) {
 		if len(events) > 0 {
+			events = slices.SortedFunc(slices.Values(events), func(a, b *event) int { return cmp.Compare(a.seq, b.seq) })
 			seqs, claims := fences(events)
 			absences := make([]float64, len(events))
 			for i, e := range events {

@@ -179,8 +179,9 @@ type Listener struct {
 	brakes    *brakes
 	recovery  recovery
 	lane      lane
-	turns     turns
+	absences  absences
 	absent    *batcher[*event] // what is put off
+	hasten    hasten
 	lines     lines
 	fenced    atomic.Int64 // outcomes that came after a take-over
 	lastSweep atomic.Int64 // Unix nanoseconds
@@ -228,6 +229,7 @@ func newListener(cfg Config, s storage) *Listener {
 	l.paused.now.Store(new(pauses))
 	l.lines.news, l.lines.told = make(chan struct{}, 1), make(chan struct{}, 1)
 	l.lane.more, l.lane.lives = make(chan struct{}, 1), make(chan struct{}, 1)
+	l.hasten.types, l.hasten.wake = map[string]*hastening{}, make(chan struct{}, 1)
 	l.batch.log = cfg.Log
 	l.taken = make(chan struct{})
 	l.waker = &waker{C: make(chan struct{}, 1), beatNow: make(chan struct{}, 1)}
@@ -324,6 +326,7 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 	keepers.Go(func() { l.keepRates(recording) })
 	keepers.Go(func() { l.keepMarks(recording) })
 	keepers.Go(func() { l.keepLines(recording) })
+	keepers.Go(func() { l.keepHaste(recording) })
 
 	var workers errgroup.Group
 	for range l.cfg.Workers {

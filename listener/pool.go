@@ -167,6 +167,7 @@ func (l *Listener) planNow(ctx context.Context, e *event) (jobs []*job, ok bool)
 		l.postpone(e, err)
 		return nil, false
 	}
+	l.wellPlanned(e)
 	return jobs, true
 }
 

@@ -35,15 +35,13 @@ func (l *Listener) postpone(e *event, err error) {
 	}
 }
 
-// leave has e, with which listeners ended, out of the way at once: nobody who is tried alone waits for it, or
-// has it beside it. One that is to be tried alone itself comes back when its lease has run out, since
-// only then it is known again what it is suspected of.
+// leave has e, with which listeners ended, come back when its lease has run out: by then it is
+// known again what it is suspected of. Nobody who is tried alone waits for it, or has it beside it.
 func (l *Listener) leave(e *event, err error) {
-	if e.crashes < l.cfg.MaxCrashes-1 {
-		l.putOff(e, err)
-		return
-	}
 	l.sparse.warn("event not planned; it comes back when its lease has run out", err, "event", e.ID, "type", e.Type)
+	if e.crashes < l.cfg.MaxCrashes-1 {
+		l.alive(e.ID) // that will count as another end
+	}
 	l.forget(e)
 }
 

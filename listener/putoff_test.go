@@ -5,21 +5,24 @@ import (
 	"time"
 )
 
-// TestTurns: what is put off comes back one after the other, not before least; what finds no turn for
-// long comes at any time until then, and all of that does not come together.
-func TestTurns(t *testing.T) {
+// TestAbsences: what is put off comes back one after the other, not before least, but the first of each type at once then;
+// what finds no turn for long comes at any time until then, and all of that does not come together.
+func TestAbsences(t *testing.T) {
 	t.Parallel()
-	var turns turns
+	var a absences
 	now, least := time.Now(), 20*time.Second
 	ahead := int((longestAbsence - least) / turnsApart)
 	for i := range ahead {
-		if got, want := turns.next(now, least), least+time.Duration(i)*turnsApart; got != want {
+		if got, want := a.next(now, least, "many"), least+time.Duration(i)*turnsApart; got != want {
 			t.Fatalf("turn %d is in %s, want %s", i, got, want)
 		}
 	}
+	if got := a.next(now, least, "one"); got != least {
+		t.Errorf("the first of another type comes in %s", got)
+	}
 	var early, late int
 	for range 1000 {
-		switch got := turns.next(now, least); {
+		switch got := a.next(now, least, "many"); {
 		case got < least || got >= longestAbsence:
 			t.Fatalf("one that finds no turn comes in %s", got)
 		case got < (least+longestAbsence)/2:
@@ -31,10 +34,17 @@ func TestTurns(t *testing.T) {
 	if min(early, late) < 400 {
 		t.Errorf("of those without a turn %d come in the first half and %d in the second", early, late)
 	}
-	if got := turns.next(now.Add(longestAbsence), least); got != least {
+	if !a.of(now, "many") || !a.of(now, "one") || a.of(now, "none") {
+		t.Error("it is not known of which type something is put off")
+	}
+	if got := a.next(now.Add(longestAbsence), least, "many"); got != least {
 		t.Errorf("after all turns are over the next is in %s, want %s", got, least)
 	}
-	if got := turns.next(now.Add(longestAbsence), time.Hour); got < time.Hour || got > time.Hour+turnsApart {
-		t.Errorf("with a lease of an hour the next is in %s", got)
+	a.over("many")
+	if a.of(now, "many") || a.next(now, least, "many") != least || a.next(now, least, "many") != least+turnsApart {
+		t.Error("once all of a type come back the turns do not begin anew")
+	}
+	if end := now.Add(2 * longestAbsence); a.of(end, "many") || a.of(end, "one") || a.some.Load() {
+		t.Error("what has come back is still put off")
 	}
 }

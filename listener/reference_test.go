@@ -158,11 +158,23 @@ func (m *reference) claimable(limit int) []int64 {
 	return out
 }
 
-func (m *reference) claimEvent(seq int64, claim uuid.UUID) (again, ranOut bool) {
+func (m *reference) claimEvent(seq int64, claim uuid.UUID) (again, ranOut, putOff bool) {
 	e := m.bySeq(seq)
-	again, ranOut = e.claim != uuid.Nil, !e.lease.IsZero() && e.claim != absentee
+	again, putOff = e.claim != uuid.Nil, !e.lease.IsZero() && e.claim == absentee
+	ranOut = !e.lease.IsZero() && !putOff
 	e.lease, e.claim = m.soon(), claim
-	return again, ranOut
+	return again, ranOut, putOff
+}
+
+// hasten is hasten_events.sql.
+func (m *reference) hasten(typ string, lower, upper int64, most int) (n int) {
+	for _, e := range m.ordered() {
+		if e.seq > lower && e.seq <= upper && !e.processed && e.claim == absentee && m.ahead(e.lease) && e.typ == typ && n < most {
+			e.lease = m.now()
+			n++
+		}
+	}
+	return n
 }
 
 // claimDue is claim_due.sql, without a limit.

@@ -182,11 +182,11 @@ func (s *simStore) claimEvents(ctx context.Context, lower, upper int64, limit, t
 			}
 			c := &all[n/limit]
 			n++
-			again, ranOut := m.claimEvent(e.seq, c.lease.claim)
+			again, ranOut, putOff := m.claimEvent(e.seq, c.lease.claim)
 			s.db.owners[c.lease.claim] = s.proc
 			c.events = append(c.events, &event{
 				Event: dispatch.Event{ID: e.id, Type: e.typ, Payload: []byte(`{}`), CreatedAt: e.at},
-				seq:   e.seq, lease: c.lease, again: again, ranOut: ranOut,
+				seq:   e.seq, lease: c.lease, again: again, ranOut: ranOut, putOff: putOff,
 			})
 		}
 		return nil
@@ -325,6 +325,14 @@ func (s *simStore) release(ctx context.Context, events []*event, jobs []*job) (l
 		return nil
 	})
 	return 0, err
+}
+
+func (s *simStore) hastenEvents(ctx context.Context, typ string, lower, upper int64, most int) (n int, err error) {
+	err = s.do(ctx, forgetable, func(m *reference) error {
+		n = m.hasten(typ, lower, upper, most)
+		return nil
+	})
+	return n, err
 }
 
 func (s *simStore) readFlight(ctx context.Context) (highest int64, inFlight map[string]struct{}, err error) {

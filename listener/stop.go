@@ -94,8 +94,8 @@ func (l *Listener) giveBackAll(ctx context.Context, events []*event, planned []*
 	l.release(ctx, events, jobs)
 }
 
-// release gives back what was claimed and not begun, and forgets it.
-func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) {
+// release gives back what was claimed and not begun, forgets it, and reports whether all of it was given back.
+func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) (all bool) {
 	for _, e := range events {
 		e.hand()
 	}
@@ -115,6 +115,7 @@ func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) {
 	for _, j := range jobs {
 		l.forgetJob(j)
 	}
+	return err == nil && locked == 0
 }
 
 // withdraw ends j, a delivery of an event, without an attempt, and reports

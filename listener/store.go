@@ -122,6 +122,7 @@ var (
 	sqlRenewEvents       = sql.Query("renew_events")
 	sqlRenewDeliveries   = sql.Query("renew_deliveries")
 	sqlHoldKept          = sql.Query("hold_kept")
+	sqlHastenEvents      = sql.Query("hasten_events")
 	sqlReleaseEvents     = sql.Query("release_events")
 	sqlReleaseDeliveries = sql.Query("release_deliveries")
 	sqlSequence          = sql.Query("sequence")

@@ -40,7 +40,7 @@ func (c *check) fences() {
 			continue
 		}
 		owner := ""
-		if ch.OldClaim != nil {
+		if ch.OldClaim != nil && (ch.Delivery != nil || ch.OldClaim.Version() != 5) { // what is put off is nobody's
 			owner = holder[*ch.OldClaim]
 		}
 		kept := c.keptBy(owner, ch.At) && (ch.Claim == nil || ch.Claim.Version() == 5 || same(ch.OldClaim, ch.Claim))
@@ -78,11 +78,11 @@ func (c *check) fences() {
 }
 
 // hastened says whether a change only made due earlier what waits and is nobody's: the
-// claim is that of a record. Whoever finds out that a destination answers again does that for
-// all that waits for it.
+// claim is that of a record, or of what is put off. Whoever finds out that a destination answers again, or that a type can
+// be planned, does that for all that waits for it.
 func (c Change) hastened() bool {
-	return c.Delivery != nil && same(c.OldClaim, c.Claim) && c.Claim != nil && c.Claim.Version() == 5 &&
-		*c.OldState == c.State && *c.OldAttempts == *c.Tries && c.OldUntil != nil && c.Until != nil && c.Until.Before(*c.OldUntil)
+	return same(c.OldClaim, c.Claim) && c.Claim != nil && c.Claim.Version() == 5 &&
+		*c.OldState == c.State && (c.Delivery == nil || *c.OldAttempts == *c.Tries) && c.OldUntil != nil && c.Until != nil && c.Until.Before(*c.OldUntil)
 }
 
 // keptBy says whether a process had ended by SIGTERM before a moment, so that what it

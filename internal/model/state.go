@@ -37,7 +37,7 @@ func (f Fence) successor() Fence { return f + listeners }
 // Lease says how far lease_until, or due_at, is.
 type Lease uint8
 
-// The leases. Of an event Later does not occur, of a delivery Parked does not.
+// The leases. Of an event Later does not occur in the model, where each can be planned; of a delivery Parked does not.
 const (
 	Never  Lease = iota // null
 	Live                // until the lease of its holder runs out

@@ -28,7 +28,8 @@
 -- calendar has: they must not stop their neighbours.
 with due as materialized (
     select seq, claim is not null as claimed_before,
-        lease_until is not null and claim is distinct from '{{put_off}}' as ran_out
+        lease_until is not null and claim is distinct from '{{put_off}}' as ran_out,
+        lease_until is not null and claim = '{{put_off}}' as put_off
     from public.outbox_events
     where seq > $1 and seq <= $2
       and processed_at is null
@@ -49,6 +50,7 @@ returning e.seq, e.id, left(coalesce(e.type, ''), 200),
     case when isfinite(e.created_at) then e.created_at else timestamptz 'epoch' end,
     e.seq = any (array(select seq from due where claimed_before)),
     e.seq = any (array(select seq from due where ran_out)),
+    e.seq = any (array(select seq from due where put_off)),
     case when coalesce(pg_column_size(e.payload), 0) <= $6::integer then
         (select case when octet_length(p.t) <= $6::integer then p.t end
          from (select coalesce(e.payload::text, 'null') as t offset 0) as p) end,
