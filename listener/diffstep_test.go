@@ -219,8 +219,8 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		return "0 locked", fmt.Sprintf("%d locked", locked), err
 	case "hasten":
 		typ := []string{"one", "two", "three"}[m.a%3]
-		n, err := p.s.hastenEvents(ctx, typ, 0, top, 1+m.b%2)
-		return fmt.Sprint(p.ref.hasten(typ, 0, top, 1+m.b%2)), fmt.Sprint(n), err
+		last, err := p.s.hastenEvents(ctx, typ, 0, top, 1+m.b%2)
+		return fmt.Sprint(p.ref.hasten(typ, 0, top, 1+m.b%2)), fmt.Sprint(last), err
 	case "note look":
 		if !hasJob {
 			return skip()

@@ -195,6 +195,7 @@ type Listener struct {
 
 	restoring sync.WaitGroup // outcomes of an earlier stop whose rows are locked
 	running   atomic.Bool
+	patient   bool          // it runs until it is told to stop, and waits for the database
 	stopping  atomic.Bool   // nothing is begun any more
 	taken     chan struct{} // closed when what was not begun by then has been taken out
 	claims    claims
@@ -288,6 +289,7 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 		return errors.New("listener: already running, or run before")
 	}
 	defer close(l.ended)
+	l.patient = patient
 	l.store.onDue(func() {
 		l.released.Store(true)
 		l.noteMadeDue()
@@ -318,7 +320,6 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 	var recorders, keepers sync.WaitGroup
 	recorders.Go(func() { l.recorder.run(recording) })
 	recorders.Go(func() { l.announcer.run(recording) })
-	recorders.Go(func() { l.absent.run(recording) })
 	recorders.Go(func() { l.leases.keep(recording) })
 	recorders.Go(func() { l.parkSlow(recording) })
 	keepers.Go(func() { l.keepAlive(recording) })
@@ -326,6 +327,7 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 	keepers.Go(func() { l.keepRates(recording) })
 	keepers.Go(func() { l.keepMarks(recording) })
 	keepers.Go(func() { l.keepLines(recording) })
+	keepers.Go(func() { l.absent.run(recording) })
 	keepers.Go(func() { l.keepHaste(recording) })
 
 	var workers errgroup.Group

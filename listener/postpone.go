@@ -21,6 +21,7 @@ func (l *Listener) postpone(e *event, err error) {
 		return
 	}
 	e.unplanned++
+	l.hasten.notPlanned(e)
 	e.tally.done(failed) // who asked for it does not wait for that
 	e.tally = nil
 	wait := jittered(ceiling(e.unplanned, dispatch.Retries{First: planAgain, Longest: l.store.ttl()}))

@@ -2,7 +2,9 @@ package listener
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,38 +14,48 @@ import (
 // ours any more and takes no room, and nothing is held against it.
 func (l *Listener) putOff(e *event, err error) {
 	l.sparse.warn("event not planned; it comes back later", err, "event", e.ID, "type", e.Type)
-	e.absence = l.absences.next(time.Now(), min(l.store.ttl(), DefaultLease), e.Type)
+	e.absence = min(l.store.ttl(), DefaultLease)
+	if l.patient { // for the next run of another it is to be there
+		e.absence = l.absences.next(time.Now(), e.absence, e.Type)
+	}
 	if e.lease.dropEvent(e) { // not to be renewed meanwhile, which would have it locked
 		l.leases.remove(e.lease)
 	}
 	l.absent.add(e)
 }
 
-// newAbsent is what writes that events are put off. What cannot be written comes back when its lease has run
-// out, which is no end of a listener.
+// newAbsent is what writes that events are put off. While the database does not do it it is tried again, as long as they
+// are ours: once their lease has run out it looks as if a listener had ended with them.
 func (l *Listener) newAbsent(ctx context.Context) *batcher[*event] {
 	none := func(*event) int { return 0 }
 	return newBatcher(recordMost, recordBytes, none, func(events []*event) {
 		through, cancel := throughStop(ctx)
 		defer cancel()
-		if !l.release(through, events, nil) {
-			for _, e := range events {
-				l.alive(e.ID)
-			}
+		for try := 1; !l.handBackAll(through, events, nil) && ctx.Err() == nil && allHeld(events, margin(l.store.ttl())); try++ {
+			wait(ctx, pause(try))
 		}
+		l.forgetAll(events, nil)
 	})
 }
 
+// allHeld reports whether events are ours for that long.
+func allHeld(events []*event, left time.Duration) bool {
+	return !slices.ContainsFunc(events, func(e *event) bool { return e.leaseLeft() < left })
+}
+
 // absences says when what was put off comes back: one after the other, so that what cannot be planned, however
-// much it is, takes little from what can; but the first of a type in time, however much there is of
+// much it is, takes little from what can; but one of each type in time, however much there is of
 // others. The zero value has none.
 type absences struct {
 	some atomic.Bool // types is not empty
 
 	mu    sync.Mutex
-	last  time.Time            // the last turn that is taken
-	types map[string]time.Time // when the last of each comes back
+	last  time.Time // the last turn that is taken
+	types map[string]absence
 }
+
+// absence is when what was put off of a type comes back: the one in front, and the last.
+type absence struct{ front, last time.Time }
 
 // turnsApart is the time between two turns of one listener, and longestAbsence how far off a turn is at
 // most: with more than there are turns in that time, the others come at any time before.
@@ -52,29 +64,40 @@ const (
 	longestAbsence = 10 * time.Minute
 )
 
+// mostTypes is how many are told apart. One more is like one that has none put off, and none of it is in front.
+const mostTypes = 1000
+
 // next returns the time until the next turn that is free for an event of that type, at least least.
 func (a *absences) next(now time.Time, least time.Duration, typ string) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	wait := least
-	if a.types[typ].After(now) {
-		wait = max(a.last.Add(turnsApart).Sub(now), least)
+	if a.types == nil {
+		a.types = map[string]absence{}
 	}
+	t, known := a.types[typ]
+	if !known && len(a.types) >= mostTypes {
+		maps.DeleteFunc(a.types, func(_ string, t absence) bool { return !t.last.After(now) })
+	}
+	known = known || len(a.types) < mostTypes
+	if known && !t.front.After(now) {
+		t.front = now.Add(least)
+		t.last = latest(t.last, t.front)
+		a.types[typ] = t
+		a.some.Store(true)
+		return least
+	}
+	wait := max(a.last.Add(turnsApart).Sub(now), least)
 	if wait < longestAbsence {
-		a.last = latest(a.last, now.Add(wait))
+		a.last = now.Add(wait)
 	} else {
 		wait = least + rand.N(longestAbsence-least)
 	}
-	if a.types == nil || len(a.types) >= mostTypes {
-		a.types = map[string]time.Time{}
+	if known {
+		t.last = latest(t.last, now.Add(wait))
+		a.types[typ] = t
 	}
-	a.types[typ] = latest(a.types[typ], now.Add(wait))
-	a.some.Store(true)
 	return wait
 }
-
-// mostTypes is how many are told apart. One that is forgotten is only like one that has none put off.
-const mostTypes = 1000
 
 // of reports whether this listener put off events of that type that have not come back.
 func (a *absences) of(now time.Time, typ string) bool {
@@ -83,23 +106,24 @@ func (a *absences) of(now time.Time, typ string) bool {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.types[typ].After(now) {
+	if a.types[typ].last.After(now) {
 		return true
 	}
 	a.forget(typ)
 	return false
 }
 
-// over notes that all of that type come back at once.
+// over notes that all of that type have come back.
 func (a *absences) over(typ string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.last = time.Time{}
 	a.forget(typ)
 }
 
-// forget is for who holds mu.
+// forget is for who holds mu. The turns begin anew where nobody waits for one.
 func (a *absences) forget(typ string) {
-	delete(a.types, typ)
-	a.some.Store(len(a.types) > 0)
+	if delete(a.types, typ); len(a.types) == 0 {
+		a.some.Store(false)
+		a.last = time.Time{}
+	}
 }

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -12,8 +13,8 @@ func TestAbsences(t *testing.T) {
 	var a absences
 	now, least := time.Now(), 20*time.Second
 	ahead := int((longestAbsence - least) / turnsApart)
-	for i := range ahead {
-		if got, want := a.next(now, least, "many"), least+time.Duration(i)*turnsApart; got != want {
+	for i := range ahead + 1 { // the first is in front and has no turn
+		if got, want := a.next(now, least, "many"), least+time.Duration(max(i-1, 0))*turnsApart; got != want {
 			t.Fatalf("turn %d is in %s, want %s", i, got, want)
 		}
 	}
@@ -37,14 +38,60 @@ func TestAbsences(t *testing.T) {
 	if !a.of(now, "many") || !a.of(now, "one") || a.of(now, "none") {
 		t.Error("it is not known of which type something is put off")
 	}
-	if got := a.next(now.Add(longestAbsence), least, "many"); got != least {
-		t.Errorf("after all turns are over the next is in %s, want %s", got, least)
+	front := now.Add(least)
+	if got := a.next(front, least, "one"); got != least {
+		t.Errorf("when the one in front has come back the next of its type is in %s", got)
+	}
+	a.next(front, least, "many") // in front
+	a.over("one")
+	if got := a.next(front, least, "many"); got < 2*least {
+		t.Errorf("when another type is over one that has a turn to wait for comes in %s", got)
 	}
 	a.over("many")
-	if a.of(now, "many") || a.next(now, least, "many") != least || a.next(now, least, "many") != least+turnsApart {
-		t.Error("once all of a type come back the turns do not begin anew")
+	if a.of(now, "many") || a.next(now, least, "many") != least || a.next(now, least, "many") != least || a.next(now, least, "many") != least+turnsApart {
+		t.Error("when all is over the turns do not begin anew")
 	}
+	a.next(now, least, "one")
 	if end := now.Add(2 * longestAbsence); a.of(end, "many") || a.of(end, "one") || a.some.Load() {
 		t.Error("what has come back is still put off")
+	}
+}
+
+// TestManyTypesPutOff: with more types than are told apart turns are no closer than otherwise.
+func TestManyTypesPutOff(t *testing.T) {
+	t.Parallel()
+	var a absences
+	now, least := time.Now(), 20*time.Second
+	for i := range mostTypes {
+		a.next(now, least, fmt.Sprint(i))
+	}
+	for i := range 100 {
+		if got, want := a.next(now, least, fmt.Sprint("more", i)), least+time.Duration(i)*turnsApart; got != want {
+			t.Fatalf("turn %d is in %s, want %s", i, got, want)
+		}
+	}
+	if a.of(now, "more1") {
+		t.Error("there are more than are told apart")
+	}
+	if got := a.next(now.Add(longestAbsence), least, "later"); got != least || !a.of(now.Add(longestAbsence), "later") {
+		t.Errorf("once the others have come back another is in %s", got)
+	}
+}
+
+// TestHastenAsItGoes: steps grow while what was brought forward is planned, and begin anew where it is not.
+func TestHastenAsItGoes(t *testing.T) {
+	t.Parallel()
+	h := hasten{types: map[string]*hastening{"a": {}}}
+	for i, tt := range []struct{ ok, failed, want int }{
+		{0, 0, 20}, {0, 0, 20}, {20, 0, 80}, {0, 0, 80}, {60, 20, 320}, {320, 0, 500}, {500, 0, 500}, {100, 100, 20}, {0, 20, 20}, {9, 0, 20}, {10, 0, 80},
+	} {
+		h.types["a"].ok, h.types["a"].failed = tt.ok, tt.failed
+		if got := h.steps()["a"]; got.most != tt.want || got.spoilt != (i > 3) {
+			t.Errorf("step %d: %d, spoilt %t, want %d", i, got.most, got.spoilt, tt.want)
+		}
+	}
+	h.types["b"] = &hastening{}
+	if got := h.steps()["b"].most; got != 10 {
+		t.Errorf("beside another type the first step is of %d, want 10", got)
 	}
 }

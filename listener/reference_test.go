@@ -167,14 +167,15 @@ func (m *reference) claimEvent(seq int64, claim uuid.UUID) (again, ranOut, putOf
 }
 
 // hasten is hasten_events.sql.
-func (m *reference) hasten(typ string, lower, upper int64, most int) (n int) {
+func (m *reference) hasten(typ string, lower, upper int64, most int) (last int64) {
+	n := 0
 	for _, e := range m.ordered() {
 		if e.seq > lower && e.seq <= upper && !e.processed && e.claim == absentee && m.ahead(e.lease) && e.typ == typ && n < most {
-			e.lease = m.now()
+			e.lease, last = m.now(), e.seq
 			n++
 		}
 	}
-	return n
+	return last
 }
 
 // claimDue is claim_due.sql, without a limit.

@@ -327,12 +327,12 @@ func (s *simStore) release(ctx context.Context, events []*event, jobs []*job) (l
 	return 0, err
 }
 
-func (s *simStore) hastenEvents(ctx context.Context, typ string, lower, upper int64, most int) (n int, err error) {
+func (s *simStore) hastenEvents(ctx context.Context, typ string, lower, upper int64, most int) (last int64, err error) {
 	err = s.do(ctx, forgetable, func(m *reference) error {
-		n = m.hasten(typ, lower, upper, most)
+		last = m.hasten(typ, lower, upper, most)
 		return nil
 	})
-	return n, err
+	return last, err
 }
 
 func (s *simStore) readFlight(ctx context.Context) (highest int64, inFlight map[string]struct{}, err error) {

@@ -94,8 +94,15 @@ func (l *Listener) giveBackAll(ctx context.Context, events []*event, planned []*
 	l.release(ctx, events, jobs)
 }
 
-// release gives back what was claimed and not begun, forgets it, and reports whether all of it was given back.
-func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) (all bool) {
+// release gives back what was claimed and not begun, and forgets it.
+func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) {
+	l.handBackAll(ctx, events, jobs)
+	l.forgetAll(events, jobs)
+}
+
+// handBackAll gives back what was claimed and not begun, and reports whether the database has done it. What is
+// locked by somebody else it leaves to its lease.
+func (l *Listener) handBackAll(ctx context.Context, events []*event, jobs []*job) bool {
 	for _, e := range events {
 		e.hand()
 	}
@@ -109,13 +116,16 @@ func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) (a
 	case locked > 0:
 		l.sparse.warn("claims not given back; their leases will run out", fmt.Errorf("%d of %d are locked by somebody else", locked, len(events)+len(jobs)))
 	}
+	return err == nil
+}
+
+func (l *Listener) forgetAll(events []*event, jobs []*job) {
 	for _, e := range events {
 		l.forget(e)
 	}
 	for _, j := range jobs {
 		l.forgetJob(j)
 	}
-	return err == nil && locked == 0
 }
 
 // withdraw ends j, a delivery of an event, without an attempt, and reports

@@ -21,7 +21,7 @@ type storage interface {
 	claimDue(ctx context.Context, limit int) (*lease, []*job, error)
 	adopt(ctx context.Context, e *event) ([]known, error)
 	loadPayload(ctx context.Context, seq int64) (text []byte, size int, err error)
-	hastenEvents(ctx context.Context, typ string, lower, upper int64, most int) (n int, err error)
+	hastenEvents(ctx context.Context, typ string, lower, upper int64, most int) (last int64, err error)
 	nextDue(ctx context.Context, beatTo string) (floor int64, paused pauses, due time.Duration, waits bool, err error)
 	renew(ctx context.Context, events []*event, jobs []*job) (keptLeases, error)
 	release(ctx context.Context, events []*event, jobs []*job) (locked int, err error)

@@ -187,7 +187,7 @@ func (r *run) collect(ctx context.Context) (*Evidence, error) {
 	err = r.pool.QueryRow(ctx, `select
 		(select count(*) from outbox_events as e join outbox.deliveries as d on d.event_seq = e.seq where e.type = 'old.held' and d.state = 'held'),
 		(select count(*) from outbox_events where type = 'old.done'),
-		(select count(*) from outbox_events where processed_at is null and isfinite(lease_until) and lease_until > clock_timestamp()) +
+		(select count(*) from outbox_events where processed_at is null and substr(claim::text, 15, 1) = '4' and isfinite(lease_until) and lease_until > clock_timestamp()) +
 		(select count(*) from outbox.deliveries where finished_at is null and substr(claim::text, 15, 1) = '4' and due_at > clock_timestamp())`).
 		Scan(&ev.OldHeld, &ev.OldDone, &ev.Leased)
 	return ev, err

@@ -1,6 +1,6 @@
 -- Hasten: events of type $3 with $1 < seq <= $2 that are put off (release_events.sql) are due, at
 -- most $4 of them, the lowest first. Nobody has them, so whoever claims them meanwhile does no harm: the row is locked then,
--- and left out. The answer is how many these are.
+-- and left out. The answer is the highest of these, or 0.
 with put_off as materialized (
     select e.seq
     from public.outbox_events as e
@@ -17,4 +17,4 @@ with put_off as materialized (
     where e.seq = any (array(select seq from put_off))
     returning e.seq
 )
-select count(*) from hastened
+select coalesce(max(seq), 0) from hastened
