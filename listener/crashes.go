@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -16,6 +17,7 @@ type suspect interface {
 	*event | *job
 	work() work
 	outlivedLease() bool // somebody had it, and their lease ran out
+	wasPutOff() bool     // nobody had it since
 	noteCrashes(n int)   // that listeners ended with it, n times
 	condemn(why string)  // it ends without another try
 }
@@ -24,14 +26,22 @@ type suspect interface {
 // again and again wait in the lane to be tried alone, and what must not begin beside them waits
 // for that.
 func sift[T suspect](ctx context.Context, l *Listener, items []T) []T {
-	var ids, origins uuids
+	var ids, origins, putOff uuids
 	for _, it := range items {
-		if it.outlivedLease() {
+		switch {
+		case it.outlivedLease():
 			ids.add(it.work().suspect())
 			origins = append(origins, it.work().origin())
+		case it.wasPutOff():
+			putOff.add(it.work().suspect())
 		}
 	}
 	counts := l.crashes(ctx, ids, origins)
+	if more := l.knownCrashes(ctx, putOff); len(counts) == 0 {
+		counts = more
+	} else {
+		maps.Copy(counts, more)
+	}
 	if len(counts) == 0 && !l.lane.inUse() {
 		return items
 	}
@@ -63,11 +73,13 @@ func sift[T suspect](ctx context.Context, l *Listener, items []T) []T {
 
 func (e *event) work() work          { return work{event: e} }
 func (e *event) outlivedLease() bool { return e.ranOut }
+func (e *event) wasPutOff() bool     { return e.putOff }
 func (e *event) noteCrashes(n int)   { e.crashes = n }
 func (e *event) condemn(why string)  { e.poison = why }
 
 func (j *job) work() work          { return work{job: j} }
 func (j *job) outlivedLease() bool { return j.ranOut }
+func (j *job) wasPutOff() bool     { return false }
 func (j *job) noteCrashes(int)     {}
 
 // poison is the reason of what is dead since n listeners ended while they had it.
@@ -116,6 +128,20 @@ func (l *Listener) crashes(ctx context.Context, ids, origins uuids) map[uuid.UUI
 	counts, err := l.store.noteCrashes(ctx, ids, origins, l.cfg.MaxCrashes)
 	if err != nil {
 		l.sparse.warn("that a listener ended is not noted", err)
+	}
+	return counts
+}
+
+// knownCrashes returns how often listeners ended while they had each of ids, which nobody has had since.
+func (l *Listener) knownCrashes(ctx context.Context, ids uuids) map[uuid.UUID]int {
+	if len(ids) == 0 || l.cfg.MaxCrashes < 0 {
+		return nil
+	}
+	ctx, cancel := throughStop(ctx)
+	defer cancel()
+	counts, err := l.store.readCrashes(ctx, ids)
+	if err != nil {
+		l.sparse.warn("how often listeners ended is not known", err)
 	}
 	return counts
 }
@@ -183,15 +209,24 @@ func (en entry) suspect() uuid.UUID {
 
 func (s *store) noteCrashes(ctx context.Context, ids, origins uuids, most int) (map[uuid.UUID]int, error) {
 	counts := map[uuid.UUID]int{}
-	err := s.tx(ctx, durable, func(b *pgx.Batch) {
-		b.Queue(sqlNoteCrashes, ids, most, origins).Query(func(rows pgx.Rows) error {
-			var id [16]byte
-			var n int
-			_, err := pgx.ForEachRow(rows, []any{&id, &n}, func() error { counts[id] = n; return nil })
-			return err
-		})
-	})
+	err := s.tx(ctx, durable, func(b *pgx.Batch) { b.Queue(sqlNoteCrashes, ids, most, origins).Query(counted(counts)) })
 	return counts, err
+}
+
+func (s *store) readCrashes(ctx context.Context, ids uuids) (map[uuid.UUID]int, error) {
+	counts := map[uuid.UUID]int{}
+	err := s.tx(ctx, forgetable, func(b *pgx.Batch) { b.Queue(sqlReadCrashes, ids).Query(counted(counts)) })
+	return counts, err
+}
+
+// counted reads rows of an id and a count.
+func counted(counts map[uuid.UUID]int) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		var id [16]byte
+		var n int
+		_, err := pgx.ForEachRow(rows, []any{&id, &n}, func() error { counts[id] = n; return nil })
+		return err
+	}
 }
 
 func (s *store) forgetCrashes(ctx context.Context, ids uuids) error {

@@ -18,18 +18,20 @@ type hasten struct {
 
 // hastening is how far that has come with one type.
 type hastening struct {
-	from   int64 // what is up to there has had its turn
-	most   int   // are brought forward in the next step
-	ok     int   // that were put off and are planned, since the last one
-	failed int   // that were put off and could not be planned again
-	spoilt bool  // one could not, in all of the pass
+	from   int64     // what is up to there has had its turn
+	most   int       // are brought forward in the next step
+	ok     int       // that were put off and are planned, since most was last thought of
+	failed int       // that were put off and could not be planned again
+	spoilt bool      // one could not, in all of the pass
+	rests  time.Time // the pass is over, and one failed in it: until then there is none because others of the type are planned
 }
 
 // A step brings forward hastenFew at first, of all types together, since nobody knows whether they can be planned
-// now: routes of one type differ by payload. Where half as many were planned since, and fewer failed, it is hastenFaster times as
-// many, up to hastenMost.
+// now: routes of one type differ by payload. Where more of these are planned than fail, once it is known of half as many, it is
+// hastenFaster times as many, up to hastenMost.
 const (
 	hastenEvery  = time.Second
+	hastenRest   = 20 * time.Second
 	hastenFew    = 20
 	hastenFaster = 4
 	hastenMost   = 500
@@ -37,14 +39,18 @@ const (
 
 // wellPlanned notes that e was planned: what is put off of its type may be, too.
 func (l *Listener) wellPlanned(e *event) {
-	if e.poison != "" || !e.putOff && !l.absences.of(time.Now(), e.Type) {
+	if e.poison != "" || !e.putOff && !l.absences.some.Load() {
+		return
+	}
+	now := time.Now()
+	if !e.putOff && !l.absences.of(now, e.Type) {
 		return
 	}
 	floor, _, _, _ := l.marks.get()
 	h := &l.hasten
 	h.mu.Lock()
 	t := h.types[e.Type]
-	if t == nil && len(h.types) < mostTypes {
+	if t == nil && len(h.types) < mostTypes || t != nil && !t.rests.IsZero() && (e.putOff || now.After(t.rests)) {
 		t = &hastening{from: floor}
 		h.types[e.Type] = t
 	}
@@ -55,9 +61,9 @@ func (l *Listener) wellPlanned(e *event) {
 	signal(h.wake)
 }
 
-// notPlanned notes that e was not.
+// notPlanned notes that e was not, the first time since it was claimed.
 func (h *hasten) notPlanned(e *event) {
-	if !e.putOff {
+	if !e.putOff || e.unplanned > 1 {
 		return
 	}
 	h.mu.Lock()
@@ -75,67 +81,101 @@ func (l *Listener) keepHaste(ctx context.Context) {
 			return
 		case <-l.hasten.wake:
 		}
-		for typ, t := range l.hasten.steps() {
+		begun := time.Now()
+		for typ, t := range l.hasten.steps(begun) {
 			l.bringForward(ctx, typ, t)
 		}
-		if l.hasten.some() {
+		if l.hasten.goesOn() {
 			signal(l.hasten.wake)
 		}
-		wait(ctx, hastenEvery)
+		wait(ctx, max(hastenEvery, walkRest*time.Since(begun))) // it looks at numbers as a walk does
 	}
 }
 
 // bringForward makes the next step of a type.
 func (l *Listener) bringForward(ctx context.Context, typ string, t hastening) {
-	_, _, end, _ := l.marks.get()
-	last, err := l.store.hastenEvents(ctx, typ, t.from, t.from+walkStep, t.most)
+	floor, _, _, _ := l.marks.get()
+	from := max(t.from, floor)
+	last, err := l.store.hastenEvents(ctx, typ, from, from+walkStep, t.most)
+	end, _ := l.marks.seen()
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
 		l.sparse.warn("what was put off comes back in its time", err, "type", typ)
-		l.hasten.end(typ)
+		l.hasten.end(typ, time.Now().Add(hastenRest))
 	case last > 0:
 		l.hasten.advance(typ, last)
-	case t.from+walkStep < end:
-		l.hasten.advance(typ, t.from+walkStep)
+	case from+walkStep < end:
+		l.hasten.advance(typ, from+walkStep)
+	case t.spoilt:
+		l.hasten.end(typ, time.Now().Add(hastenRest))
 	default:
-		l.hasten.end(typ)
-		if !t.spoilt {
-			l.absences.over(typ)
-		}
+		l.hasten.end(typ, time.Time{})
+		l.absences.over(typ)
 	}
 }
 
-// steps says what the next steps are.
-func (h *hasten) steps() map[string]hastening {
+// steps says what the next steps are, of hastenFew types at most.
+func (h *hasten) steps(now time.Time) map[string]hastening {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	few := max(hastenFew/max(len(h.types), 1), 1)
-	out := make(map[string]hastening, len(h.types))
+	going := 0
 	for typ, t := range h.types {
-		t.most, t.spoilt = max(t.most, few), t.spoilt || t.failed > 0
 		switch {
-		case t.failed > 0 && t.failed >= t.ok:
-			t.most = few
-		case 2*t.ok >= t.most:
-			t.most = min(hastenFaster*t.most, hastenMost)
+		case t.rests.IsZero():
+			going++
+		case now.After(t.rests):
+			delete(h.types, typ)
 		}
-		t.ok, t.failed = 0, 0
+	}
+	few := max(hastenFew/max(going, 1), 1)
+	out := make(map[string]hastening, min(going, hastenFew))
+	for typ, t := range h.types { // in no order: each has its turn
+		if !t.rests.IsZero() {
+			continue
+		}
+		if len(out) == hastenFew {
+			break
+		}
+		t.think(few)
 		out[typ] = *t
 	}
 	return out
 }
 
-func (h *hasten) some() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.types) > 0
+// think decides how many the next step brings forward.
+func (t *hastening) think(few int) {
+	t.most, t.spoilt = max(t.most, few), t.spoilt || t.failed > 0
+	if 2*(t.ok+t.failed) < t.most {
+		return // what came of the last ones is not known yet
+	}
+	if t.ok > t.failed {
+		t.most = min(hastenFaster*t.most, hastenMost)
+	} else {
+		t.most = few
+	}
+	t.ok, t.failed = 0, 0
 }
 
-func (h *hasten) end(typ string) {
+// goesOn reports whether a pass is under way.
+func (h *hasten) goesOn() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.types, typ)
+	for _, t := range h.types {
+		if t.rests.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// end ends a pass, and none begins until rests where that is not zero.
+func (h *hasten) end(typ string, rests time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if delete(h.types, typ); !rests.IsZero() {
+		h.types[typ] = &hastening{rests: rests}
+	}
 }
 
 func (h *hasten) advance(typ string, to int64) {

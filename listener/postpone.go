@@ -36,13 +36,15 @@ func (l *Listener) postpone(e *event, err error) {
 	}
 }
 
-// leave has e, with which listeners ended, come back when its lease has run out: by then it is
-// known again what it is suspected of. Nobody who is tried alone waits for it, or has it beside it.
+// leave has e, with which listeners ended, out of the way at once: nobody who is tried alone waits for it, or
+// has it beside it. What is known of it stays, but of one that is tried alone itself: that it was, and that nobody
+// ended, must not be what a put-off says, so it comes back when its lease has run out.
 func (l *Listener) leave(e *event, err error) {
-	l.sparse.warn("event not planned; it comes back when its lease has run out", err, "event", e.ID, "type", e.Type)
 	if e.crashes < l.cfg.MaxCrashes-1 {
-		l.alive(e.ID) // that will count as another end
+		l.putOff(e, err)
+		return
 	}
+	l.sparse.warn("event not planned; it comes back when its lease has run out", err, "event", e.ID, "type", e.Type)
 	l.forget(e)
 }
 

@@ -25,15 +25,18 @@ func (l *Listener) putOff(e *event, err error) {
 }
 
 // newAbsent is what writes that events are put off. While the database does not do it it is tried again, as long as they
-// are ours: once their lease has run out it looks as if a listener had ended with them.
+// are ours, but not at a stop: once their lease has run out it looks as if a listener had ended with them.
 func (l *Listener) newAbsent(ctx context.Context) *batcher[*event] {
 	none := func(*event) int { return 0 }
 	return newBatcher(recordMost, recordBytes, none, func(events []*event) {
 		through, cancel := throughStop(ctx)
 		defer cancel()
-		for try := 1; !l.handBackAll(through, events, nil) && ctx.Err() == nil && allHeld(events, margin(l.store.ttl())); try++ {
+		err := l.handBackAll(through, events, nil)
+		for try := 1; err != nil && !l.stopping.Load() && allHeld(events, margin(l.store.ttl())); try++ {
 			wait(ctx, pause(try))
+			err = l.handBackAll(through, events, nil)
 		}
+		l.notGivenBack(len(events), 0, err)
 		l.forgetAll(events, nil)
 	})
 }

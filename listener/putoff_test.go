@@ -78,20 +78,36 @@ func TestManyTypesPutOff(t *testing.T) {
 	}
 }
 
-// TestHastenAsItGoes: steps grow while what was brought forward is planned, and begin anew where it is not.
+// TestHastenAsItGoes: steps grow while what was brought forward is planned, and begin anew where it is not; what
+// is not known yet changes nothing.
 func TestHastenAsItGoes(t *testing.T) {
 	t.Parallel()
-	h := hasten{types: map[string]*hastening{"a": {}}}
+	h, now := hasten{types: map[string]*hastening{"a": {}}}, time.Now()
 	for i, tt := range []struct{ ok, failed, want int }{
-		{0, 0, 20}, {0, 0, 20}, {20, 0, 80}, {0, 0, 80}, {60, 20, 320}, {320, 0, 500}, {500, 0, 500}, {100, 100, 20}, {0, 20, 20}, {9, 0, 20}, {10, 0, 80},
+		{0, 0, 20}, {9, 0, 20}, {51, 3, 80}, {0, 3, 80}, {0, 3, 80}, {78, 6, 320}, {320, 0, 500}, {500, 0, 500}, {100, 0, 500}, {150, 260, 20}, {0, 20, 20}, {9, 0, 20}, {1, 0, 80},
 	} {
-		h.types["a"].ok, h.types["a"].failed = tt.ok, tt.failed
-		if got := h.steps()["a"]; got.most != tt.want || got.spoilt != (i > 3) {
+		a := h.types["a"]
+		a.ok, a.failed = a.ok+tt.ok, a.failed+tt.failed
+		if got := h.steps(now)["a"]; got.most != tt.want || got.spoilt != (i > 1) {
 			t.Errorf("step %d: %d, spoilt %t, want %d", i, got.most, got.spoilt, tt.want)
 		}
 	}
 	h.types["b"] = &hastening{}
-	if got := h.steps()["b"].most; got != 10 {
+	if got := h.steps(now)["b"].most; got != 10 {
 		t.Errorf("beside another type the first step is of %d, want 10", got)
+	}
+	h.end("a", now.Add(hastenRest))
+	h.end("b", time.Time{})
+	if h.goesOn() || len(h.steps(now)) > 0 || h.types["a"] == nil {
+		t.Error("passes that are over go on, or one that rests is forgotten")
+	}
+	if h.steps(now.Add(2 * hastenRest)); len(h.types) > 0 {
+		t.Error("one that has rested is remembered")
+	}
+	for i := range 100 {
+		h.types[fmt.Sprint(i)] = &hastening{}
+	}
+	if got := h.steps(now); len(got) != hastenFew {
+		t.Errorf("of 100 types %d have a step, want %d", len(got), hastenFew)
 	}
 }

@@ -53,6 +53,19 @@ func (s *simStore) noteLook(ctx context.Context, j *job, likeness int32, v dispa
 	return kept, err
 }
 
+func (s *simStore) readCrashes(ctx context.Context, ids uuids) (map[uuid.UUID]int, error) {
+	counts := map[uuid.UUID]int{}
+	err := s.do(ctx, forgetable, func(*reference) error {
+		for _, u := range ids {
+			if c := s.db.crashed[u.Bytes]; c != nil {
+				counts[u.Bytes] = c.count
+			}
+		}
+		return nil
+	})
+	return counts, err
+}
+
 func (s *simStore) noteCrashes(ctx context.Context, ids, origins uuids, most int) (map[uuid.UUID]int, error) {
 	counts := map[uuid.UUID]int{}
 	err := s.do(ctx, durable, func(*reference) error {

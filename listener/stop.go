@@ -96,13 +96,13 @@ func (l *Listener) giveBackAll(ctx context.Context, events []*event, planned []*
 
 // release gives back what was claimed and not begun, and forgets it.
 func (l *Listener) release(ctx context.Context, events []*event, jobs []*job) {
-	l.handBackAll(ctx, events, jobs)
+	l.notGivenBack(len(events), len(jobs), l.handBackAll(ctx, events, jobs))
 	l.forgetAll(events, jobs)
 }
 
-// handBackAll gives back what was claimed and not begun, and reports whether the database has done it. What is
-// locked by somebody else it leaves to its lease.
-func (l *Listener) handBackAll(ctx context.Context, events []*event, jobs []*job) bool {
+// handBackAll gives back what was claimed and not begun. What is locked by somebody else it leaves to its lease, and that is an
+// error, too.
+func (l *Listener) handBackAll(ctx context.Context, events []*event, jobs []*job) error {
 	for _, e := range events {
 		e.hand()
 	}
@@ -110,13 +110,24 @@ func (l *Listener) handBackAll(ctx context.Context, events []*event, jobs []*job
 		j.recording.Store(true)
 	}
 	locked, err := l.store.release(ctx, events, jobs)
-	switch {
-	case err != nil:
-		l.sparse.warn("claims not given back; their leases will run out", fmt.Errorf("%d events, %d deliveries: %w", len(events), len(jobs), err))
-	case locked > 0:
-		l.sparse.warn("claims not given back; their leases will run out", fmt.Errorf("%d of %d are locked by somebody else", locked, len(events)+len(jobs)))
+	if err == nil && locked > 0 {
+		return lockedError{locked, len(events) + len(jobs)}
 	}
-	return err == nil
+	return err
+}
+
+// lockedError is of what somebody else had locked.
+type lockedError struct{ n, of int }
+
+func (e lockedError) Error() string {
+	return fmt.Sprintf("%d of %d are locked by somebody else", e.n, e.of)
+}
+
+// notGivenBack says so, where there is an error.
+func (l *Listener) notGivenBack(events, deliveries int, err error) {
+	if err != nil {
+		l.sparse.warn("claims not given back; their leases will run out", fmt.Errorf("%d events, %d deliveries: %w", events, deliveries, err))
+	}
 }
 
 func (l *Listener) forgetAll(events []*event, jobs []*job) {

@@ -50,6 +50,7 @@ type storage interface {
 	standing(ctx context.Context, j *job) (dispatch.Standing, error)
 
 	noteCrashes(ctx context.Context, ids, origins uuids, most int) (map[uuid.UUID]int, error)
+	readCrashes(ctx context.Context, ids uuids) (map[uuid.UUID]int, error)
 	forgetCrashes(ctx context.Context, ids uuids) error
 	tryAlone(ctx context.Context, id uuid.UUID, alone bool) error
 

@@ -154,6 +154,7 @@ var (
 	sqlLockReport       = sql.Query("lock_report")
 	sqlNoteReport       = sql.Query("note_report")
 	sqlInsteadOf        = sql.Query("instead_of")
+	sqlReadCrashes      = sql.Query("read_crashes")
 	sqlNoteCrashes      = sql.Query("note_crashes")
 	sqlForgetCrashes    = sql.Query("forget_crashes")
 	sqlTryAlone         = sql.Query("try_alone")

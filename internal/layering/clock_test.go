@@ -95,6 +95,8 @@ var hostClock = map[string]string{
 	"listener/prune.go Listener.pruneRound":           elapsed,
 	"listener/prune.go pruner.round":                  elapsed,
 	"listener/putoff.go Listener.putOff":              elapsed,
+	"listener/hasten.go Listener.bringForward":        elapsed,
+	"listener/hasten.go Listener.keepHaste":           elapsed,
 	"listener/hasten.go Listener.wellPlanned":         elapsed,
 	"listener/queue.go queue.next":                    elapsed,
 	"listener/room.go queue.room":                     elapsed,
