@@ -73,7 +73,7 @@ type Said struct {
 	Process string
 	At      time.Time // by the clock of its host
 	Msg     string
-	About   string // the channel, destination or table that it is about; "" for none
+	About   string // the channel, destination, table or file that it is about; "" for none
 	Outcome string // of a delivery
 	Verdict string // of a look
 	Batch   int    // events that it tells of
@@ -114,10 +114,10 @@ func (r *run) heard() (said []Said, leaked []string, err error) {
 			Verdict string
 			Total   int
 
-			Channel, Destination, Table string
+			Channel, Destination, Table, File string
 		}
 		if json.Unmarshal([]byte(m[2]), &one) == nil { // or it is of a failpoint, or a stack
-			said = append(said, Said{Process: m[1], At: one.Time, Msg: one.Msg, About: one.Channel + one.Destination + one.Table,
+			said = append(said, Said{Process: m[1], At: one.Time, Msg: one.Msg, About: one.Channel + one.Destination + one.Table + one.File,
 				Outcome: one.Outcome, Verdict: one.Verdict, Batch: one.Total})
 		}
 	}
