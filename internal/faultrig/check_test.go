@@ -58,6 +58,13 @@ func TestCheck(t *testing.T) {
 		{"said to be sent again without a fault", func(ev *Evidence) { unheard(ev, email); ev.Faults = nil }, "O3", "no fault fell"},
 		{"said to be sent again, and the server was restarted beside it", func(ev *Evidence) { unheard(ev, email); everyone(ev, RestartFast) }, "O3", "no fault fell"},
 		{"said to be sent again, and killed beside it", func(ev *Evidence) { unheard(ev, email) }, "O3", "no fault fell"},
+		{"said to be sent again, when the time to finish was over", func(ev *Evidence) { unheard(ev, email); toldToEnd(ev, grace) }, "", ""},
+		{"said to be sent again, while there was time to finish", func(ev *Evidence) { unheard(ev, email); toldToEnd(ev, grace-time.Second) }, "O3", "no fault fell"},
+		{"said to be sent again, when the time to finish of somebody else was over", func(ev *Evidence) {
+			unheard(ev, email)
+			toldToEnd(ev, grace)
+			ev.Faults[0].What, ev.Faults[0].Daemon = "d2.1", 2
+		}, "O3", "no fault fell"},
 		{"said to be sent again, and the answer was cut", func(ev *Evidence) { unheard(ev, email); everyone(ev, LimitProvider) }, "", ""},
 		{"said to be sent again, and the answer of another channel was cut", func(ev *Evidence) {
 			unheard(ev, email)

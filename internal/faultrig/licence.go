@@ -16,6 +16,9 @@ import (
 // cut, and not be read yet.
 const nearby = 200 * time.Millisecond
 
+// grace is OUTBOX_SHUTDOWN_GRACE of the listeners: how long they have to finish what is being sent.
+const grace = 3 * time.Second
+
 // The licences that are no Kind of fault.
 const (
 	hungUp    Kind = "the provider hung up"
@@ -111,7 +114,7 @@ func (c Change) ended() bool {
 var likely = [][]Kind{
 	{LimitProvider, CutProvider, SwallowProvider},
 	{Failpoint, Kill, Stop},
-	{TerminateAway, SwallowDatabase, LimitDatabase, CutDatabase, RestartCrash, RestartFast},
+	{Terminate, TerminateAway, SwallowDatabase, LimitDatabase, CutDatabase, RestartCrash, RestartFast},
 	{Slow},
 }
 
@@ -159,6 +162,8 @@ func (c *check) loses(f Fault, o outcome, d DeliveryRow) bool {
 		return f.upon(o.holders) && f.during(o.from.Add(-c.Plan.slack()), o.to)
 	case f.Kind == Stop: // it may last longer than one waits for a provider
 		return f.upon(o.holders) && f.during(o.from, o.to)
+	case f.Kind == Terminate: // what is being sent when the time to finish is over is cut short
+		return recorded && f.upon(o.holders) && f.during(o.from, o.to) && !o.to.Before(f.From.Add(grace-nearby))
 	case f.Kind == TerminateAway && c.Plan.Daemons == 1:
 		return false // what it kept nobody took over
 	}

@@ -182,6 +182,13 @@ func unheard(ev *Evidence, event uuid.UUID) {
 	}
 }
 
+// toldToEnd has the process that said, by unheard, that it does not know be told to end that long before.
+func toldToEnd(ev *Evidence, before time.Duration) {
+	i := slices.IndexFunc(ev.Changes, func(c Change) bool { return c.State == "uncertain" })
+	at := ev.Changes[i].At
+	ev.Faults[0] = Fault{Kind: Terminate, What: "d0.1", From: at.Add(-before), To: at.Add(10 * time.Millisecond)}
+}
+
 // steps adds two steps of one line, the second committed after the first, that were
 // accepted at these seconds.
 func steps(ev *Evidence, seconds ...int) {

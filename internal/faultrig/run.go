@@ -257,7 +257,7 @@ func (r *run) environment(database *Proxy, name string) []string {
 		"OUTBOX_ROUTES="+filepath.Join(r.dir, "routes.yaml"),
 		"FAULTRIG_HOOK=http://"+r.before[2].Addr()+"/hook",
 		"FAULTRIG_API=http://"+r.before[3].Addr()+"/v1/things",
-		"OUTBOX_SHUTDOWN_GRACE=3s",
+		"OUTBOX_SHUTDOWN_GRACE="+grace.String(),
 		"OUTBOX_STATE_DIR="+r.state(),
 		"OPENAI_API_KEY="+openAIKey,
 		"OPENAI_BASE_URL=http://"+r.before[len(channels)].Addr(),
