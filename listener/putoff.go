@@ -15,7 +15,7 @@ import (
 func (l *Listener) putOff(e *event, err error) {
 	l.sparse.warn("event not planned; it comes back later", err, "event", e.ID, "type", e.Type)
 	e.absence = min(l.store.ttl(), DefaultLease)
-	if l.patient { // for the next run of another it is to be there
+	if l.patient { // what a run that ends by itself puts off is there for the next one
 		e.absence = l.absences.next(time.Now(), e.absence, e.Type)
 	}
 	if e.lease.dropEvent(e) { // not to be renewed meanwhile, which would have it locked

@@ -52,7 +52,7 @@ func (m *reference) over(t time.Time) bool  { return !t.IsZero() && !t.After(m.n
 func (m *reference) ahead(t time.Time) bool { return t.After(m.now()) }
 func (m *reference) soon() time.Time        { return m.now().Add(m.lease) }
 
-// replaced is the claim of what something newer stands for.
+// The claims that are nobody's: of what something newer stands for, and of what is put off.
 var (
 	replaced = uuid.MustParse(sql.Replaced)
 	absentee = uuid.MustParse(sql.PutOff)

@@ -111,16 +111,9 @@ func (l *Listener) handBackAll(ctx context.Context, events []*event, jobs []*job
 	}
 	locked, err := l.store.release(ctx, events, jobs)
 	if err == nil && locked > 0 {
-		return lockedError{locked, len(events) + len(jobs)}
+		err = fmt.Errorf("%d of %d are locked by somebody else", locked, len(events)+len(jobs))
 	}
 	return err
-}
-
-// lockedError is of what somebody else had locked.
-type lockedError struct{ n, of int }
-
-func (e lockedError) Error() string {
-	return fmt.Sprintf("%d of %d are locked by somebody else", e.n, e.of)
 }
 
 // notGivenBack says so, where there is an error.
