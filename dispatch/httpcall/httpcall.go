@@ -214,7 +214,8 @@ func (s *Sender) failure(h dispatch.HTTP, res *httpsend.Response, once bool) *di
 	if succeeded(h, res.Status) {
 		return nil
 	}
-	kind, why := httpsend.KindOfOnce(res.Status), httpsend.Meaning(res.Status)
+	wish := httpsend.RetryAfter(res.Header, s.now())
+	kind, why := httpsend.KindOfOnce(res.Status, wish), httpsend.Meaning(res.Status)
 	if h.Repeatable() && !once {
 		kind = httpsend.KindOf(res.Status)
 	}
@@ -226,7 +227,7 @@ func (s *Sender) failure(h dispatch.HTTP, res *httpsend.Response, once bool) *di
 	}
 	e := failed(kind, res.Status, fmt.Errorf("%s %s: %s", h.Method, host(h.URL), why))
 	if kind != dispatch.Rejected {
-		e.RetryAfter = httpsend.RetryAfter(res.Header, s.now())
+		e.RetryAfter = wish
 	}
 	return e
 }

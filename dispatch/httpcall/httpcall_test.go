@@ -139,6 +139,8 @@ func TestSuite(t *testing.T) {
 				Name: "502 with an idempotency key", Prepare: status(502), Kind: dispatch.Down, Status: 502,
 				Delivery: repeatable(func(h *dispatch.HTTP) { h.IdempotencyKey = "Idempotency-Key" }),
 			},
+			{Name: "503", Prepare: status(503), Kind: dispatch.Unknown, Status: 503},
+			{Name: "503 where a repeat does no harm", Prepare: status(503), Kind: dispatch.Down, Status: 503, Delivery: repeatable(idempotent)},
 			{Name: "503 with a wish", Prepare: status(503, "Retry-After", "7"), Kind: dispatch.Down, Status: 503, RetryAfter: 7 * time.Second},
 			{Name: "504", Prepare: status(504), Kind: dispatch.Unknown, Status: 504},
 			{Name: "504 where a repeat does no harm", Prepare: status(504), Kind: dispatch.Unknown, Status: 504, Delivery: repeatable(idempotent)},

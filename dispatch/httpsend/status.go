@@ -44,18 +44,24 @@ func KindOf(status int) dispatch.Kind {
 
 // KindOfOnce says what an HTTP status means where a second request does harm.
 // It differs from KindOf in the 5xx: a server that failed (500) or a gateway
-// that could not read the answer (502) may have done the work before. Only 503,
-// which says that the request is not handled now (RFC 9110, 15.6.4), and what
-// Cloudflare answers when it did not get through to the server behind it
-// (521, 523, 525, 526) say that nothing happened.
-func KindOfOnce(status int) dispatch.Kind {
+// that could not read the answer (502) may have done the work before. What says
+// that nothing happened is what Cloudflare answers when it did not get through to
+// the server behind it (521, 523, 525, 526), and a 503 that asks to come again
+// after a while: the request is not handled now (RFC 9110, 15.6.4). One that does
+// not comes from gateways as well that passed the request on and waited in vain
+// (Varnish, Heroku's H12). retryAfter is what the answer asks for.
+func KindOfOnce(status int, retryAfter time.Duration) dispatch.Kind {
 	kind := KindOf(status)
 	if kind != dispatch.Down || status < 500 {
 		return kind
 	}
 	switch status {
-	case http.StatusServiceUnavailable, 521, 523, 525, 526:
+	case 521, 523, 525, 526:
 		return dispatch.Down
+	case http.StatusServiceUnavailable:
+		if retryAfter > 0 {
+			return dispatch.Down
+		}
 	}
 	return dispatch.Unknown
 }

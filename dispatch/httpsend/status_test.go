@@ -47,23 +47,23 @@ func TestKindOf(t *testing.T) {
 }
 
 func TestKindOfOnce(t *testing.T) {
-	for status := 100; status < 700; status++ {
-		want := KindOf(status)
-		switch status {
-		case 503, 521, 523, 525, 526: // nothing happened
-		default:
-			if want == dispatch.Down && status >= 500 {
+	for _, wish := range []time.Duration{0, time.Second} {
+		for status := 100; status < 700; status++ {
+			want := KindOf(status)
+			switch {
+			case status == 521, status == 523, status == 525, status == 526, status == 503 && wish > 0: // nothing happened
+			case want == dispatch.Down && status >= 500:
 				want = dispatch.Unknown
 			}
-		}
-		if got := KindOfOnce(status); got != want {
-			t.Errorf("KindOfOnce(%d) = %q, want %q", status, got, want)
+			if got := KindOfOnce(status, wish); got != want {
+				t.Errorf("KindOfOnce(%d, %s) = %q, want %q", status, wish, got, want)
+			}
 		}
 	}
 	for status, want := range map[int]dispatch.Kind{200: "", 404: dispatch.Rejected, 408: dispatch.Down, 429: dispatch.Throttled,
-		500: dispatch.Unknown, 502: dispatch.Unknown, 503: dispatch.Down, 504: dispatch.Unknown, 522: dispatch.Unknown, 523: dispatch.Down} {
-		if got := KindOfOnce(status); got != want {
-			t.Errorf("KindOfOnce(%d) = %q, want %q", status, got, want)
+		500: dispatch.Unknown, 502: dispatch.Unknown, 503: dispatch.Unknown, 504: dispatch.Unknown, 522: dispatch.Unknown, 523: dispatch.Down} {
+		if got := KindOfOnce(status, 0); got != want {
+			t.Errorf("KindOfOnce(%d, 0) = %q, want %q", status, got, want)
 		}
 	}
 }

@@ -98,11 +98,12 @@ func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Recei
 		return dispatch.Receipt{}, e
 	}
 	kind := httpsend.KindOf(res.Status)
-	if d.Once {
-		kind = httpsend.KindOfOnce(res.Status)
-	}
 	if kind == "" {
 		return dispatch.Receipt{Status: res.Status}, nil
+	}
+	wish := httpsend.RetryAfter(res.Header, s.now())
+	if d.Once {
+		kind = httpsend.KindOfOnce(res.Status, wish)
 	}
 	e = &dispatch.Error{
 		Channel: dispatch.ChannelWebhook,
@@ -111,7 +112,7 @@ func (s *Sender) Send(ctx context.Context, d *dispatch.Delivery) (dispatch.Recei
 		Err:     fmt.Errorf("POST %s: %s", req.URL.Host, httpsend.Meaning(res.Status)),
 	}
 	if kind != dispatch.Rejected {
-		e.RetryAfter = httpsend.RetryAfter(res.Header, s.now())
+		e.RetryAfter = wish
 	}
 	return dispatch.Receipt{}, e
 }

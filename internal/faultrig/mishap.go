@@ -21,8 +21,9 @@ type mishap string
 const (
 	cutAfter    mishap = "takes it and hangs up"
 	broken      mishap = "answers 503, or 451 to an e-mail, and takes nothing"
-	brokenTaken mishap = "answers 503 and takes it" // an SMS alone
-	failedTaken mishap = "answers 502 and takes it" // a request alone, and a webhook that must not be sent twice
+	closed      mishap = "answers 503 with Retry-After: 1" // a request alone, and a webhook that must not be sent twice
+	brokenTaken mishap = "answers 503 and takes it"        // these, and an SMS
+	failedTaken mishap = "answers 502 and takes it"        // these, but no SMS
 	throttled   mishap = "answers 429, or 450 to an e-mail"
 )
 
@@ -47,6 +48,9 @@ func (l *ledger) mishap(channel, event string, once bool) (m mishap, header http
 		m = cutAfter
 	case 2, 3:
 		m = broken
+		if once && sum[2]%2 == 0 {
+			m, header = closed, http.Header{"Retry-After": {"1"}}
+		}
 	case 4, 5:
 		m = throttled
 		if sum[2]%4 == 0 && channel != "email" {
@@ -55,7 +59,7 @@ func (l *ledger) mishap(channel, event string, once bool) (m mishap, header http
 		}
 	case 6:
 		switch {
-		case channel == "sms":
+		case channel == "sms", once && sum[2]%2 == 0:
 			m = brokenTaken
 		case once:
 			m = failedTaken
@@ -80,8 +84,10 @@ func (l *ledger) answer(channel string) func(int, *http.Request) standin.HTTPRep
 		switch m, header := l.mishap(channel, eventIn(string(body)), once); m {
 		case cutAfter:
 			return standin.HTTPReply{CutAfter: true}
-		case broken:
-			return standin.HTTPReply{Status: http.StatusServiceUnavailable}
+		case broken, closed:
+			return standin.HTTPReply{Status: http.StatusServiceUnavailable, Header: header}
+		case brokenTaken:
+			return standin.HTTPReply{Status: http.StatusServiceUnavailable, Taken: true}
 		case failedTaken:
 			return standin.HTTPReply{Status: http.StatusBadGateway, Taken: true}
 		case throttled:

@@ -94,8 +94,8 @@ func (c *check) once(d DeliveryRow) {
 	}
 }
 
-// unclear says whether a request may have been taken, by its answer. A 503 to one that must not be
-// made twice says that it was not; Twilio's says nothing.
+// unclear says whether a request may have been taken, by its answer: a 503 says nothing, but where it
+// asks to come again. A 451 says that it was not.
 func (l Line) unclear() bool {
-	return l.Fault != string(throttled) && (l.Fault != string(broken) || l.Channel == "sms")
+	return l.Fault != string(throttled) && l.Fault != string(closed) && (l.Fault != string(broken) || l.Channel != "email")
 }
