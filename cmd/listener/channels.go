@@ -80,6 +80,9 @@ func newChannels(c *config, log *slog.Logger) (*channels, configError) {
 			problems = append(problems, problem{name: name, reason: "cannot be used: " + oneLine(reason)})
 			return
 		}
+		if follows, ok := c.OnUncertain[ch]; ok {
+			p.OnUnknown = follows
+		}
 		out.Register(ch, s, p)
 		out.made[ch] = s
 		out.names = append(out.names, string(ch))

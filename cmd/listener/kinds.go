@@ -179,6 +179,22 @@ func short(d time.Duration) string {
 	return s
 }
 
+// onUncertain takes one of words for what follows where the outcome of a delivery of ch is unknown.
+func onUncertain(ch dispatch.Channel, words ...dispatch.OnUnknown) kind {
+	var word dispatch.OnUnknown
+	k := choice(func(*config) *dispatch.OnUnknown { return &word }, words...)
+	return kind{k.accepts, func(c *config, v string) error {
+		if err := k.set(c, v); err != nil {
+			return err
+		}
+		if c.OnUncertain == nil {
+			c.OnUncertain = map[dispatch.Channel]dispatch.OnUnknown{}
+		}
+		c.OnUncertain[ch] = word
+		return nil
+	}}
+}
+
 // choice takes one of the words, in any case.
 func choice[T ~string](field func(*config) *T, words ...T) kind {
 	quoted := make([]string, len(words))

@@ -51,6 +51,8 @@ type config struct {
 
 	Rates map[dispatch.Channel]listener.Rate
 
+	OnUncertain map[dispatch.Channel]dispatch.OnUnknown // what is not in it is as the channel comes
+
 	Twilio struct {
 		AccountSID string
 		AuthToken  dispatch.Secret
@@ -184,6 +186,20 @@ var variables = []variable{
 	{name: "OUTBOX_RATE_OPENAI", unset: "no limit",
 		meaning: "The same for `openai` steps. Words that a route asks for while it is planned do not count.",
 		kind:    rate(dispatch.ChannelOpenAI)},
+
+	{group: "When nobody can tell whether it arrived",
+		name: "OUTBOX_ON_UNCERTAIN_SMS", def: "reconcile",
+		meaning: "What follows for an SMS whose answer was lost, where its route does not say so by `on_uncertain`, as of direct events. `reconcile` asks Twilio whether it has it, `hold` leaves it to a person, `never_twice` gives it up, `resend` sends it again. See [guarantees.md](guarantees.md).",
+		kind:    onUncertain(dispatch.ChannelSMS, dispatch.Reconcile, dispatch.Hold, dispatch.NeverTwice, dispatch.Resend)},
+	{name: "OUTBOX_ON_UNCERTAIN_EMAIL", def: "resend",
+		meaning: "The same for e-mail. `resend` sends it again under the same `Message-ID`.",
+		kind:    onUncertain(dispatch.ChannelEmail, dispatch.Resend, dispatch.Hold, dispatch.NeverTwice)},
+	{name: "OUTBOX_ON_UNCERTAIN_WEBHOOK", def: "resend",
+		meaning: "The same for webhooks. `resend` sends it again under the same `webhook-id`.",
+		kind:    onUncertain(dispatch.ChannelWebhook, dispatch.Resend, dispatch.Hold, dispatch.NeverTwice)},
+	{name: "OUTBOX_ON_UNCERTAIN_HTTP", def: "hold",
+		meaning: "The same for the requests of routes whose second does harm. Others are made again.",
+		kind:    onUncertain(dispatch.ChannelHTTP, dispatch.Hold, dispatch.NeverTwice, dispatch.Resend)},
 
 	{group: "Log",
 		name: "OUTBOX_LOG_FORMAT", def: "auto",

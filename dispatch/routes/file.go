@@ -120,7 +120,7 @@ type step struct {
 	At          text   `key:"at" kind:"time" doc:"Not before: now, or a time of a row or the payload with + or - durations, such as visit.start_at - 24h."`
 	Deadline    span   `key:"deadline" doc:"How long after its time it may still be sent; 1h where at is given and this is missing."`
 	Retry       retry  `key:"retry" doc:"How often and how soon it is tried again."`
-	OnUncertain text   `key:"on_uncertain" enum:"resend|hold|reconcile|never_twice" doc:"What follows when nobody can tell whether it arrived. resend: it is sent again under the same id. hold: a person decides. reconcile: the provider is asked, of sms alone. never_twice: it is dead. What suits the channel where it is missing."`
+	OnUncertain text   `key:"on_uncertain" enum:"resend|hold|reconcile|never_twice" doc:"What follows when nobody can tell whether it arrived. resend: it is sent again under the same id. hold: a person decides. reconcile: the provider is asked, of sms alone. never_twice: it is dead. Where it is missing, what OUTBOX_ON_UNCERTAIN_SMS, _EMAIL, _WEBHOOK and _HTTP say."`
 	IfNotFound  text   `key:"if_not_found" enum:"hold|resend" doc:"What follows where the provider was asked and does not have it: hold where it is missing."`
 	Required    *bool  `key:"required" doc:"false: the event counts as processed without it."`
 	Supersedes  text   `key:"supersedes" kind:"expression" doc:"A business key, such as an appointment's id: a newer event cancels what is left of older deliveries of this step and key."`
