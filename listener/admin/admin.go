@@ -128,6 +128,7 @@ func (s *Server) handler() http.Handler {
 		{"POST", "/api/admin/outbox/dispatch", s.keyed(s.dispatch), keyless},                    // deliver what is due, now
 		{"POST", "/api/admin/outbox/deliveries", s.keyed(s.list), keyless || s.cfg.Look == nil}, // a body has the filter, as below
 		{"POST", "/api/admin/outbox/lines", s.keyed(s.lines), keyless || s.cfg.Look == nil},
+		{"POST", "/api/admin/outbox/pauses", s.keyed(s.pauses), keyless || s.cfg.Look == nil},
 		{"POST", "/api/admin/outbox/replay", s.keyed(s.change(operate.Replay)), keyless || s.cfg.Operate == nil},
 		{"POST", "/api/admin/outbox/cancel", s.keyed(s.change(operate.Cancel)), keyless || s.cfg.Operate == nil},
 		{"POST", "/api/admin/outbox/hold", s.keyed(s.change(operate.Hold)), keyless || s.cfg.Operate == nil},

@@ -14,6 +14,8 @@ const mostListed = 1000
 type Look interface {
 	List(ctx context.Context, f operate.Filter) ([]operate.Delivery, error)
 	Lines(ctx context.Context, limit int) ([]operate.Line, error)
+	Pauses(ctx context.Context) ([]operate.Paused, error)
+	Brakes(ctx context.Context) ([]operate.Brake, error)
 }
 
 // list answers a filter with the deliveries that it names, newest first.
@@ -53,6 +55,29 @@ func (s *Server) lines(w http.ResponseWriter, r *http.Request) {
 		OK    bool           `json:"ok"`
 		Lines []operate.Line `json:"lines"`
 	}{true, some(list)})
+}
+
+// pauses answers with what people paused, and with where listeners send nothing by
+// themselves.
+func (s *Server) pauses(w http.ResponseWriter, r *http.Request) {
+	if !readJSON(w, r, &struct{}{}) {
+		return
+	}
+	ctx, cancel := unhurried(w, r)
+	defer cancel()
+	paused, err := s.cfg.Look.Pauses(ctx)
+	if s.failed(w, r, "pauses", 0, err) {
+		return
+	}
+	braked, err := s.cfg.Look.Brakes(ctx)
+	if s.failed(w, r, "pauses", 0, err) {
+		return
+	}
+	answer(w, http.StatusOK, struct {
+		OK     bool             `json:"ok"`
+		Paused []operate.Paused `json:"paused"`
+		Braked []operate.Brake  `json:"braked"`
+	}{true, some(paused), some(braked)})
 }
 
 // some is list, and an empty one where it is nil.

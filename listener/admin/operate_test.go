@@ -13,7 +13,7 @@ import (
 	"github.com/outbox-listener/outbox-listener/listener/operate"
 )
 
-// seen is a Look that has one delivery and one line of it.
+// seen is a Look that has one delivery, one line of it, and one pause.
 type seen struct{ asked chan string }
 
 func (s seen) List(_ context.Context, f operate.Filter) ([]operate.Delivery, error) {
@@ -34,7 +34,14 @@ func (s seen) Lines(_ context.Context, limit int) ([]operate.Line, error) {
 	return []operate.Line{{Key: "k", Waiting: 2}}, nil
 }
 
-// TestLook: what a filter names and what waits in order is answered to whoever has the key.
+func (s seen) Pauses(context.Context) ([]operate.Paused, error) {
+	s.asked <- "pauses"
+	return []operate.Paused{{Kind: "channel", Pattern: "sms"}}, nil
+}
+
+func (seen) Brakes(context.Context) ([]operate.Brake, error) { return nil, nil }
+
+// TestLook: what a filter names, what waits in order, and what is paused is answered to whoever has the key.
 func TestLook(t *testing.T) {
 	t.Parallel()
 	s := seen{make(chan string, 1)}
@@ -53,6 +60,8 @@ func TestLook(t *testing.T) {
 		{"but nothing of what is inside", "deliveries", `{"error": "broken"}`, key, 500, `{"error":"outbox_failed"}`, "states [] limit 0"},
 		{"an unknown key", "deliveries", `{"dry_run": true}`, key, 400, `{"error":"invalid_request","reason":"there is no key \"dry_run\"; there are ids, types, channels, states, error, since, until, limit`, ""},
 		{"lines", "lines", `{"limit": 7}`, key, 200, `{"ok":true,"lines":[{"ordering_key":"k","first":` + row, "lines limit 7"},
+		{"pauses", "pauses", `{}`, key, 200, `{"ok":true,"paused":[{"kind":"channel","pattern":"sms"}],"braked":[]}`, "pauses"},
+		{"pauses have no filter", "pauses", `{"types": ["a"]}`, key, 400, `{"error":"invalid_request","reason":"there is no key \"types\"`, ""},
 		{"no key", "lines", `{}`, "", 401, `{"error":"unauthorized"}`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -83,6 +92,10 @@ func (slow) List(ctx context.Context, _ operate.Filter) ([]operate.Delivery, err
 
 func (slow) Lines(ctx context.Context, _ int) ([]operate.Line, error) { return nil, outlast(ctx) }
 
+func (slow) Pauses(ctx context.Context) ([]operate.Paused, error) { return nil, outlast(ctx) }
+
+func (slow) Brakes(ctx context.Context) ([]operate.Brake, error) { return nil, outlast(ctx) }
+
 func outlast(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -97,7 +110,7 @@ func outlast(ctx context.Context) error {
 func TestLookTakesLong(t *testing.T) {
 	t.Parallel()
 	r := serve(t, func(c *Config) { c.Look = slow{} }, func(s *Server) { s.writeTimeout = 50 * time.Millisecond })
-	for _, what := range []string{"deliveries", "lines"} {
+	for _, what := range []string{"deliveries", "lines", "pauses"} {
 		if got := r.do("POST", "/api/admin/outbox/"+what, `{}`, "x-api-key", key, "Content-Type", "application/json"); got.status != 200 {
 			t.Errorf("%s: %d %s", what, got.status, got.body)
 		}
