@@ -19,7 +19,8 @@ type linesCmd struct {
 // Help is printed by kong.
 func (linesCmd) Help() string {
 	return `Of the deliveries with an ordering_key: which are first and have not arrived, since when, why, and how many wait behind
-each. Cancel the first one, by its id, to let the next one go. At most 100 unless --limit says otherwise.`
+each. Cancel the first one, by its id, to let the next one go. A line may also wait for an event that cannot be planned, of which
+nobody knows the key. At most 100 unless --limit says otherwise.`
 }
 
 // Validate is called by kong.
@@ -37,6 +38,7 @@ func runLines(ctx context.Context, cmd *linesCmd, s settings, stdout, stderr io.
 		return exitCannot
 	}
 	defer done()
+	o.Ordered = orderedOf(s)
 	list, err := o.Lines(ctx, cmd.Limit)
 	if err != nil {
 		return cannot(stderr, err)
@@ -49,6 +51,17 @@ func runLines(ctx context.Context, cmd *linesCmd, s settings, stdout, stderr io.
 	return exitOK
 }
 
+// orderedOf is what the routes file of s has in order, where it is there and good. A person who
+// looks from elsewhere needs none.
+func orderedOf(s settings) func() []string {
+	cfg, problems := readConfig(s)
+	rules, err := findRoutes(cfg, problems, s)
+	if err != nil || rules == nil {
+		return nil
+	}
+	return rules.Ordered
+}
+
 // printLines prints lines for people.
 func printLines(w io.Writer, list []operate.Line) {
 	if len(list) == 0 {
@@ -59,6 +72,9 @@ func printLines(w io.Writer, list []operate.Line) {
 	fmt.Fprintln(t, "ORDERING KEY\tWAITING\tFIRST\tEVENT TYPE\tCHANNEL\tSTATE\tSINCE\tATTEMPTS\tLAST ERROR")
 	for _, l := range list {
 		d := l.First
+		if w := l.WaitsFor; w != nil && d.Error == "" {
+			d.Error = fmt.Sprintf("waits for event %s (%s), which is not planned yet", w.Event, w.Type)
+		}
 		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", word(l.Key), l.Waiting, d.ID, word(d.Type), word(d.Channel), d.State,
 			d.Since.UTC().Format("2006-01-02 15:04:05Z"), d.Attempts, word(short100(oneLine(d.Error))))
 	}

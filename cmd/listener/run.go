@@ -58,8 +58,9 @@ type program struct {
 	log            *slog.Logger
 	stdout, stderr io.Writer
 	pool           *pgxpool.Pool
-	routing        *routing       // nil without routes
-	twilio         *twilio.Sender // nil where SMS are not configured
+	routing        *routing        // nil without routes
+	twilio         *twilio.Sender  // nil where SMS are not configured
+	ordered        func() []string // what the routes have in order
 	listener       *listener.Listener
 	ready          atomic.Bool // and systemd knows
 	terminals      []any       // those that it was started in, and is not to outlive
@@ -133,6 +134,7 @@ func (p *program) open(ctx context.Context, senders *channels, rules *ruleset) e
 		p.log.Warn("the connection to the database may go over the network without TLS; sslmode=verify-full in DATABASE_URL prevents it", "host", host)
 	}
 	p.twilio = senders.twilio
+	p.ordered = senders.Ordered
 	lc := listener.Config{
 		Dispatcher:    senders.Dispatcher,
 		BatchSize:     p.cfg.BatchSize,
@@ -298,6 +300,7 @@ func (p *program) serveAdmin(ctx context.Context, d *drains, helpers *sync.WaitG
 		return "", err
 	}
 	operator := operate.New(desk)
+	operator.Ordered = p.ordered
 	server, err := admin.New(admin.Config{
 		Key:        p.cfg.AdminKey,
 		Callbacks:  callbacks,

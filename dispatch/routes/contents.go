@@ -54,6 +54,9 @@ func (r *Routes) Statements() []Statement { return r.statements }
 // Channels are the channels of all steps, in the order of the file.
 func (r *Routes) Channels() []ChannelUse { return r.channels }
 
+// Ordered are the types of events of routes with an ordering_key.
+func (r *Routes) Ordered() []string { return r.ordered }
+
 // Uses are the columns that templates, expressions and parameters read.
 func (r *Routes) Uses() []Use { return r.uses }
 

@@ -50,4 +50,4 @@ func (t *Router) Render(ctx context.Context, m dispatch.Message, steps map[strin
 }
 
 // Ordered implements dispatch.Orderer.
-func (t *Router) Ordered() []string { return t.rules.Load().routes.ordered }
+func (t *Router) Ordered() []string { return t.rules.Load().routes.Ordered() }

@@ -41,3 +41,51 @@ func TestLinesThatWait(t *testing.T) {
 		})
 	}
 }
+
+// TestLinesThatWaitForAPlan: a line in which nobody has the turn, since an event below the first
+// one is not planned, is listed with that event once it has stood for a while.
+func TestLinesThatWaitForAPlan(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		ordered []string // the types that may come into a line; nil where nobody knows
+		prepare string
+		listed  bool
+	}{
+		{"of a type in order", []string{"quote.*"}, ``, true},
+		{"of a type that is not", []string{"quote", "quot_.sent"}, `update outbox_events set lease_until = now()`, false},
+		{"no type is", []string{}, `update outbox_events set lease_until = now()`, false},
+		{"nobody knows, and a listener has it", nil, `update outbox_events set lease_until = now()`, true},
+		{"nobody knows, and none has it", nil, ``, false},
+		{"planned", []string{"quote.*"}, `update outbox_events set lease_until = 'infinity'`, false},
+		{"processed", []string{"quote.*"}, `update outbox_events set processed_at = now()`, false},
+		{"with the turn", []string{"quote.*"}, `update outbox.deliveries set turn_at = now()`, false},
+		{"for a moment", []string{"quote.*"}, `update outbox.deliveries set created_at = now()`, false},
+		{"a later event", []string{"quote.*"}, `update outbox.deliveries set event_seq = event_seq - 2`, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nil)
+			if tt.ordered != nil {
+				w.o.Ordered = func() []string { return tt.ordered }
+			}
+			w.insert(2, "quote.sent")
+			pgtest.Exec(t, w.db, `insert into outbox.deliveries (id, event_id, event_seq, event_type, event_created_at, route, step, channel, recipient,
+				state, attempts, ordering_key, line, created_at)
+				select gen_random_uuid(), id, seq, type, created_at, 'test', 'tell', 'carrier', 'kim', 'ready', 0, 'k', 'k', now() - interval '1 minute'
+				from outbox_events order by seq desc limit 1`)
+			pgtest.Exec(t, w.db, `update outbox_events set lease_until = 'infinity' where seq = (select max(seq) from outbox_events)`)
+			if tt.prepare != "" {
+				pgtest.Exec(t, w.db, tt.prepare)
+			}
+			lines, err := w.o.Lines(t.Context(), 0)
+			first := pgtest.QueryVal[string](t, w.db, `select id::text from outbox_events order by seq limit 1`)
+			switch {
+			case err != nil || len(lines) == 1 != tt.listed || len(lines) > 1:
+				t.Errorf("%+v, %v; want it listed: %t", lines, err, tt.listed)
+			case tt.listed && (lines[0].WaitsFor == nil || lines[0].WaitsFor.Event.String() != first || lines[0].WaitsFor.Type != "quote.sent"):
+				t.Errorf("it waits for %+v, want %s", lines[0].WaitsFor, first)
+			}
+		})
+	}
+}

@@ -88,11 +88,17 @@ func wrong(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrRequest, fmt.Sprintf(format, args...))
 }
 
-// Operator changes deliveries in the database behind Pool.
-type Operator struct{ pool *pgxpool.Pool }
+// Operator changes deliveries in a database.
+type Operator struct {
+	// Ordered returns the types of events that may come into a line, as the routes have them: Lines
+	// knows by it what a line waits for. nil where nobody knows: then it goes by what has a lease, or had one that ran out.
+	Ordered func() []string
 
-// New returns an Operator. It does not touch the database yet.
-func New(pool *pgxpool.Pool) *Operator { return &Operator{pool} }
+	pool *pgxpool.Pool
+}
+
+// New returns an Operator for the database behind pool. It does not touch it yet.
+func New(pool *pgxpool.Pool) *Operator { return &Operator{pool: pool} }
 
 // List returns the deliveries that f names, newest first. A zero Limit means
 // DefaultLimit.
