@@ -30,6 +30,7 @@ func TestPgBouncer(t *testing.T) {
 	for seed := uint64(1); seed <= 3; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
+			defer sayAgain(t, seed, 80, true)
 			all.play(t, NewPlan(seed, 80, *leaseFlag))
 		})
 	}

@@ -210,15 +210,26 @@ func TestFaults(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			left.spend(t)
-			defer func() {
-				if t.Failed() {
-					t.Logf("to do it again: go test ./internal/faultrig -run TestFaults -seed %d -events %d -lease %s", seed, events, *leaseFlag)
-				}
-			}()
+			defer sayAgain(t, seed, events, all.pooled)
 			ev, report := all.play(t, NewPlan(seed, events, *leaseFlag))
 			total.add(ev, report)
 		})
 	}
+}
+
+// sayAgain says how to do a run again that failed.
+func sayAgain(t *testing.T, seed uint64, events int, pooled bool) {
+	if !t.Failed() {
+		return
+	}
+	more := ""
+	if pooled {
+		more = " -pgbouncer"
+	}
+	if *quietFlag > 0 {
+		more += fmt.Sprintf(" -quiet %s", *quietFlag)
+	}
+	t.Logf("to do it again: go test ./internal/faultrig -run TestFaults -seed %d -events %d -lease %s%s", seed, events, *leaseFlag, more)
 }
 
 // TestPanics: a panic anywhere ends the process at once or costs one delivery;
