@@ -207,6 +207,9 @@ func (l *Listener) policy(j *job) dispatch.Policy {
 	}
 	if t.Retry.IfNotFound != "" {
 		p.IfNotFound = t.Retry.IfNotFound
+		if t.Retry.OnUnknown == "" { // what was not found was looked for
+			p.OnUnknown = dispatch.Reconcile
+		}
 	}
 	if p.OnUnknown == "" {
 		p.OnUnknown = dispatch.Resend

@@ -20,7 +20,7 @@ type move struct {
 // moves are the operations, the frequent ones more than once.
 var moves = []string{"insert", "insert", "claim", "claim", "claim", "claim due", "claim due", "plan", "plan", "plan", "announce", "announce", "announce",
 	"record fresh", "record fresh", "record", "record", "record delivery", "record delivery", "record delivery", "freeze", "freeze", "renew", "give back", "give back", "hasten",
-	"expire event", "expire event", "expire delivery", "expire delivery", "expire delivery", "note look", "reopen", "reopen", "release held", "cancel", "delete", "record orphans", "disown",
+	"expire event", "expire event", "give up", "expire delivery", "expire delivery", "expire delivery", "note look", "reopen", "reopen", "release held", "cancel", "delete", "record orphans", "disown",
 	"pass turns", "pass turns", "pass turns", "stalled lines", "release followers", "release followers", "freeze delivery", "step results",
 	"note report", "note report", "standing", "hold", "hold", "let out", "withdraw", "replay", "replay"}
 
@@ -28,7 +28,7 @@ var moves = []string{"insert", "insert", "claim", "claim", "claim", "claim due",
 // them.
 var themes = [][]string{
 	{"insert", "claim", "claim", "plan", "plan", "freeze", "freeze", "freeze", "pass turns", "pass turns", "pass turns", "claim due", "record delivery", "record delivery",
-		"replay", "replay", "reopen", "reopen", "expire delivery", "expire event", "withdraw", "hold", "let out", "stalled lines", "disown", "delete"},
+		"replay", "replay", "reopen", "reopen", "expire delivery", "expire event", "withdraw", "hold", "let out", "stalled lines", "disown", "delete", "give up"},
 	{"insert", "claim", "claim", "plan", "plan", "freeze", "freeze", "freeze", "record delivery", "record delivery", "record delivery", "record delivery", "claim due", "claim due",
 		"release followers", "step results", "freeze delivery", "note report", "note report", "standing", "withdraw", "replay", "hold", "let out", "expire delivery", "reopen"},
 }

@@ -19,6 +19,8 @@ func (p *play) outside(ctx context.Context, m move) (did bool, err error) {
 			return p.ref.class(e.lease) == "soon" || p.ref.class(e.lease) == "later"
 		case "reopen":
 			return e.processed
+		case "give up":
+			return !e.processed && !e.lease.Equal(forever)
 		}
 		return true
 	}), m.a)
@@ -35,6 +37,9 @@ func (p *play) outside(ctx context.Context, m move) (did bool, err error) {
 	case m.what == "expire delivery" && hasRow:
 		row.due = p.ref.now()
 		return true, exec(`update outbox.deliveries set due_at = clock_timestamp() - interval '1 second' where id = $1`, row.id)
+	case m.what == "give up" && hasEvent:
+		ev.processed = true
+		return true, exec(`update outbox_events set processed_at = now() where id = $1 and processed_at is null and lease_until is distinct from 'infinity'`, ev.id)
 	case m.what == "reopen" && hasEvent:
 		var place int64
 		if err := exec(`update outbox_events set processed_at = null where id = $1`, ev.id); err != nil {

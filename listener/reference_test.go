@@ -383,7 +383,7 @@ func (m *reference) settle(seq int64) {
 // freeze is freeze_events.sql for one event.
 func (m *reference) freeze(en entry) bool {
 	e := m.held(en.event.seq, en.event.lease.claim)
-	if e == nil {
+	if e == nil || e.processed && !e.lease.IsZero() && !e.lease.Equal(forever) {
 		return false
 	}
 	parked := false

@@ -238,3 +238,29 @@ func TestNextLook(t *testing.T) {
 		}
 	}
 }
+
+// TestPolicy: what a route says about a step goes before what the channel comes with, or an operator says of it.
+func TestPolicy(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		channel dispatch.OnUnknown
+		retry   dispatch.Retries
+		want    string
+	}{
+		{"nobody says", "", dispatch.Retries{}, "resend, then hold"},
+		{"the channel", dispatch.NeverTwice, dispatch.Retries{}, "never_twice, then hold"},
+		{"the route", dispatch.NeverTwice, dispatch.Retries{OnUnknown: dispatch.Hold}, "hold, then hold"},
+		{"the route has it looked for", dispatch.NeverTwice, dispatch.Retries{IfNotFound: dispatch.Resend}, "reconcile, then resend"},
+		{"the route has it looked for, and says so", dispatch.Hold, dispatch.Retries{OnUnknown: dispatch.Reconcile, IfNotFound: dispatch.Resend}, "reconcile, then resend"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := dispatch.New()
+			d.Register("carrier", struct{ dispatch.Reconciler }{}, dispatch.Policy{OnUnknown: tt.channel, IfNotFound: dispatch.Hold})
+			l := &Listener{cfg: Config{Dispatcher: d}}
+			p := l.policy(&job{Delivery: dispatch.Delivery{Message: dispatch.Message{Channel: "carrier", Terms: &dispatch.Terms{Retry: tt.retry}}}})
+			if got := string(p.OnUnknown) + ", then " + string(p.IfNotFound); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}

@@ -183,7 +183,7 @@ func TestReaderRole(t *testing.T) {
 	exec(t, conn, `select state, count(*) from outbox.deliveries group by state`)
 	exec(t, conn, `select id, processed_at from public.outbox_events`)
 	exec(t, conn, `select state from outbox.deliveries where id in (select outbox.deliveries_of(seq) from public.outbox_events where id = gen_random_uuid())`)
-	if _, err := conn.Exec(t.Context(), sql.Query("find_lines"), 10); err != nil {
+	if _, err := conn.Exec(t.Context(), sql.Query("find_lines"), 10, []string{"quote.%"}); err != nil {
 		t.Errorf("listener lines: %v", err)
 	}
 	if st, err := migrations.Status(t.Context(), conn); err != nil || !st.UpToDate {

@@ -85,6 +85,7 @@ func TestValues(t *testing.T) {
 	batch := func(c *config) any { return c.BatchSize }
 	lease := func(c *config) any { return c.Lease }
 	smsRate := func(c *config) any { return c.Rates[dispatch.ChannelSMS] }
+	unknown := func(ch dispatch.Channel) func(*config) any { return func(c *config) any { return c.OnUncertain[ch] } }
 	events := func(c *config) any { return c.RetainProcessed }
 	ledger := func(c *config) any { return c.RetainLedger }
 	ssl := func(c *config) any { return c.DatabaseSSL }
@@ -112,6 +113,12 @@ func TestValues(t *testing.T) {
 		{"OUTBOX_RATE_SMS", "1000/h", smsRate, listener.Rate{Count: 1000, Per: time.Hour}},
 		{"OUTBOX_RATE_SMS", "10", smsRate, nil},
 		{"OUTBOX_RATE_SMS", "0/s", smsRate, nil},
+		{"OUTBOX_ON_UNCERTAIN_SMS", "Hold", unknown(dispatch.ChannelSMS), dispatch.Hold},
+		{"OUTBOX_ON_UNCERTAIN_SMS", "", unknown(dispatch.ChannelSMS), dispatch.Reconcile},
+		{"OUTBOX_ON_UNCERTAIN_SMS", "once", nil, nil},
+		{"OUTBOX_ON_UNCERTAIN_EMAIL", "never_twice", unknown(dispatch.ChannelEmail), dispatch.NeverTwice},
+		{"OUTBOX_ON_UNCERTAIN_EMAIL", "reconcile", nil, nil},
+		{"OUTBOX_ON_UNCERTAIN_HTTP", "never_twice", unknown(dispatch.ChannelHTTP), dispatch.NeverTwice},
 		{"OUTBOX_LEASE", "2 s", lease, nil},
 		{"OUTBOX_RETAIN_PROCESSED", "30d", events, 720 * time.Hour},
 		{"OUTBOX_RETAIN_PROCESSED", "720h", events, 720 * time.Hour},

@@ -181,10 +181,12 @@ func short(d time.Duration) string {
 
 // onUncertain takes one of words for what follows where the outcome of a delivery of ch is unknown.
 func onUncertain(ch dispatch.Channel, words ...dispatch.OnUnknown) kind {
-	var word dispatch.OnUnknown
-	k := choice(func(*config) *dispatch.OnUnknown { return &word }, words...)
-	return kind{k.accepts, func(c *config, v string) error {
-		if err := k.set(c, v); err != nil {
+	into := func(word *dispatch.OnUnknown) kind {
+		return choice(func(*config) *dispatch.OnUnknown { return word }, words...)
+	}
+	return kind{into(nil).accepts, func(c *config, v string) error {
+		var word dispatch.OnUnknown
+		if err := into(&word).set(c, v); err != nil {
 			return err
 		}
 		if c.OnUncertain == nil {

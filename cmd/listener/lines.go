@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/outbox-listener/outbox-listener/listener/operate"
@@ -72,11 +73,12 @@ func printLines(w io.Writer, list []operate.Line) {
 	fmt.Fprintln(t, "ORDERING KEY\tWAITING\tFIRST\tEVENT TYPE\tCHANNEL\tSTATE\tSINCE\tATTEMPTS\tLAST ERROR")
 	for _, l := range list {
 		d := l.First
-		if w := l.WaitsFor; w != nil && d.Error == "" {
-			d.Error = fmt.Sprintf("waits for event %s (%s), which is not planned yet", w.Event, w.Type)
+		why := short100(oneLine(d.Error))
+		if w := l.WaitsFor; w != nil {
+			why = strings.TrimPrefix(fmt.Sprintf("%s; waits for event %s (%s), which is not planned yet", why, w.Event, w.Type), "; ")
 		}
 		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", word(l.Key), l.Waiting, d.ID, word(d.Type), word(d.Channel), d.State,
-			d.Since.UTC().Format("2006-01-02 15:04:05Z"), d.Attempts, word(short100(oneLine(d.Error))))
+			d.Since.UTC().Format("2006-01-02 15:04:05Z"), d.Attempts, word(why))
 	}
 	_ = t.Flush() // to whoever has gone meanwhile
 }

@@ -51,7 +51,7 @@ type config struct {
 
 	Rates map[dispatch.Channel]listener.Rate
 
-	OnUncertain map[dispatch.Channel]dispatch.OnUnknown // what is not in it is as the channel comes
+	OnUncertain map[dispatch.Channel]dispatch.OnUnknown // of what has no route that says otherwise
 
 	Twilio struct {
 		AccountSID string

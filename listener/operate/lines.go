@@ -15,7 +15,7 @@ type Line struct {
 	First   Delivery `json:"first"`   // has the turn, or waits for it longest; Since is when it got it, or was made
 	Waiting int      `json:"waiting"` // deliveries of later events behind it
 
-	// WaitsFor is the event that keeps the turn from First: nobody knows yet which line it is of.
+	// WaitsFor is the event that keeps the turn from First, since nobody knows yet which line it is of.
 	WaitsFor *Unplanned `json:"waits_for,omitempty"`
 }
 
@@ -40,7 +40,7 @@ func (o *Operator) Lines(ctx context.Context, limit int) (list []Line, err error
 	err = o.tx(ctx, pgx.ReadOnly, func(tx pgx.Tx) error {
 		var types []string
 		if o.Ordered != nil {
-			types = append([]string{}, like(o.Ordered())...) // none of them is not the same as none known
+			types = like(o.Ordered())
 		}
 		rows, err := tx.Query(ctx, sqlFindLines, limit, types)
 		if err != nil {

@@ -91,7 +91,7 @@ func wrong(format string, args ...any) error {
 // Operator changes deliveries in a database.
 type Operator struct {
 	// Ordered returns the types of events that may come into a line, as the routes have them: Lines
-	// knows by it what a line waits for. nil where nobody knows: then it goes by what has a lease, or had one that ran out.
+	// knows by it which event that is not planned a line waits for. nil where that is not known.
 	Ordered func() []string
 
 	pool *pgxpool.Pool

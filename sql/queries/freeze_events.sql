@@ -5,7 +5,9 @@
 -- claim.
 --
 -- The fence: an event whose claim is no longer the one named here has been
--- taken over; nothing of it is written and its seq is missing in the result.
+-- taken over; nothing of it is written and its seq is missing in the result. So it is with one that
+-- is processed while it is leased: a person has given it up (docs/operate.md), and others may have had
+-- its turn.
 -- Repeating the statement after a lost answer writes nothing twice.
 --
 -- What waits for another step is due at no time, not even at its deadline: only
@@ -24,6 +26,7 @@ with fenced as (
         lease_until  = case when t.parked then timestamptz 'infinity' end
     from json_to_recordset($1::json) as t (seq bigint, claim uuid, parked boolean)
     where e.seq = t.seq and e.claim = t.claim
+      and (e.processed_at is null or e.lease_until is null or e.lease_until = 'infinity')
     returning e.seq, e.claim
 ), given as (
     select g.*, case when g.leased then f.claim end as claim,
