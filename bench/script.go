@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // script compares the listener with what no listener can do without: a loop
@@ -121,10 +122,10 @@ const (
 // that has its outcome has no claim, and the event keeps its last one.
 func writeBatch(ctx context.Context, conn *pgx.Conn, events []scriptEvent) error {
 	n := len(events)
-	ids, of, seqs, created := make([]uuid.UUID, n), make([]uuid.UUID, n), make([]int64, n), make([]time.Time, n)
+	ids, of, seqs, created := make(uuids, n), make(uuids, n), make([]int64, n), make([]time.Time, n)
 	for i, e := range events {
-		ids[i] = inOrder(e)
-		of[i], seqs[i], created[i] = e.id, e.seq, e.created
+		ids[i], of[i] = pgtype.UUID{Bytes: inOrder(e), Valid: true}, pgtype.UUID{Bytes: e.id, Valid: true}
+		seqs[i], created[i] = e.seq, e.created
 	}
 	var b pgx.Batch
 	b.Queue("begin")
@@ -143,3 +144,7 @@ func inOrder(e scriptEvent) uuid.UUID {
 	}
 	return id
 }
+
+// uuids is an array that pgx encodes as it is, as the listener's are: a []uuid.UUID would
+// go through text.
+type uuids = pgtype.FlatArray[pgtype.UUID]
