@@ -93,9 +93,9 @@ recovery *args:
 model *args:
     go test ./internal/model -run TestModel -count=1 -timeout 1h -v -all -summary=../../docs/evidence/model.md {{args}}
 
-# an hour of whole listeners in simulated worlds; counts go to docs/evidence/simulation.md
+# a quarter of an hour of whole listeners in simulated worlds; counts go to docs/evidence/simulation.md
 simulate *args:
-    go test ./listener -run TestSimulation -count=1 -timeout 2h -v -simulations-for 1h -simulations-page ../docs/evidence/simulation.md {{args}}
+    go test ./listener -run TestSimulation -count=1 -timeout 2h -v -simulations-for 15m -simulations-page ../docs/evidence/simulation.md {{args}}
 
 # 10,000 random histories on the statements and on their reference in memory: takes ten minutes; counts go to docs/evidence/histories.md
 differential *args:
