@@ -181,24 +181,21 @@ func short(d time.Duration) string {
 
 // onUncertain takes one of words for what follows where the outcome of a delivery of ch is unknown.
 func onUncertain(ch dispatch.Channel, words ...dispatch.OnUnknown) kind {
-	into := func(word *dispatch.OnUnknown) kind {
-		return choice(func(*config) *dispatch.OnUnknown { return word }, words...)
-	}
-	return kind{into(nil).accepts, func(c *config, v string) error {
-		var word dispatch.OnUnknown
-		if err := into(&word).set(c, v); err != nil {
-			return err
-		}
+	return oneOf(func(c *config, w dispatch.OnUnknown) {
 		if c.OnUncertain == nil {
 			c.OnUncertain = map[dispatch.Channel]dispatch.OnUnknown{}
 		}
-		c.OnUncertain[ch] = word
-		return nil
-	}}
+		c.OnUncertain[ch] = w
+	}, words...)
 }
 
 // choice takes one of the words, in any case.
 func choice[T ~string](field func(*config) *T, words ...T) kind {
+	return oneOf(func(c *config, w T) { *field(c) = w }, words...)
+}
+
+// oneOf is choice for what is more than a field.
+func oneOf[T ~string](set func(*config, T), words ...T) kind {
 	quoted := make([]string, len(words))
 	for i, w := range words {
 		quoted[i] = "`" + string(w) + "`"
@@ -209,7 +206,7 @@ func choice[T ~string](field func(*config) *T, words ...T) kind {
 		if !slices.Contains(words, w) {
 			return errUnfit
 		}
-		*field(c) = w
+		set(c, w)
 		return nil
 	}}
 }

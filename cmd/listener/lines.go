@@ -53,14 +53,17 @@ func runLines(ctx context.Context, cmd *linesCmd, s settings, stdout, stderr io.
 }
 
 // orderedOf is what the routes file of s has in order, where it is there and good. A person who
-// looks from elsewhere needs none.
+// looks from elsewhere needs none, and nobody who looks needs its credentials.
 func orderedOf(s settings) func() []string {
-	cfg, problems := readConfig(s)
-	rules, err := findRoutes(cfg, problems, s)
-	if err != nil || rules == nil {
+	path := foundRoutes(readConfig(s))
+	if path == "" {
 		return nil
 	}
-	return rules.Ordered
+	r, err := loadRoutes(path, s)
+	if err != nil {
+		return nil
+	}
+	return r.Ordered
 }
 
 // printLines prints lines for people.

@@ -16,6 +16,8 @@ func TestLinesWaitForAPlan(t *testing.T) {
 	db := pgtest.New(t)
 	routes := filepath.Join(t.TempDir(), "routes.yaml")
 	if err := os.WriteFile(routes, []byte(`version: 1
+credentials:
+  crm: {hosts: [crm.example.com], bearer: CRM_TOKEN} # not set here
 routes:
   - name: quote
     event: quote.*
@@ -24,6 +26,9 @@ routes:
       - name: tell
         webhook: {url: "https://hooks.example.com/", json: {n: 1}}
 `), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadRoutes(routes, environ(nil)); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, db, `insert into outbox_events (type, payload) values ('quote.sent', '{}'), ('quote.accepted', '{}')`)
@@ -38,9 +43,6 @@ routes:
 		{"", "nothing waits for its turn"},
 	} {
 		got := call(t, map[string]string{"DATABASE_URL": db.URL, "OUTBOX_ROUTES": tt.routes}, "lines")
-		if _, err := loadRoutes(routes, environ(nil)); err != nil {
-			t.Fatal(err)
-		}
 		if got.code != 0 || !strings.Contains(got.stdout, tt.want) {
 			t.Errorf("with routes %q: %d\n%s%s\nwant %s", tt.routes, got.code, got.stdout, got.stderr, tt.want)
 		}

@@ -48,12 +48,19 @@ type ruleset struct {
 // findRoutes reads the routes file that c means; nil where there is none, or where
 // problems say already that it is not there.
 func findRoutes(c *config, problems configError, s settings) (*ruleset, error) {
-	unread := func(p problem) bool { return p.name == "OUTBOX_ROUTES" }
-	path := routesPath(c)
-	if path == "" || slices.ContainsFunc(problems, unread) {
+	path := foundRoutes(c, problems)
+	if path == "" {
 		return nil, nil
 	}
 	return readRoutes(path, s)
+}
+
+// foundRoutes is routesPath, and "" too where problems say that the file is not there.
+func foundRoutes(c *config, problems configError) string {
+	if slices.ContainsFunc(problems, func(p problem) bool { return p.name == "OUTBOX_ROUTES" }) {
+		return ""
+	}
+	return routesPath(c)
 }
 
 // readRoutes reads the routes file at path, and from s what it names. Its error has
