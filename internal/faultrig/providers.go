@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -185,7 +186,7 @@ func ServeProviders() (code int) {
 		SMTP:    fmt.Sprintf("%s:%d", mail.Host(), mail.Port()),
 		Webhook: webhook.URL()[len("http://"):],
 		API:     api.URL()[len("http://"):],
-		OpenAI:  model.URL()[len("http://"):],
+		OpenAI:  strings.TrimSuffix(model.URL()[len("http://"):], modelPath),
 	})
 	if err != nil {
 		return fail(err)
@@ -193,6 +194,9 @@ func ServeProviders() (code int) {
 	_, _ = io.Copy(io.Discard, os.Stdin) // ends with whoever started us
 	return 0
 }
+
+// modelPath is where the model is asked, below its address.
+const modelPath = "/v1"
 
 // providers is the process that plays them.
 type providers struct {

@@ -260,7 +260,7 @@ func (r *run) environment(database *Proxy, name string) []string {
 		"OUTBOX_SHUTDOWN_GRACE="+grace.String(),
 		"OUTBOX_STATE_DIR="+r.state(),
 		"OPENAI_API_KEY="+openAIKey,
-		"OPENAI_BASE_URL=http://"+r.before[len(channels)].Addr(),
+		"OPENAI_BASE_URL=http://"+r.before[len(channels)].Addr()+modelPath,
 		"OUTBOX_LOG_FORMAT=json",
 		"OUTBOX_LOG_LEVEL=info",
 		"TWILIO_ACCOUNT_SID="+accountSID,

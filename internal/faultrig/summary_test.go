@@ -110,6 +110,21 @@ func (s *summary) log(t *testing.T) {
 		s.runs, s.committed, s.accepted, s.licences, s.found, s.held, s.givenUp, s.takeovers, s.resumed, s.lastResumed.Round(time.Millisecond), s.slowest.Round(time.Millisecond), s.problems, len(s.points))
 }
 
+// missed are the failpoints that no run came to.
+func (s *summary) missed() (names []string) {
+	hit := map[string]bool{}
+	for p := range s.points {
+		name, _, _ := strings.Cut(p, " ")
+		hit[name] = true
+	}
+	for _, f := range failpoints {
+		if !hit[f.name] {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
 // poolerVersion is what PgBouncer calls itself.
 func poolerVersion() string {
 	path, err := FindPgBouncer()
