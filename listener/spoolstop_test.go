@@ -46,6 +46,7 @@ func stopped(t testing.TB, server *devpg.Server, db *pgtest.DB, dir string, poli
 			n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where lease_until = 'infinity'`)
 			return n == 1, "not parked yet"
 		})
+		answered(t, db)
 	}
 	if err := server.Halt(t.Context(), devpg.Fast); err != nil {
 		t.Fatal(err)
@@ -54,6 +55,16 @@ func stopped(t testing.TB, server *devpg.Server, db *pgtest.DB, dir string, poli
 	pgtest.Eventually(t, 5*time.Second, func() (bool, string) { return b.count() == 1, "not sent" })
 	stop()
 	return id, d, b
+}
+
+// answered waits until the server has nothing in hand for others, who so know what it has done for them.
+func answered(t testing.TB, db *pgtest.DB) {
+	t.Helper()
+	pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
+		n := pgtest.QueryVal[int](t, db, `select count(*) from pg_stat_activity
+			where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend' and state <> 'idle'`)
+		return n == 0, "something is still under way"
+	})
 }
 
 // TestOutcomesOutliveAStop: what a provider answered while the database was away
