@@ -23,23 +23,60 @@ type claimed struct {
 }
 
 // claimEvents leases events with lower < seq <= upper, in order of seq: as many claims
-// of at most limit events as times says, in one statement. It returns those that
+// of at most limit events as times says. It returns those that
 // brought something, and whether all of them were full: more may be there.
 //
 // Any error comes from the database and is safe to repeat: events whose claim
 // committed but whose answer was lost wait out their lease.
 func (s *store) claimEvents(ctx context.Context, lower, upper int64, limit, times int) (claims []claimed, full bool, err error) {
-	sent := time.Now()
-	all := make([]claimed, times)
-	var fences uuids
-	for i := range all {
-		all[i].lease = newLease(sent, s.lease)
-		fences.add(all[i].lease.claim)
+	left := limit * times
+	if lower > 0 && int64(left) <= upper-lower && s.dense.CompareAndSwap(lower, 0) {
+		claims, err = s.claimRange(ctx, lower, limit, times)
+		switch left -= events(claims); {
+		case isLocked(err): // claim_events.sql goes around it
+		case err != nil:
+			return nil, false, err
+		case left == 0:
+			s.dense.Store(lower + int64(limit*times))
+			return claims, true, nil
+		}
 	}
-	var read func()
-	err = s.txWith(ctx, forgetable, noJoins, func(b *pgx.Batch) {
-		read = s.readAlong(b)
-		b.Queue(sqlClaimEvents, lower, upper, limit, s.lease.Seconds(), fences, inlinePayload).Query(func(rows pgx.Rows) error {
+	for full = true; full && left > 0; {
+		most := max(left/limit, 1)
+		more, filled, err := s.claimFound(ctx, lower, upper, min(limit, left), most)
+		if err != nil && len(claims) > 0 {
+			return claims, true, nil // what it would have brought is there still
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		claims, full = append(claims, more...), filled
+		left -= events(more)
+	}
+	return claims, full, nil
+}
+
+// events is how many events claims have.
+func events(claims []claimed) (n int) {
+	for _, c := range claims {
+		n += len(c.events)
+	}
+	return n
+}
+
+// highest is the highest number that claims have; 0 where they have none.
+func highest(claims []claimed) (seq int64) {
+	for _, c := range claims {
+		seq = max(seq, c.events[len(c.events)-1].seq)
+	}
+	return seq
+}
+
+// claimFound is claimEvents by claim_events.sql, in one statement.
+func (s *store) claimFound(ctx context.Context, lower, upper int64, limit, times int) (claims []claimed, full bool, err error) {
+	c := s.newClaiming(times)
+	err = s.claim(ctx, func(b *pgx.Batch) {
+		b.Queue(sqlClaimEvents, lower, upper, limit, s.lease.Seconds(), c.fences, inlinePayload).Query(func(rows pgx.Rows) error {
 			failpoint.Hit("K2")
 			for rows.Next() {
 				var e event
@@ -47,28 +84,102 @@ func (s *store) claimEvents(ctx context.Context, lower, upper int64, limit, time
 				if err := rows.Scan(&e.seq, (*[16]byte)(&e.ID), &e.Type, &e.CreatedAt, &e.again, &e.ranOut, &e.putOff, (*[]byte)(&e.Payload), &place); err != nil {
 					return err
 				}
-				c := &all[place-1]
-				e.lease, e.Printed = c.lease, true
-				c.events = append(c.events, &e)
+				c.add(&e, place-1)
 			}
 			return rows.Err()
 		})
 	})
 	if err != nil {
-		return nil, false, fmt.Errorf("claim events: %w", err)
+		return nil, false, err
+	}
+	full = len(c.all[times-1].events) == limit
+	claims = c.claims()
+	if last := lower + int64(limit*times); full && highest(claims) == last {
+		s.dense.Store(last) // so it may go on
+	}
+	return claims, full, nil
+}
+
+// rangeWaits is how long claimRange waits for a row that somebody has locked, in
+// milliseconds.
+const rangeWaits = "20"
+
+// claimRange leases, of the limit times times events that are numbered from lower + 1 on, those that
+// nobody ever claimed. Where one of them is locked, and stays so, it leases none: see isLocked.
+func (s *store) claimRange(ctx context.Context, lower int64, limit, times int) ([]claimed, error) {
+	c := s.newClaiming(times)
+	err := s.claim(ctx, func(b *pgx.Batch) {
+		b.Queue(sqlRangeWaits, rangeWaits)
+		b.Queue(sqlClaimRange, lower, limit, s.lease.Seconds(), c.fences, inlinePayload).Query(func(rows pgx.Rows) error {
+			failpoint.Hit("K2")
+			for rows.Next() {
+				var e event
+				if err := rows.Scan(&e.seq, (*[16]byte)(&e.ID), &e.Type, &e.CreatedAt, (*[]byte)(&e.Payload)); err != nil {
+					return err
+				}
+				c.add(&e, int(e.seq-lower-1)/limit)
+			}
+			return rows.Err()
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.claims(), nil
+}
+
+const sqlRangeWaits = `select set_config('lock_timeout', $1, true)`
+
+// claim runs a statement that claims events.
+func (s *store) claim(ctx context.Context, queue func(b *pgx.Batch)) error {
+	var read func()
+	err := s.txWith(ctx, forgetable, noJoins, func(b *pgx.Batch) {
+		read = s.readAlong(b)
+		queue(b)
+	})
+	if err != nil {
+		return fmt.Errorf("claim events: %w", err)
 	}
 	read()
-	for _, c := range all {
+	return nil
+}
+
+// claiming is claims that are on their way.
+type claiming struct {
+	all    []claimed
+	fences uuids
+}
+
+func (s *store) newClaiming(times int) *claiming {
+	c := &claiming{all: make([]claimed, times)}
+	sent := time.Now()
+	for i := range c.all {
+		c.all[i].lease = newLease(sent, s.lease)
+		c.fences.add(c.all[i].lease.claim)
+	}
+	return c
+}
+
+// add has e under the claim at place, from 0.
+func (c *claiming) add(e *event, place int) {
+	to := &c.all[place]
+	e.lease, e.Printed = to.lease, true
+	to.events = append(to.events, e)
+}
+
+// claims returns those that brought something.
+func (c *claiming) claims() (out []claimed) {
+	for _, c := range c.all {
 		if len(c.events) == 0 {
-			break
+			continue
 		}
 		slices.SortFunc(c.events, func(a, b *event) int { return cmp.Compare(a.seq, b.seq) })
 		for _, e := range c.events {
 			c.lease.events[e.seq] = e
 		}
-		claims = append(claims, c)
+		out = append(out, c)
 	}
-	return claims, len(all[times-1].events) == limit, nil
+	return out
 }
 
 // known is what the ledger has of one event that was claimed before.

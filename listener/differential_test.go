@@ -51,7 +51,7 @@ func TestDifferential(t *testing.T) {
 		played++
 	}
 	t.Logf("%d histories, %d operations in %s", played, total(done), time.Since(begun).Round(time.Second))
-	if *historySeed == 0 && played >= 100 {
+	if *historySeed == 0 && played >= 150 {
 		for _, m := range moves {
 			if done[m] == 0 {
 				t.Errorf("never done: %s", m)

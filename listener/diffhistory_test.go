@@ -20,7 +20,7 @@ type move struct {
 // moves are the operations, the frequent ones more than once.
 var moves = []string{"insert", "insert", "claim", "claim", "claim", "claim due", "claim due", "plan", "plan", "plan", "announce", "announce", "announce",
 	"record fresh", "record fresh", "record", "record", "record delivery", "record delivery", "record delivery", "freeze", "freeze", "renew", "give back", "give back", "hasten",
-	"expire event", "expire event", "give up", "expire delivery", "expire delivery", "expire delivery", "note look", "reopen", "reopen", "release held", "cancel", "delete", "record orphans", "disown",
+	"expire event", "expire event", "give up", "expire delivery", "expire delivery", "expire delivery", "note look", "reopen", "reopen", "release held", "release held", "release held", "cancel", "cancel", "cancel", "delete", "record orphans", "disown",
 	"pass turns", "pass turns", "pass turns", "stalled lines", "release followers", "release followers", "freeze delivery", "step results",
 	"note report", "note report", "standing", "hold", "hold", "let out", "withdraw", "replay", "replay"}
 

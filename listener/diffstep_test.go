@@ -1,9 +1,11 @@
 package listener
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -50,23 +52,40 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 		ev.lease, ev.typ = never, typ
 		p.ref.events[ev.id] = &ev
 	case "claim":
-		limit, times := 1+m.a%2, 1+m.b%2
-		seqs := p.ref.claimable(limit * times)
-		claims, _, err := p.s.claimEvents(ctx, 0, top, limit, times)
+		limit, times, lower := 1+m.a%2, 1+m.b%2, int64(0)
+		if all := p.ref.ordered(); m.c%2 == 1 && len(all) > 0 { // after a claim that is said to have ended there
+			lower = all[m.c/2%len(all)].seq
+			p.s.dense.Store(lower)
+		}
+		seqs := slices.DeleteFunc(p.ref.claimable(math.MaxInt), func(seq int64) bool { return seq <= lower })
+		seqs = seqs[:min(len(seqs), limit*times)]
+		claims, full, err := p.s.claimEvents(ctx, lower, top, limit, times)
 		if err != nil {
 			return "", "", err
 		}
+		var all []*event
 		for i, c := range claims {
 			p.claimed(c.lease)
-			for k, ev := range c.events {
-				const one = "%d in claim %d, claimed before %t, ran out %t, put off %t; "
-				got += fmt.Sprintf(one, ev.seq, i, ev.again, ev.ranOut, ev.putOff)
-				if n := i*limit + k; n < len(seqs) {
-					again, ranOut, putOff := p.ref.claimEvent(seqs[n], c.lease.claim)
-					want += fmt.Sprintf(one, seqs[n], i, again, ranOut, putOff)
+			all = append(all, c.events...)
+			for k := range c.events {
+				if n := i*limit + k; lower == 0 && (n >= len(seqs) || seqs[n] != c.events[k].seq) {
+					got += fmt.Sprintf("%d is in claim %d; ", c.events[k].seq, i)
 				}
-				p.held = append(p.held, ev)
 			}
+		}
+		slices.SortFunc(all, func(a, b *event) int { return cmp.Compare(a.seq, b.seq) })
+		got, want = fmt.Sprintf("%sfull %t; ", got, full), fmt.Sprintf("full %t; ", len(seqs) == limit*times)
+		for n, ev := range all {
+			const one = "%d, claimed before %t, ran out %t, put off %t; "
+			got += fmt.Sprintf(one, ev.seq, ev.again, ev.ranOut, ev.putOff)
+			if n < len(seqs) {
+				again, ranOut, putOff := p.ref.claimEvent(seqs[n], ev.lease.claim)
+				want += fmt.Sprintf(one, seqs[n], again, ranOut, putOff)
+			}
+			p.held = append(p.held, ev)
+		}
+		for _, seq := range seqs[min(len(all), len(seqs)):] {
+			want += fmt.Sprintf("and %d; ", seq)
 		}
 	case "claim due":
 		l, jobs, err := p.s.claimDue(ctx, 100)

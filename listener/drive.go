@@ -89,13 +89,12 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 		k.walk.turn = walking // what is new is not to wait for a step that fails
 		return 0, false, err
 	}
-	highest, old := lower, false
+	n = events(claims)
+	last, old := max(lower, highest(claims)), false
 	for _, c := range claims {
-		n += len(c.events)
-		highest = max(highest, c.events[len(c.events)-1].seq)
 		old = old || slices.ContainsFunc(c.events, func(e *event) bool { return e.ranOut || e.putOff })
 	}
-	k.l.marks.looked(lower, upper, highest, full, settled)
+	k.l.marks.looked(lower, upper, last, full, settled)
 	if lower != cursor {
 		// Looking twice costs in proportion to what lies between; it
 		// must not take more than a twentieth of the time.
@@ -109,7 +108,7 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 		k.l.queue.looked(full)
 	}
 	if walking {
-		k.walk.looked(upper, highest, full, old, time.Since(begun))
+		k.walk.looked(upper, last, full, old, time.Since(begun))
 	}
 	for _, c := range claims {
 		k.l.take(ctx, c.lease, c.events, t)

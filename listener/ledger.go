@@ -211,6 +211,20 @@ func (c *columns) freshArgs(parked []bool) []any {
 		same(c.states), same(c.attempts), orNull(c.providers), orNull(c.lastErrors), orNull(c.due), orNull(c.contents), parked}
 }
 
+// alikeArgs are the arguments of record_alike.sql; nil where the rows differ in more than
+// their ids, have more to say than that they were delivered, or lie too far apart.
+func (c *columns) alikeArgs(parked []bool) []any {
+	n := len(c.seqs)
+	switch {
+	case n == 0, parked != nil, c.seqs[n-1]-c.seqs[0] >= int64(4*n),
+		c.states[0] != string(dispatch.Delivered), len(same(c.states)) > 1, len(same(c.attempts)) > 1,
+		len(same(c.routes)) > 1, len(same(c.steps)) > 1, len(same(c.channels)) > 1, len(same(c.recipients)) > 1,
+		orNull(c.providers) != nil, orNull(c.lastErrors) != nil, orNull(c.due) != nil, orNull(c.contents) != nil:
+		return nil
+	}
+	return []any{c.seqs, c.claims, c.ids, c.routes[0], c.steps[0], c.channels[0], c.recipients[0], c.attempts[0]}
+}
+
 // same returns the one element of a column that has no other, and else the column.
 func same[T comparable](column []T) []T {
 	for _, v := range column {

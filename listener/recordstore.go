@@ -84,8 +84,12 @@ func (s *store) recordFresh(ctx context.Context, entries []entry) (map[int64]boo
 		}
 		c.add(en.rows[0])
 	}
+	query, args := sqlRecordAlike, c.alikeArgs(parked)
+	if args == nil {
+		query, args = sqlRecordFresh, c.freshArgs(parked)
+	}
 	err := s.txWith(ctx, durable, hashes, func(b *pgx.Batch) {
-		b.Queue(sqlRecordFresh, c.freshArgs(parked)...).QueryRow(func(row pgx.Row) error {
+		b.Queue(query, args...).QueryRow(func(row pgx.Row) error {
 			failpoint.Hit("K10")
 			var some *[]int64
 			if err := row.Scan(&some); err != nil || some == nil {

@@ -28,6 +28,7 @@ type store struct {
 	maxPayload int             // bytes of text; larger payloads are refused
 	clock      *dispatch.Clock // set by each sweep; may be nil
 	smsForgot  atomic.Int64    // when old counts of SMS were last deleted, in ns since 1970, by this host's clock
+	dense      atomic.Int64    // up to where a claim brought all events that it asked for, and no number was missing; see claimRange
 	due        func()          // called when a transaction of ours made something due
 	brakes     *brakes         // are told what claims and sweeps bring of them; nil: nobody is
 }
@@ -101,6 +102,7 @@ func (s *store) inTx(ctx context.Context, timeout time.Duration, f func(context.
 
 // The statements, by the names of their files.
 var (
+	sqlClaimRange        = sql.Query("claim_range")
 	sqlClaimEvents       = sql.Query("claim_events")
 	sqlLoadPayload       = sql.Query("load_payload")
 	sqlAdoptDeliveries   = sql.Query("adopt_deliveries")
@@ -109,6 +111,7 @@ var (
 	sqlAnnounceNew       = sql.Query("announce_new")
 	sqlAnnounceAgain     = sql.Query("announce_again")
 	sqlRecordFresh       = sql.Query("record_fresh")
+	sqlRecordAlike       = sql.Query("record_alike")
 	sqlRecordEvents      = sql.Query("record_events")
 	sqlRecordOrphans     = sql.Query("record_orphans")
 	sqlRecordDeliveries  = sql.Query("record_deliveries")

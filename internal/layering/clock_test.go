@@ -56,7 +56,7 @@ var hostClock = map[string]string{
 	"listener/record.go trouble.end":                  elapsed,
 	"listener/ratekeeper.go Listener.putOffSurplus":   elapsed,
 	"listener/claim.go store.claimDue":                elapsed,
-	"listener/claim.go store.claimEvents":             elapsed,
+	"listener/claim.go store.newClaiming":             elapsed,
 	"listener/drive.go Listener.awaitRoom":            elapsed,
 	"listener/drive.go Listener.drive":                elapsed,
 	"listener/drive.go Listener.goToSleep":            elapsed,
