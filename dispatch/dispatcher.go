@@ -64,9 +64,6 @@ func (d *Dispatcher) Configured(ch Channel) bool {
 	return ok || ch == ChannelSQL
 }
 
-// Instant reports whether the sender of ch waits for nothing and nobody.
-func (d *Dispatcher) Instant(ch Channel) bool { return d.senders[ch].instant }
-
 // Policy returns the policy of ch, or the zero Policy where it has no sender.
 func (d *Dispatcher) Policy(ch Channel) Policy { return d.senders[ch].policy }
 

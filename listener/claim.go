@@ -22,18 +22,20 @@ type claimed struct {
 	events []*event
 }
 
-// claimEvents leases events with lower < seq <= upper, in order of seq: as many claims
-// of at most limit events as times says. It returns those that
-// brought something, and whether all of them were full: more may be there.
+// claimEvents leases events with lower < seq <= upper, the first of them: limit times times events,
+// under claims of at most limit. It returns those that
+// brought something, and whether they have as many as was asked for: more may be there.
 //
 // Any error comes from the database and is safe to repeat: events whose claim
-// committed but whose answer was lost wait out their lease.
+// committed but whose answer was lost wait out their lease. Claims that come with an error are
+// ours all the same, and say nothing of what else is there.
 func (s *store) claimEvents(ctx context.Context, lower, upper int64, limit, times int) (claims []claimed, full bool, err error) {
 	left := limit * times
 	if lower > 0 && int64(left) <= upper-lower && s.dense.CompareAndSwap(lower, 0) {
 		claims, err = s.claimRange(ctx, lower, limit, times)
 		switch left -= events(claims); {
-		case isLocked(err): // claim_events.sql goes around it
+		case waitedInVain(err): // claim_events.sql goes around it
+			s.wary.Store(waryClaims)
 		case err != nil:
 			return nil, false, err
 		case left == 0:
@@ -42,13 +44,9 @@ func (s *store) claimEvents(ctx context.Context, lower, upper int64, limit, time
 		}
 	}
 	for full = true; full && left > 0; {
-		most := max(left/limit, 1)
-		more, filled, err := s.claimFound(ctx, lower, upper, min(limit, left), most)
-		if err != nil && len(claims) > 0 {
-			return claims, true, nil // what it would have brought is there still
-		}
+		more, filled, err := s.claimFound(ctx, lower, upper, min(limit, left), max(left/limit, 1))
 		if err != nil {
-			return nil, false, err
+			return claims, false, err
 		}
 		claims, full = append(claims, more...), filled
 		left -= events(more)
@@ -94,41 +92,11 @@ func (s *store) claimFound(ctx context.Context, lower, upper int64, limit, times
 	}
 	full = len(c.all[times-1].events) == limit
 	claims = c.claims()
-	if last := lower + int64(limit*times); full && highest(claims) == last {
-		s.dense.Store(last) // so it may go on
+	if full {
+		s.mayGoOn(claims, lower+int64(limit*times))
 	}
 	return claims, full, nil
 }
-
-// rangeWaits is how long claimRange waits for a row that somebody has locked, in
-// milliseconds.
-const rangeWaits = "20"
-
-// claimRange leases, of the limit times times events that are numbered from lower + 1 on, those that
-// nobody ever claimed. Where one of them is locked, and stays so, it leases none: see isLocked.
-func (s *store) claimRange(ctx context.Context, lower int64, limit, times int) ([]claimed, error) {
-	c := s.newClaiming(times)
-	err := s.claim(ctx, func(b *pgx.Batch) {
-		b.Queue(sqlRangeWaits, rangeWaits)
-		b.Queue(sqlClaimRange, lower, limit, s.lease.Seconds(), c.fences, inlinePayload).Query(func(rows pgx.Rows) error {
-			failpoint.Hit("K2")
-			for rows.Next() {
-				var e event
-				if err := rows.Scan(&e.seq, (*[16]byte)(&e.ID), &e.Type, &e.CreatedAt, (*[]byte)(&e.Payload)); err != nil {
-					return err
-				}
-				c.add(&e, int(e.seq-lower-1)/limit)
-			}
-			return rows.Err()
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	return c.claims(), nil
-}
-
-const sqlRangeWaits = `select set_config('lock_timeout', $1, true)`
 
 // claim runs a statement that claims events.
 func (s *store) claim(ctx context.Context, queue func(b *pgx.Batch)) error {

@@ -97,6 +97,42 @@ func TestClaimRangeGoesAroundLocks(t *testing.T) {
 	if took := time.Since(begun); took > 900*time.Millisecond { // lock_timeout of settings is a second
 		t.Errorf("it took %s", took)
 	}
+	// The next ones do not try whether others are locked.
+	if claims, full, err := s.claimEvents(t.Context(), 21, top, 2, 1); err != nil || !full || len(claims) != 1 || s.dense.Load() != 0 {
+		t.Errorf("then %d claims, %v; the next one goes on behind %d", len(claims), err, s.dense.Load())
+	}
+	if n := pgtest.QueryVal[int](t, db, `select count(*) from pg_stat_activity where datname = current_database() and state = 'idle in transaction (aborted)'`); n != 0 {
+		t.Error("a connection is left in a transaction that failed")
+	}
+}
+
+// TestClaimRangeHalfDone: where a claim by numbers stands and what was to bring the rest fails, what
+// came is worked on, and what did not is not passed over.
+func TestClaimRangeHalfDone(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'greeting', '{}' from generate_series(1, 20)`)
+	pgtest.Exec(t, db, `update outbox_events set claim = gen_random_uuid() where seq between 11 and 16`) // given back
+	k, _ := boundedLooker(t, db)
+	k.rescan = time.Now().Add(time.Hour) // it goes on where it was
+	if n, _, err := k.look(t.Context(), 10, 10, nil); err != nil || n != 10 {
+		t.Fatalf("%d events, %v", n, err)
+	}
+	pgtest.Exec(t, db, `create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not now'; end $$`)
+	pgtest.Exec(t, db, `create trigger refuse before update on outbox_events for each row when (old.seq between 11 and 16) execute function refuse()`)
+	if n, _, err := k.look(t.Context(), 10, 10, nil); err == nil || n != 4 {
+		t.Fatalf("%d events and %v, want four and an error", n, err)
+	}
+	if _, _, cursor, _ := k.l.marks.get(); cursor != 10 {
+		t.Errorf("the next look begins at %d", cursor)
+	}
+	pgtest.Exec(t, db, `drop trigger refuse on outbox_events`)
+	if n, _, err := k.look(t.Context(), 10, 10, nil); err != nil || n != 6 {
+		t.Fatalf("%d events, %v", n, err)
+	}
+	if held := k.l.queue.holds(); held != 20 {
+		t.Errorf("%d events are held, of 20", held)
+	}
 }
 
 // TestClaimRangeBesideAnother: of two listeners that claim the same numbers each event goes to one.

@@ -85,11 +85,14 @@ func (k *looker) look(ctx context.Context, limit, room int, t *tally) (n int, ex
 	through, cancel := throughStop(ctx)
 	defer cancel()
 	claims, full, err := k.l.store.claimEvents(through, lower, upper, limit, times)
-	if err != nil {
-		k.walk.turn = walking // what is new is not to wait for a step that fails
-		return 0, false, err
-	}
 	n = events(claims)
+	if err != nil { // what came in spite of that says nothing of what lies between
+		for _, c := range claims {
+			k.l.take(ctx, c.lease, c.events, t)
+		}
+		k.walk.turn = walking // what is new is not to wait for a step that fails
+		return n, false, err
+	}
 	last, old := max(lower, highest(claims)), false
 	for _, c := range claims {
 		old = old || slices.ContainsFunc(c.events, func(e *event) bool { return e.ranOut || e.putOff })

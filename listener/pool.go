@@ -172,7 +172,7 @@ func (l *Listener) planNow(ctx context.Context, e *event) (jobs []*job, ok bool)
 }
 
 // address notes where j goes, and how many may go there at once. What is
-// settled without an attempt or at once, or put off since it is braked, goes nowhere.
+// settled without an attempt, or put off since it is braked, goes nowhere.
 func (l *Listener) address(j *job) {
 	policy := l.policy(j)
 	j.destination, j.aside = "", false
@@ -180,7 +180,6 @@ func (l *Listener) address(j *job) {
 	case j.Channel == dispatch.ChannelSQL || j.waiting() || j.expired, // to the database, or not known yet, or nowhere
 		j.Skip != "" || j.Refused != "" || !l.cfg.Dispatcher.Configured(j.Channel),
 		j.state.Terminal() || j.state == dispatch.Held,
-		l.cfg.Dispatcher.Instant(j.Channel),
 		j.unclear(policy) && policy.OnUnknown != dispatch.Reconcile && policy.OnUnknown != dispatch.Resend:
 		return
 	}

@@ -28,7 +28,8 @@ type store struct {
 	maxPayload int             // bytes of text; larger payloads are refused
 	clock      *dispatch.Clock // set by each sweep; may be nil
 	smsForgot  atomic.Int64    // when old counts of SMS were last deleted, in ns since 1970, by this host's clock
-	dense      atomic.Int64    // up to where a claim brought all events that it asked for, and no number was missing; see claimRange
+	dense      atomic.Int64    // where the next claim may go by numbers from, since that before ended there and had them all; 0: nowhere. See claimRange
+	wary       atomic.Int32    // how many claims it is until then, where one by numbers has waited in vain
 	due        func()          // called when a transaction of ours made something due
 	brakes     *brakes         // are told what claims and sweeps bring of them; nil: nobody is
 }
@@ -83,7 +84,16 @@ func (s *store) txWith(ctx context.Context, commit string, p plans, queue func(b
 	b.Queue(settings, commit, p.nested, p.hashed, p.cache)
 	queue(&b)
 	b.Queue("commit")
-	return s.pool.SendBatch(ctx, &b).Close()
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	err = conn.SendBatch(ctx, &b).Close()
+	if err != nil && conn.Conn().PgConn().TxStatus() == 'E' {
+		_, _ = conn.Exec(ctx, "rollback") // or the pool would close the connection
+	}
+	return err
 }
 
 // inTx runs f in one READ COMMITTED transaction whose commit is durable, for

@@ -1,13 +1,13 @@
 -- Claim: as claim_events.sql, of the numbers from $1 + 1 on, as many as $2 for each of the claims $4. In a
 -- backlog of which nobody has claimed anything yet each of them is an event that is due, and then this is
--- what claim_events.sql would bring, for half of what that costs: rows need not be looked for, put in order
+-- what claim_events.sql would bring, for two thirds of what that costs: rows need not be looked for, put in order
 -- and locked before they are leased. Where it brings fewer the caller asks claim_events.sql for the others.
 --
 -- It leases what was never claimed ("fresh": an event keeps its last claim), so that nothing need be said of
 -- what was. The lease is for $3 seconds; $5 is the $6 of claim_events.sql.
 --
--- It waits for a row that somebody has locked, where claim_events.sql skips it. So the caller bounds that by
--- a lock_timeout, and asks claim_events.sql where that ran out.
+-- It waits for a row that somebody has locked, where claim_events.sql skips it. So the caller bounds that, for
+-- each row and for all of them, and asks claim_events.sql where it took longer.
 update public.outbox_events as e
 set lease_until = clock_timestamp() + $3::float8 * interval '1 second',
     claim       = ($4::uuid[])[1 + (e.seq - $1::bigint - 1) / $2::bigint]
