@@ -144,6 +144,7 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	}
 	l.logPanic(j, err)
 	v := l.heed(j, begun, err)
+	l.awaitPause(ctx, j, err)
 	l.finish(j, dispatch.Decide(policy, j.Attempt, limit, r, err))
 	return v
 }

@@ -97,6 +97,7 @@ func (bs *brakes) old() bool {
 func (bs *brakes) news() (puts map[string]put, ends []string, stale bool) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
+	bs.sent = bs.made
 	puts = make(map[string]put, len(bs.puts))
 	for name, p := range bs.puts {
 		puts[name] = p
@@ -112,6 +113,11 @@ func (bs *brakes) told(puts map[string]put, ends []string) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	bs.stale = false
+	if bs.known < bs.sent {
+		bs.known = bs.sent
+		close(bs.tells)
+		bs.tells = make(chan struct{})
+	}
 	now := time.Now() // a reading that was sent off before may not have seen it
 	for name, p := range puts {
 		left := bs.puts[name]

@@ -104,12 +104,15 @@ type brakes struct {
 	stale   bool                 // some of them are
 	asked   time.Time            // when the last reading was sent off that came back
 	over    []string             // released, and what waited is to be made due
+
+	made, sent, known int           // puts so far; those among them that the database is being told of, and was told of
+	tells             chan struct{} // is closed when it was told of more
 }
 
 func newBrakes() *brakes {
 	return &brakes{
 		wake: make(chan struct{}, 1), on: map[string]*brake{}, records: map[string]*record{}, puts: map[string]put{},
-		ends: map[string]bool{}, gone: map[string]time.Time{},
+		ends: map[string]bool{}, gone: map[string]time.Time{}, tells: make(chan struct{}),
 	}
 }
 
@@ -270,6 +273,7 @@ func (bs *brakes) failed(destination string, probe bool, begun time.Time, err *d
 	p.reason, p.failures, p.until = reasonOf(err), p.failures+1, latest(p.until, now.Add(wait))
 	b.until = latest(b.until, p.until)
 	bs.puts[destination] = p
+	bs.made++
 	delete(bs.ends, destination)
 	signal(bs.wake)
 	return braked
@@ -333,6 +337,39 @@ func (l *Listener) heed(j *job, begun time.Time, err *dispatch.Error) verdict {
 	}
 	l.hush(j, err)
 	return verdictOf(err)
+}
+
+// awaitPause waits until the database was told of it where err, the end of an attempt at j, asks for a
+// pause. Its outcome is to be on record after that, and never alone: whoever died between the two
+// would have others call within the pause. It waits no longer than pauseFirst.
+func (l *Listener) awaitPause(ctx context.Context, j *job, err *dispatch.Error) {
+	if j.provider == "" || err == nil || err.RetryAfter <= 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, pauseFirst)
+	defer cancel()
+	l.brakes.awaitTold(ctx)
+}
+
+// pauseFirst is how long an outcome waits for the pause that it asks for: where that cannot be put on record
+// by then, it cannot either, or the pause is half over.
+const pauseFirst = time.Second
+
+// awaitTold waits until the database was told of all puts so far, or ctx ends.
+func (bs *brakes) awaitTold(ctx context.Context) {
+	bs.mu.Lock()
+	all := bs.made
+	for bs.known < all {
+		more := bs.tells
+		bs.mu.Unlock()
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return
+		}
+		bs.mu.Lock()
+	}
+	bs.mu.Unlock()
 }
 
 // hush has a failure of j logged only where no other was within a second: of its destination, or of

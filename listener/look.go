@@ -72,6 +72,7 @@ func (l *Listener) look(ctx context.Context, j *job) verdict {
 		return nothing
 	}
 	asked := l.heed(j, begun, failed)
+	l.awaitPause(ctx, j, failed)
 	failpoint.Hit("K14a")
 	v, r, why := dispatch.VerdictFailed, dispatch.Receipt{}, ""
 	if failed == nil {

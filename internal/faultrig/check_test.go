@@ -207,7 +207,7 @@ func TestCheck(t *testing.T) {
 			deaf(ev, webhook, Stop, 1500*time.Millisecond, 2900*time.Millisecond)
 			ev.Faults[1].What = "d1.2"
 		}, "O10", "webhook asked for 3 s, and 2s after that"},
-		{"called within a pause that nobody told of", func(ev *Evidence) { died(ev, webhook, 50*time.Millisecond) }, "", ""},
+		{"called within a pause that is not on record, and its outcome is", func(ev *Evidence) { died(ev, webhook, 50*time.Millisecond) }, "O10", "webhook asked for 3 s, and 2s after that"},
 		{"called within a pause, when who knew had time to tell", func(ev *Evidence) { died(ev, webhook, 700*time.Millisecond) }, "O10", "webhook asked for 3 s, and 2s after that"},
 		{"called within a pause that the database could not be told of", func(ev *Evidence) {
 			died(ev, webhook, 700*time.Millisecond)

@@ -216,8 +216,9 @@ func (c *check) farther(asked Line) time.Duration {
 	return 0
 }
 
-// untold says whether who was asked for a pause died before it can have told others: at once, or
-// before the database was there to be told. The outcome may be on record all the same.
+// untold says whether who was asked for a pause died before it can have told others: the database was
+// not there to be told. The outcome may be on record all the same. Where it was there the pause is on
+// record before the outcome.
 func (c *check) untold(asked Line) bool {
 	event, _ := uuid.Parse(asked.Event)
 	return slices.ContainsFunc(c.deliveries[event], func(d DeliveryRow) bool {
@@ -230,7 +231,7 @@ func (c *check) untold(asked Line) bool {
 			if !died || !f.upon(holders) || f.From.Before(asked.At) || f.From.After(asked.At.Add(time.Second+nearby)) {
 				return false
 			}
-			return f.From.Before(asked.At.Add(nearby)) || slices.ContainsFunc(c.Evidence.Faults, func(away Fault) bool {
+			return slices.ContainsFunc(c.Evidence.Faults, func(away Fault) bool {
 				switch away.Kind {
 				case RestartFast, RestartCrash, SwallowDatabase, TerminateAway, LimitDatabase, CutDatabase:
 					return away.upon(holders) && away.during(asked.At.Add(-nearby), f.From)
