@@ -351,8 +351,8 @@ func (l *Listener) awaitPause(ctx context.Context, j *job, err *dispatch.Error) 
 	l.brakes.awaitTold(ctx)
 }
 
-// pauseFirst is how long an outcome waits for the pause that it asks for: where that cannot be put on record
-// by then, it cannot either, or the pause is half over.
+// pauseFirst is how long an outcome waits for the pause that it asks for. A database that has not taken that
+// by then takes no outcome either, most likely; and a worker is not to be kept from others for longer.
 const pauseFirst = time.Second
 
 // awaitTold waits until the database was told of all puts so far, or ctx ends.

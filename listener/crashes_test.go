@@ -119,9 +119,7 @@ func poison(t *testing.T, where, reason string, together bool) {
 		}
 		v.kill()
 		// The leases of the dead, which the next one need not wait for; once nothing of theirs is under way any more.
-		pgtest.Drains(t, 30*time.Second, "statements of a listener that ended are under way", func() int {
-			return pgtest.QueryVal[int](t, db, `select count(*) from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()`)
-		})
+		pgtest.Drains(t, 30*time.Second, "statements of a listener that ended are under way", func() int { return underWay(t, db) })
 		pgtest.Exec(t, db, `update outbox_events set lease_until = clock_timestamp() - interval '1 second' where lease_until between clock_timestamp() and clock_timestamp() + interval '1 day'`)
 		pgtest.Exec(t, db, `update outbox.deliveries set due_at = clock_timestamp() - interval '1 second' where due_at > clock_timestamp()`)
 	}

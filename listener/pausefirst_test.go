@@ -7,7 +7,6 @@ import (
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 	"github.com/outbox-listener/outbox-listener/internal/pgtest"
-	"github.com/outbox-listener/outbox-listener/listener"
 )
 
 // TestPauseBeforeItsOutcome: what a provider asks for is on record before the outcome that says so: whoever
@@ -35,7 +34,7 @@ func TestPauseBeforeItsOutcome(t *testing.T) {
 			channel(d, "a", "braked", newProvider(func(*dispatch.Delivery) error {
 				return &dispatch.Error{Kind: dispatch.Throttled, Status: 429, RetryAfter: time.Hour, Err: errors.New("too many")}
 			}), provided)
-			l := newListener(t, db, d, func(c *listener.Config) {})
+			l := newListener(t, db, d, nil)
 			start(t, l)
 			listening(t, l)
 			begun := time.Now()

@@ -46,7 +46,7 @@ func stopped(t testing.TB, server *devpg.Server, db *pgtest.DB, dir string, poli
 			n := pgtest.QueryVal[int](t, db, `select count(*) from outbox_events where lease_until = 'infinity'`)
 			return n == 1, "not parked yet"
 		})
-		answered(t, db)
+		pgtest.Drains(t, 5*time.Second, "it is not answered yet that it is parked", func() int { return underWay(t, db) })
 	}
 	if err := server.Halt(t.Context(), devpg.Fast); err != nil {
 		t.Fatal(err)
@@ -57,14 +57,11 @@ func stopped(t testing.TB, server *devpg.Server, db *pgtest.DB, dir string, poli
 	return id, d, b
 }
 
-// answered waits until the server has nothing in hand for others, who so know what it has done for them.
-func answered(t testing.TB, db *pgtest.DB) {
+// underWay is how many statements and transactions of others the server has in hand. Where it has none
+// they were answered all that it has done for them.
+func underWay(t testing.TB, db *pgtest.DB) int {
 	t.Helper()
-	pgtest.Eventually(t, 5*time.Second, func() (bool, string) {
-		n := pgtest.QueryVal[int](t, db, `select count(*) from pg_stat_activity
-			where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend' and state <> 'idle'`)
-		return n == 0, "something is still under way"
-	})
+	return pgtest.QueryVal[int](t, db, `select count(*) from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()`)
 }
 
 // TestOutcomesOutliveAStop: what a provider answered while the database was away
