@@ -209,10 +209,14 @@ func TestCheck(t *testing.T) {
 		}, "O10", "webhook asked for 3 s, and 2s after that"},
 		{"called within a pause that is not on record, and its outcome is", func(ev *Evidence) { died(ev, webhook, 50*time.Millisecond) }, "O10", "webhook asked for 3 s, and 2s after that"},
 		{"called within a pause, when who knew had time to tell", func(ev *Evidence) { died(ev, webhook, 700*time.Millisecond) }, "O10", "webhook asked for 3 s, and 2s after that"},
-		{"called within a pause that the database could not be told of", func(ev *Evidence) {
-			died(ev, webhook, 700*time.Millisecond)
-			killed := ev.Faults[len(ev.Faults)-1].From
-			ev.Faults = append(ev.Faults, Fault{Kind: RestartCrash, Daemon: Everyone, From: killed.Add(-600 * time.Millisecond), To: killed})
+		{"called within a pause, and the outcome was on record late", func(ev *Evidence) { pausedLate(ev, webhook, 1200*time.Millisecond) }, "O10", "webhook asked for 3 s, and 2.7s after that"},
+		{"called when others have hardly heard of a pause, of which the outcome was on record late", func(ev *Evidence) { pausedLate(ev, webhook, 1600*time.Millisecond) }, "", ""},
+		{"called within a pause that may not have been to be put on record", func(ev *Evidence) { pausedLate(ev, webhook, 2100*time.Millisecond) }, "", ""},
+		{"called within a pause, of which another attempt may be on record", func(ev *Evidence) {
+			pausedLate(ev, webhook, 1200*time.Millisecond)
+			again := ev.Provided[len(ev.Provided)-1]
+			again.At, again.Wait = again.At.Add(time.Second), 0
+			ev.Provided = append(ev.Provided, again)
 		}, "", ""},
 		{"called within a pause, by one whose connections were cut", func(ev *Evidence) { deaf(ev, webhook, CutDatabase, 1500*time.Millisecond, 2900*time.Millisecond) }, "O10", "webhook asked for 3 s, and 2s after that"},
 		{"inserts", func(ev *Evidence) { inserts(ev, 10, Insert{Took: time.Millisecond}) }, "", ""},

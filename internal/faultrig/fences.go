@@ -94,11 +94,4 @@ func (c *check) keptBy(app string, at time.Time) bool {
 	})
 }
 
-func (c *check) eventOf(delivery uuid.UUID) uuid.UUID {
-	for _, d := range c.Evidence.Deliveries {
-		if d.ID == delivery {
-			return d.Event
-		}
-	}
-	return uuid.Nil
-}
+func (c *check) eventOf(delivery uuid.UUID) uuid.UUID { return c.placeOf(delivery).event }

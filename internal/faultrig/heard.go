@@ -176,26 +176,28 @@ func (c *check) spokeLate(process string, at time.Time) bool {
 	})
 }
 
-// heeded is O10 about a provider that asked for a pause: once that is on record nobody calls it
+// pauseFirst is how long an outcome waits for the pause that it asks for to be on record, as it is in the listener. What is
+// on record sooner has not waited in vain.
+const pauseFirst = 2 * time.Second
+
+// heeded is O10 about a provider that asked for a pause: once the outcome that says so is on record nobody calls it
 // before that is over, a second apart in which others hear of it.
 func (c *check) heeded() {
-	recorded := map[uuid.UUID][]AttemptRow{} // by event
+	recorded := map[place][]time.Time{}
 	for _, a := range c.Attempts {
 		if a.Kind == "throttled" {
-			event := c.eventOf(a.Delivery)
-			recorded[event] = append(recorded[event], a)
+			at := c.placeOf(a.Delivery)
+			recorded[at] = append(recorded[at], a.At)
 		}
 	}
 	for at, mishaps := range c.mishaps {
 		for _, asked := range mishaps {
-			heard := slices.ContainsFunc(recorded[at.event], func(a AttemptRow) bool {
-				return a.At.After(asked.At) && a.At.Before(asked.At.Add(time.Second))
-			})
-			if asked.Wait == 0 || !heard || c.untold(asked) {
+			heard := c.heard(at, asked, recorded[at])
+			if asked.Wait == 0 || heard.IsZero() {
 				continue
 			}
 			c.Paused++
-			from, to := asked.At.Add(time.Second+nearby+c.farther(asked)), asked.At.Add(time.Duration(asked.Wait)*time.Second-nearby)
+			from, to := heard.Add(time.Second+nearby+c.farther(asked)), asked.At.Add(time.Duration(asked.Wait)*time.Second-nearby)
 			for _, l := range c.Provided {
 				if l.Channel == at.channel && l.At.After(from) && l.At.Before(to) && !c.deaf(asked.At, l) {
 					c.problem("O10", at.event, "%s asked for %d s, and %s after that there was a call for event %s", at.channel, asked.Wait, l.At.Sub(asked.At).Round(time.Millisecond), l.Event)
@@ -203,6 +205,35 @@ func (c *check) heeded() {
 			}
 		}
 	}
+}
+
+// heard says since when others may hear of what one was asked for: when it was asked, or when its outcome was
+// on record, if that was more than a second later. Zero: that is not on record, or so late that it may have waited in vain
+// for the database; or there was another attempt before, of which it may be.
+func (c *check) heard(at place, asked Line, recorded []time.Time) (since time.Time) {
+	for _, r := range recorded {
+		if r.After(asked.At) && r.Before(asked.At.Add(pauseFirst)) && (since.IsZero() || r.Before(since)) {
+			since = r
+		}
+	}
+	another := func(l Line) bool { return l.At.After(asked.At) && l.At.Before(since) }
+	switch {
+	case slices.ContainsFunc(c.mishaps[at], another) || slices.ContainsFunc(c.accepted[at], another):
+		return time.Time{}
+	case !since.IsZero() && since.Before(asked.At.Add(time.Second)):
+		return asked.At
+	}
+	return since
+}
+
+// placeOf is where a delivery goes; the zero place where it is in no ledger.
+func (c *check) placeOf(delivery uuid.UUID) place {
+	for _, d := range c.Evidence.Deliveries {
+		if d.ID == delivery {
+			return place{d.Event, d.Channel}
+		}
+	}
+	return place{}
 }
 
 // farther is how much later others hear of a pause since its provider was far away: so much it takes
@@ -214,32 +245,6 @@ func (c *check) farther(asked Line) time.Duration {
 		}
 	}
 	return 0
-}
-
-// untold says whether who was asked for a pause died before it can have told others: the database was
-// not there to be told. The outcome may be on record all the same. Where it was there the pause is on
-// record before the outcome.
-func (c *check) untold(asked Line) bool {
-	event, _ := uuid.Parse(asked.Event)
-	return slices.ContainsFunc(c.deliveries[event], func(d DeliveryRow) bool {
-		if d.Channel != asked.Channel {
-			return false
-		}
-		holders := c.outcomeOf(d, asked.At, time.Time{}).holders
-		return slices.ContainsFunc(c.Evidence.Faults, func(f Fault) bool {
-			died := f.Kind == Kill || f.Kind == Failpoint && strings.HasSuffix(f.What, " kill")
-			if !died || !f.upon(holders) || f.From.Before(asked.At) || f.From.After(asked.At.Add(time.Second+nearby)) {
-				return false
-			}
-			return slices.ContainsFunc(c.Evidence.Faults, func(away Fault) bool {
-				switch away.Kind {
-				case RestartFast, RestartCrash, SwallowDatabase, TerminateAway, LimitDatabase, CutDatabase:
-					return away.upon(holders) && away.during(asked.At.Add(-nearby), f.From)
-				}
-				return false
-			})
-		})
-	})
 }
 
 // deaf says whether who may have made a call had it since before it stood still, or since before the

@@ -110,6 +110,13 @@ func paused(ev *Evidence, event uuid.UUID, before time.Duration, heard bool) {
 	}
 }
 
+// pausedLate is paused 2.7 s before, which was on record so long after it was asked for.
+func pausedLate(ev *Evidence, event uuid.UUID, after time.Duration) {
+	paused(ev, event, 2700*time.Millisecond, true)
+	row := &ev.Attempts[len(ev.Attempts)-1]
+	row.At = row.At.Add(after)
+}
+
 // deaf adds that the provider of event asked for three seconds, two before it took it from somebody that
 // had it at that time already, upon whom a fault came from one moment to another after that of honest.
 func deaf(ev *Evidence, event uuid.UUID, k Kind, from, to time.Duration) {
