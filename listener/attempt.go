@@ -139,12 +139,14 @@ func (l *Listener) attempt(ctx context.Context, j *job) verdict {
 	}
 	if err != nil && ctx.Err() != nil && err.Kind != dispatch.Unknown {
 		// Cut short by the shutdown, and nothing was taken: not an attempt.
+		if err.RetryAfter > 0 {
+			l.heed(j, begun, err)
+		}
 		l.unsent(j)
 		return nothing
 	}
 	l.logPanic(j, err)
 	v := l.heed(j, begun, err)
-	l.awaitPause(ctx, j, err)
 	l.finish(j, dispatch.Decide(policy, j.Attempt, limit, r, err))
 	return v
 }

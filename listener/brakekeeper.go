@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -83,7 +84,7 @@ func (bs *brakes) drop(destination string, now time.Time) {
 		r.failed, r.deferred = 0, 0
 	}
 	bs.over = append(bs.over, destination)
-	signal(bs.wake)
+	signal(bs.free)
 }
 
 // old reports whether the last reading is so old that another is due.
@@ -97,7 +98,6 @@ func (bs *brakes) old() bool {
 func (bs *brakes) news() (puts map[string]put, ends []string, stale bool) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	bs.sent = bs.made
 	puts = make(map[string]put, len(bs.puts))
 	for name, p := range bs.puts {
 		puts[name] = p
@@ -108,19 +108,17 @@ func (bs *brakes) news() (puts map[string]put, ends []string, stale bool) {
 	return puts, ends, bs.stale
 }
 
-// told notes that the database has what news returned.
+// told notes that the database has some of what news returned.
 func (bs *brakes) told(puts map[string]put, ends []string) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	bs.stale = false
-	if bs.known < bs.sent {
-		bs.known = bs.sent
-		close(bs.tells)
-		bs.tells = make(chan struct{})
-	}
 	now := time.Now() // a reading that was sent off before may not have seen it
 	for name, p := range puts {
 		left := bs.puts[name]
+		for _, waiting := range p.waiting {
+			close(waiting)
+		}
+		left.waiting = left.waiting[len(p.waiting):]
 		if left.failures -= p.failures; left.failures <= 0 {
 			delete(bs.puts, name)
 		} else {
@@ -143,36 +141,55 @@ func (bs *brakes) ended() (destinations []string) {
 	return destinations
 }
 
-// keepBrakes tells the database what attempts say about destinations, and asks
-// what those of others did, until ctx ends. A listener that holds nothing leaves that
-// to its sweeps.
+// keepBrakes asks the database what attempts of others said about destinations, and has what waited for
+// those that answer made due, until ctx ends. A listener that holds nothing leaves that
+// to its sweeps. What its own attempts say is told by a hand of its own, since outcomes wait for it.
 func (l *Listener) keepBrakes(ctx context.Context) {
 	through, cancel := throughStop(ctx)
 	defer cancel()
+	var telling sync.WaitGroup
+	telling.Go(func() { l.keepTelling(ctx, through) })
 	tick := time.NewTicker(brakesEvery / 2)
 	defer tick.Stop()
 	for {
-		ended := false
 		select {
 		case <-ctx.Done():
-			ended = true
-		case <-l.brakes.wake:
+			telling.Wait()
+			l.resumeBraked(through, false)
+			l.resumeRest(context.WithoutCancel(ctx))
+			return
+		case <-l.brakes.free:
 		case <-tick.C:
 		case <-l.recovery.due():
 			l.resumeBraked(through, false)
 			continue
 		}
-		l.tellBrakes(through)
-		if !ended && l.queue.holds() > 0 && l.brakes.old() {
+		if l.queue.holds() > 0 && l.brakes.old() {
 			l.readBrakes(through)
 		}
 		l.resumeBraked(through, false)
-		if ended {
-			l.resumeRest(context.WithoutCancel(ctx))
-			return
-		}
 	}
 }
+
+// keepTelling tells the database what attempts say about destinations, until ctx ends, and once more then.
+func (l *Listener) keepTelling(ctx, through context.Context) {
+	tick := time.NewTicker(brakesEvery / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			l.tellBrakes(through)
+			return
+		case <-l.brakes.wake:
+		case <-tick.C:
+		}
+		l.tellBrakes(through)
+	}
+}
+
+// tellSoon is how long the database is told for, before it is told anew: a connection that was cut off without a
+// word is not waited for, and one to a database that is slow has its time then.
+const tellSoon = pauseFirst / 2
 
 // tellBrakes has put and released what is to be.
 func (l *Listener) tellBrakes(ctx context.Context) {
@@ -180,11 +197,38 @@ func (l *Listener) tellBrakes(ctx context.Context) {
 	if len(puts)+len(ends) == 0 && !stale {
 		return
 	}
+	soon, cancel := context.WithTimeout(ctx, tellSoon)
+	err := l.tell(soon, puts, ends, stale)
+	late := soon.Err() != nil
+	cancel()
+	if err != nil && late && ctx.Err() == nil {
+		err = l.tell(ctx, puts, ends, stale)
+	}
+	if isLocked(err) && len(puts)+len(ends) > 1 { // the others do not wait for the one
+		err = l.tellEach(ctx, puts, ends)
+	}
+	if err != nil {
+		l.sparse.warn("brakes not on record; trying again", err)
+	}
+}
+
+// tellEach is tell for each one by itself.
+func (l *Listener) tellEach(ctx context.Context, puts map[string]put, ends []string) (err error) {
+	for name, p := range puts {
+		err = errors.Join(err, l.tell(ctx, map[string]put{name: p}, nil, false))
+	}
+	for _, name := range ends {
+		err = errors.Join(err, l.tell(ctx, nil, []string{name}, false))
+	}
+	return err
+}
+
+// tell has brakes put and released.
+func (l *Listener) tell(ctx context.Context, puts map[string]put, ends []string, stale bool) error {
 	sent := time.Now()
 	fresh, over, rows, err := l.store.changeBrakes(ctx, puts, ends, stale)
 	if err != nil {
-		l.sparse.warn("brakes not on record; trying again", err)
-		return
+		return err
 	}
 	l.brakes.told(puts, ends)
 	l.brakes.read(sent, rows)
@@ -196,6 +240,7 @@ func (l *Listener) tellBrakes(ctx context.Context) {
 		l.log.Warn("brake on: nothing is sent there until one that tries is answered", "destination", name,
 			"reason", p.reason, "for", max(time.Until(p.until), 0).Round(time.Millisecond))
 	}
+	return nil
 }
 
 func (l *Listener) readBrakes(ctx context.Context) {
@@ -234,6 +279,9 @@ func (s *store) askProbe(ctx context.Context, destination string) (a asked, err 
 	return a, nil
 }
 
+// putPatience is how long a brake waits for another transaction that has its row locked: outcomes wait for it.
+const putPatience = 200 * time.Millisecond
+
 // changeBrakes puts and releases, and returns which are new, which are over, with how
 // long they were on, and those that there are then.
 func (s *store) changeBrakes(ctx context.Context, puts map[string]put, ends []string, stale bool) (fresh []string, over map[string]time.Duration, now []onBrake, err error) {
@@ -252,6 +300,7 @@ func (s *store) changeBrakes(ctx context.Context, puts map[string]put, ends []st
 	}
 	err = s.tx(ctx, commit, func(b *pgx.Batch) {
 		if len(names) > 0 {
+			b.Queue("select set_config('lock_timeout', $1, true)", fmt.Sprint(putPatience.Milliseconds()))
 			b.Queue(sqlPutBrakes, names, reasons, failures, waits).Query(func(rows pgx.Rows) error {
 				var name string
 				var isNew bool

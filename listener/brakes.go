@@ -88,12 +88,14 @@ type put struct {
 	reason   string
 	failures int
 	until    time.Time
+	waiting  []chan struct{} // each is closed once the database has been told of it
 }
 
 // brakes are the destinations where nothing is sent for the time being.
 type brakes struct {
 	some atomic.Bool   // one is on: what is asked for each delivery
 	wake chan struct{} // readable when there is something to tell the database
+	free chan struct{} // readable when something is over
 
 	mu      sync.Mutex
 	on      map[string]*brake
@@ -104,15 +106,12 @@ type brakes struct {
 	stale   bool                 // some of them are
 	asked   time.Time            // when the last reading was sent off that came back
 	over    []string             // released, and what waited is to be made due
-
-	made, sent, known int           // puts so far; those among them that the database is being told of, and was told of
-	tells             chan struct{} // is closed when it was told of more
 }
 
 func newBrakes() *brakes {
 	return &brakes{
-		wake: make(chan struct{}, 1), on: map[string]*brake{}, records: map[string]*record{}, puts: map[string]put{},
-		ends: map[string]bool{}, gone: map[string]time.Time{}, tells: make(chan struct{}),
+		wake: make(chan struct{}, 1), free: make(chan struct{}, 1), on: map[string]*brake{}, records: map[string]*record{}, puts: map[string]put{},
+		ends: map[string]bool{}, gone: map[string]time.Time{},
 	}
 }
 
@@ -247,8 +246,8 @@ func (bs *brakes) notTaken(destination string, probe bool) bool {
 
 // failed notes that an attempt that was begun at that moment had no answer, or the
 // wish to be left alone for a while. It reports whether that brakes its destination, where
-// it was not braked before.
-func (bs *brakes) failed(destination string, probe bool, begun time.Time, err *dispatch.Error) (braked bool) {
+// it was not braked before. told is closed once that wish is on record; nil: there was none.
+func (bs *brakes) failed(destination string, probe bool, begun time.Time, err *dispatch.Error) (braked bool, told <-chan struct{}) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	now := time.Now()
@@ -261,22 +260,42 @@ func (bs *brakes) failed(destination string, probe bool, begun time.Time, err *d
 		wait = min(err.RetryAfter, dispatch.MaxRetryAfter)
 	}
 	if wait <= 0 && r.failed < failedInRow && !probe {
-		return false
-	}
-	b := bs.on[destination]
-	if braked = b == nil; braked {
-		b = &brake{probeAt: now.Add(probeEvery)}
-		bs.on[destination] = b
-		bs.some.Store(true)
+		return false, nil
 	}
 	p := bs.puts[destination]
 	p.reason, p.failures, p.until = reasonOf(err), p.failures+1, latest(p.until, now.Add(wait))
+	if wait > 0 {
+		waiting := make(chan struct{})
+		p.waiting, told = append(p.waiting, waiting), waiting
+	}
+	return bs.put(destination, p), told
+}
+
+// put brakes destination, and has the database told of it. It reports whether it was not braked before.
+// The caller holds mu.
+func (bs *brakes) put(destination string, p put) (braked bool) {
+	b := bs.on[destination]
+	if braked = b == nil; braked {
+		b = &brake{probeAt: time.Now().Add(probeEvery)}
+		bs.on[destination] = b
+		bs.some.Store(true)
+	}
 	b.until = latest(b.until, p.until)
 	bs.puts[destination] = p
-	bs.made++
 	delete(bs.ends, destination)
 	signal(bs.wake)
 	return braked
+}
+
+// restore puts on what was asked for before an earlier stop.
+func (bs *brakes) restore(pauses []spooledWish) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	for _, w := range pauses {
+		p := bs.puts[w.Destination]
+		p.reason, p.failures, p.until = w.Reason, p.failures+1, latest(p.until, time.Now().Add(fromSeconds(w.Seconds)))
+		bs.put(w.Destination, p)
+	}
 }
 
 // hush reports whether a failure at a destination is not logged, since another was less than a
@@ -325,52 +344,37 @@ func verdictOf(err *dispatch.Error) verdict {
 	return unanswered
 }
 
-// heed takes in what an attempt at j, or a look for it, says about where it goes.
+// heed takes in what an attempt at j, or a look for it, says about where it goes. What a provider asks
+// for, to be left alone for a while, is on record when it returns: the outcome is to follow that,
+// and never to stand alone, since whoever died between the two would have others call meanwhile. That is
+// waited for no longer than pauseFirst.
 func (l *Listener) heed(j *job, begun time.Time, err *dispatch.Error) verdict {
+	var told <-chan struct{}
 	switch {
 	case j.provider == "":
 	case spoke(err):
 		l.brakes.answered(j.provider, j.probe)
 	case aboutOne(err) && l.brakes.notTaken(j.provider, j.probe):
-	case l.brakes.failed(j.provider, j.probe, begun, err):
-		l.queue.divert(j.provider)
+	default:
+		var braked bool
+		if braked, told = l.brakes.failed(j.provider, j.probe, begun, err); braked {
+			l.queue.divert(j.provider)
+		}
 	}
 	l.hush(j, err)
+	if told != nil {
+		select {
+		case <-told:
+		case <-time.After(pauseFirst):
+		}
+	}
 	return verdictOf(err)
 }
 
-// awaitPause waits until the database was told of it where err, the end of an attempt at j, asks for a
-// pause. Its outcome is to be on record after that, and never alone: whoever died between the two
-// would have others call within the pause. It waits no longer than pauseFirst.
-func (l *Listener) awaitPause(ctx context.Context, j *job, err *dispatch.Error) {
-	if j.provider == "" || err == nil || err.RetryAfter <= 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, pauseFirst)
-	defer cancel()
-	l.brakes.awaitTold(ctx)
-}
-
-// pauseFirst is how long an outcome waits for the pause that it asks for. A database that has not taken that
-// by then takes no outcome either, most likely; and a worker is not to be kept from others for longer.
-const pauseFirst = time.Second
-
-// awaitTold waits until the database was told of all puts so far, or ctx ends.
-func (bs *brakes) awaitTold(ctx context.Context) {
-	bs.mu.Lock()
-	all := bs.made
-	for bs.known < all {
-		more := bs.tells
-		bs.mu.Unlock()
-		select {
-		case <-more:
-		case <-ctx.Done():
-			return
-		}
-		bs.mu.Lock()
-	}
-	bs.mu.Unlock()
-}
+// pauseFirst is how long an outcome waits for the pause that it asks for: until that was tried twice (see
+// tellSoon). A database that takes neither takes no outcome either, but for a moment; and a worker is
+// not to be kept from others for longer.
+const pauseFirst = 2 * time.Second
 
 // hush has a failure of j logged only where no other was within a second: of its destination, or of
 // its channel where nothing brakes that.

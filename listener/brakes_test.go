@@ -1,7 +1,9 @@
 package listener
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,7 +68,7 @@ func TestWhatBrakes(t *testing.T) {
 				t.Fatalf("braked: %t, want %t", got, tt.want)
 			}
 			if tt.want {
-				if left := time.Until(l.brakes.on["there"].until); left > tt.wait || left < tt.wait-time.Second {
+				if left := time.Until(l.brakes.on["there"].until); left > tt.wait || left < tt.wait-pauseFirst-time.Second {
 					t.Errorf("for %s, want %s", left, tt.wait)
 				}
 				puts, _, _ := l.brakes.news()
@@ -359,5 +361,87 @@ func TestBrakeIsOnDisk(t *testing.T) {
 	}
 	if got := pgtest.QueryVal[string](t, db, `select string_agg(commits, ' ') from public.seen`); got != "on" {
 		t.Errorf("written with synchronous_commit %q, want on", got)
+	}
+}
+
+// TestBrakeGoesAroundLocks: a row that somebody has locked keeps no other brake off the record.
+func TestBrakeGoesAroundLocks(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pgtest.Exec(t, db, `insert into outbox.brakes (destination, reason, failures, until, probe_at)
+		select n, 'no', 1, clock_timestamp(), clock_timestamp() from unnest('{locked,over}'::text[]) as n`)
+	tx, err := db.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	if _, err := tx.Exec(t.Context(), `select from outbox.brakes where destination = 'locked' for update`); err != nil {
+		t.Fatal(err)
+	}
+	l := teller(&store{pool: db.Pool, lease: time.Minute})
+	bs, asks := l.brakes, &dispatch.Error{Kind: dispatch.Throttled, RetryAfter: time.Minute}
+	l.readBrakes(t.Context())
+	bs.answered("over", true)
+	_, locked := bs.failed("locked", false, time.Now(), asks)
+	_, free := bs.failed("free", false, time.Now(), asks)
+	begun := time.Now()
+	l.tellBrakes(t.Context())
+	if took := time.Since(begun); took > pauseFirst {
+		t.Errorf("it took %s, and an outcome waits for %s", took, pauseFirst)
+	}
+	if !closed(free) || closed(locked) {
+		t.Errorf("the free one is on record: %t, and the locked one: %t", closed(free), closed(locked))
+	}
+	const names = `select string_agg(destination, ' ' order by destination) from outbox.brakes`
+	if got := pgtest.QueryVal[string](t, db, names); got != "free locked" {
+		t.Errorf("braked are %q", got)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.tellBrakes(t.Context())
+	if !closed(locked) || len(bs.puts)+len(bs.ends) > 0 {
+		t.Errorf("then the locked one is on record: %t; left are %v, %v", closed(locked), bs.puts, bs.ends)
+	}
+}
+
+// hangs is a storage of which the first connection was cut off without a word.
+type hangs struct {
+	storage
+	times int
+}
+
+func (h *hangs) changeBrakes(ctx context.Context, _ map[string]put, _ []string, _ bool) ([]string, map[string]time.Duration, []onBrake, error) {
+	if h.times++; h.times == 1 {
+		<-ctx.Done()
+		return nil, nil, nil, ctx.Err()
+	}
+	return nil, nil, nil, nil
+}
+
+// TestBrakeIsToldAnew: a connection that was cut off without a word does not keep the outcome from following its pause.
+func TestBrakeIsToldAnew(t *testing.T) {
+	t.Parallel()
+	l := teller(&hangs{})
+	_, told := l.brakes.failed("there", false, time.Now(), &dispatch.Error{Kind: dispatch.Throttled, RetryAfter: time.Minute})
+	begun := time.Now()
+	l.tellBrakes(t.Context())
+	if took := time.Since(begun); took > pauseFirst || !closed(told) {
+		t.Errorf("on record: %t, after %s", closed(told), took)
+	}
+}
+
+// teller is a Listener that tells a storage of brakes.
+func teller(s storage) *Listener {
+	log := slog.New(slog.DiscardHandler)
+	return &Listener{brakes: newBrakes(), queue: newQueue(4, 10), store: s, log: log, sparse: newSparse(log)}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }

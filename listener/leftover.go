@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
@@ -31,6 +32,37 @@ func (l *Listener) keepLeftover() {
 		l.log.Error("outcomes are kept in a file that may not be on disk", "file", path, "error", err)
 	}
 	l.log.Warn("stopped with outcomes that are not on record; they are kept in a file, and recorded at the next start", "count", outcomes, "file", path)
+}
+
+// keepPauses does that with the pauses that providers asked for. Those are told of until the very end.
+func (l *Listener) keepPauses() {
+	pauses := l.brakes.leftover()
+	if len(pauses) == 0 {
+		return
+	}
+	const lost = "stopped with pauses that are not on record; others may send there before they are over"
+	if l.cfg.StateDir == "" {
+		l.log.Warn(lost, "count", len(pauses), "mend", "with OUTBOX_STATE_DIR (or systemd's StateDirectory=) they would be in a file there, and recorded at the next start")
+		return
+	}
+	path, err := spoolDir(l.cfg.StateDir).write(l.database, pauses)
+	if err != nil {
+		l.log.Error(lost, "count", len(pauses), "dir", l.cfg.StateDir, "file", path, "error", err)
+		return
+	}
+	l.log.Warn("stopped with pauses that are not on record; they are kept in a file, and recorded at the next start", "count", len(pauses), "file", path)
+}
+
+// leftover returns the pauses that providers asked for and the database is not known to have.
+func (bs *brakes) leftover() (records []spooled) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	for name, p := range bs.puts {
+		if left := time.Until(p.until); left > 0 {
+			records = append(records, spooled{Pause: &spooledWish{name, p.reason, left.Seconds()}})
+		}
+	}
+	return records
 }
 
 // leftover returns what has an outcome and is not known to be on record, and how

@@ -68,11 +68,13 @@ func (l *Listener) look(ctx context.Context, j *job) verdict {
 	j.took = time.Since(begun)
 	l.logPanic(j, failed)
 	if failed != nil && ctx.Err() != nil { // cut short by the shutdown
+		if failed.RetryAfter > 0 {
+			l.heed(j, begun, failed)
+		}
 		l.handBack(j)
 		return nothing
 	}
 	asked := l.heed(j, begun, failed)
-	l.awaitPause(ctx, j, failed)
 	failpoint.Hit("K14a")
 	v, r, why := dispatch.VerdictFailed, dispatch.Receipt{}, ""
 	if failed == nil {

@@ -175,12 +175,13 @@ func (l *Listener) planNow(ctx context.Context, e *event) (jobs []*job, ok bool)
 // settled without an attempt, or put off since it is braked, goes nowhere.
 func (l *Listener) address(j *job) {
 	policy := l.policy(j)
+	looks := j.unclear(policy) && policy.OnUnknown == dispatch.Reconcile // also when it is too late to send it
 	j.destination, j.aside = "", false
 	switch {
-	case j.Channel == dispatch.ChannelSQL || j.waiting() || j.expired, // to the database, or not known yet, or nowhere
+	case j.Channel == dispatch.ChannelSQL || j.waiting() || j.expired && !looks, // to the database, or not known yet, or nowhere
 		j.Skip != "" || j.Refused != "" || !l.cfg.Dispatcher.Configured(j.Channel),
 		j.state.Terminal() || j.state == dispatch.Held,
-		j.unclear(policy) && policy.OnUnknown != dispatch.Reconcile && policy.OnUnknown != dispatch.Resend:
+		j.unclear(policy) && !looks && policy.OnUnknown != dispatch.Resend:
 		return
 	}
 	name := l.cfg.Dispatcher.Destination(&j.Delivery)

@@ -45,6 +45,7 @@ func (l *Listener) restore(ctx context.Context, patient bool) error {
 	var files []*keptFile
 	for _, path := range paths {
 		if f := l.openFile(dir, path); f != nil {
+			l.brakes.restore(f.replay.pauses)
 			files = append(files, f)
 			f.replay.hold(ctx)
 			var holding context.Context
@@ -52,6 +53,7 @@ func (l *Listener) restore(ctx context.Context, patient bool) error {
 			l.restoring.Go(func() { f.replay.keep(holding) })
 		}
 	}
+	l.tellBrakes(ctx) // before the outcomes that asked for it; where that fails it is tried again beside them
 	// One beside the other: the events of one, whose leases may end at any moment, do not wait for a row of another that somebody has
 	// locked. What is not recorded when ctx ends is there at the next start.
 	var starting sync.WaitGroup
@@ -145,6 +147,7 @@ func (l *Listener) aside(dir spoolDir, path string, why error) {
 type replay struct {
 	listener     *Listener
 	events, jobs []entry // that have not come to an end
+	pauses       []spooledWish
 
 	mu     sync.Mutex
 	fenced int                  // that were taken over since
@@ -155,11 +158,14 @@ type replay struct {
 func newReplay(l *Listener, records []spooled) *replay {
 	p := &replay{listener: l, own: map[*job]struct{}{}, open: map[keptKey]struct{}{}}
 	for _, s := range records {
-		if s.Delivery != nil {
+		switch {
+		case s.Pause != nil:
+			p.pauses = append(p.pauses, *s.Pause)
+		case s.Delivery != nil:
 			en := s.entry()
 			p.jobs = append(p.jobs, en)
 			p.own[en.job] = struct{}{}
-		} else {
+		default:
 			en := s.entry()
 			p.events = append(p.events, en)
 			p.open[keptKeyOf(en)] = struct{}{}

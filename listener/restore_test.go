@@ -17,6 +17,7 @@ import (
 type holds struct {
 	storage
 	held     atomic.Int32
+	pauses   atomic.Int32 // that were put on record
 	recorded func(held int)
 }
 
@@ -24,6 +25,10 @@ func (*holds) ttl() time.Duration                       { return time.Hour }
 func (*holds) identify(context.Context) (string, error) { return thisDatabase, nil }
 func (*holds) busyEvents(context.Context, []entry) (map[int64]bool, error) {
 	return nil, nil
+}
+func (h *holds) changeBrakes(_ context.Context, puts map[string]put, _ []string, _ bool) ([]string, map[string]time.Duration, []onBrake, error) {
+	h.pauses.Add(int32(len(puts)))
+	return nil, nil, nil, nil
 }
 func (h *holds) holdKept(context.Context, []*job) error { h.held.Add(1); return nil }
 
@@ -65,7 +70,12 @@ func TestRestoreHoldsFirst(t *testing.T) {
 	}
 	var records atomic.Int32
 	all := make(chan struct{})
-	l.store = &holds{recorded: func(held int) {
+	h := &holds{}
+	l.store = h
+	h.recorded = func(held int) {
+		if h.pauses.Load() != 1 {
+			t.Errorf("%d pauses were on record before an outcome, want the one", h.pauses.Load())
+		}
 		if held != files {
 			t.Errorf("the deliveries of %d files were held before a record, want those of %d", held, files)
 		}
@@ -77,7 +87,7 @@ func TestRestoreHoldsFirst(t *testing.T) {
 		case <-time.After(20 * time.Second):
 			t.Error("one file waits for another")
 		}
-	}}
+	}
 	if err := l.restore(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}

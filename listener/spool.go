@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"strings"
 	"time"
 
@@ -23,7 +24,8 @@ import (
 //	{"outbox_spool":1,"database":"7436285941053112345/16384"}
 //	{"claim":"…","event_seq":17,"event":"…","type":"sms.send","created":"…","deliveries":[{…}]}
 //	{"claim":"…","event_seq":18,"event":"…","delivery":{…}}
-//	{"end":2}
+//	{"pause":{"destination":"…","reason":"…","seconds":60}}
+//	{"end":3}
 
 // spoolVersion is that of the form of a spool.
 const spoolVersion = 1
@@ -47,15 +49,33 @@ type spoolEnd struct {
 }
 
 // spooled is one record: a whole event with its deliveries, or one delivery that
-// is on its own. Its fence is the claim, as that of any record.
+// is on its own, whose fence is the claim, as that of any record; or a pause.
 type spooled struct {
-	Claim      uuid.UUID    `json:"claim"`
-	Seq        int64        `json:"event_seq"`
-	Event      uuid.UUID    `json:"event"`
+	Claim      uuid.UUID    `json:"claim,omitzero"`
+	Seq        int64        `json:"event_seq,omitempty"`
+	Event      uuid.UUID    `json:"event,omitzero"`
 	Type       string       `json:"type,omitempty"`   // of a whole event
 	CreatedAt  time.Time    `json:"created,omitzero"` // of a whole event, by the database's clock
 	Deliveries []spooledRow `json:"deliveries,omitempty"`
 	Delivery   *spooledRow  `json:"delivery,omitempty"`
+	Pause      *spooledWish `json:"pause,omitempty"` // and nothing else
+}
+
+// spooledWish is what a provider asked for: that nothing is sent there.
+type spooledWish struct {
+	Destination string  `json:"destination"`
+	Reason      string  `json:"reason"`
+	Seconds     float64 `json:"seconds"` // from when it is recorded, so that it ends too late sooner than too early
+}
+
+func (w *spooledWish) check() error {
+	switch {
+	case w.Destination == "" || w.Reason == "":
+		return errors.New("a pause names no destination, or no reason")
+	case !(w.Seconds >= 0 && w.Seconds <= dispatch.MaxRetryAfter.Seconds()):
+		return errors.New("a pause is as long as none can be")
+	}
+	return nil
 }
 
 // spooledRow is what the ledger is to have of a delivery. What names a recipient is
@@ -98,6 +118,11 @@ var spoolStates = map[dispatch.State]bool{
 // check says what of a record cannot be.
 func (s *spooled) check() error {
 	switch {
+	case s.Pause != nil:
+		if bare := (&spooled{Pause: s.Pause}); !reflect.DeepEqual(s, bare) {
+			return errors.New("a pause is a record of its own")
+		}
+		return s.Pause.check()
 	case s.Claim == uuid.Nil:
 		return errors.New("it names no claim")
 	case s.Event == uuid.Nil || s.Seq < 0:

@@ -30,6 +30,7 @@ func someSpooled() []spooled {
 			{ID: uuid.UUID{5}, State: dispatch.Sending, Attempts: 1, Open: true},
 		}},
 		{Claim: uuid.UUID{6}, Seq: 0, Event: uuid.UUID{7}, Delivery: &spooledRow{ID: uuid.UUID{8}, State: dispatch.Delivered, Attempts: 1, Answer: text(`{"a":1}`)}},
+		{Pause: &spooledWish{Destination: "twilio AC1", Reason: "sms: throttled", Seconds: 2.5}},
 	}
 }
 
@@ -55,7 +56,8 @@ func TestSpoolIsReadAsWritten(t *testing.T) {
 // TestSpoolRefused: what is torn, changed, or somebody else's is refused by its
 // line, and costs no other line.
 func TestSpoolRefused(t *testing.T) {
-	good := spoolOf(t, someSpooled())
+	good := spoolOf(t, someSpooled()[:2])
+	wish := spoolOf(t, someSpooled()[2:])
 	lines := strings.SplitAfter(good, "\n") // the last one is empty
 	for _, tt := range []struct {
 		name string
@@ -82,6 +84,10 @@ func TestSpoolRefused(t *testing.T) {
 		{"attempts", strings.Replace(good, `"attempts":2`, `"attempts":-2`, 1), 1, "line 2: a number of attempts"},
 		{"a text for a number", strings.Replace(good, `"event_seq":17`, `"event_seq":"17"`, 1), 1, `line 2: "event_seq" is no int64`},
 		{"two values", lines[0] + strings.TrimSuffix(lines[1], "\n") + "{}\n" + lines[2] + lines[3], 1, "line 2: it has more than one value"},
+		{"a pause for nowhere", strings.Replace(wish, `twilio AC1`, ``, 1), 0, "line 2: a pause names no destination"},
+		{"a pause beyond all measure", strings.Replace(wish, `2.5`, `86401`, 1), 0, "line 2: a pause is as long as none can be"},
+		{"a pause that is over before", strings.Replace(wish, `2.5`, `-1`, 1), 0, "line 2: a pause is as long as none can be"},
+		{"a pause with a claim", strings.Replace(wish, `{"pause"`, `{"claim":"`+uuid.UUID{1}.String()+`","pause"`, 1), 0, "line 2: a pause is a record of its own"},
 		{"more after the end", good + lines[1], 2, "line 5: it stands behind the last one"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -136,7 +142,7 @@ func TestSpoolDir(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(quoteGlob(string(dir)), "*.tmp")); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
-	if records, refused, err := dir.read(paths[0], thisDatabase); err != nil || len(refused) > 0 || len(records) != 2 {
+	if records, refused, err := dir.read(paths[0], thisDatabase); err != nil || len(refused) > 0 || len(records) != 3 {
 		t.Errorf("read %d, %v, %v", len(records), refused, err)
 	}
 	if runtime.GOOS != "windows" {
