@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -94,26 +95,49 @@ func (bs *brakes) old() bool {
 	return time.Since(bs.asked) >= brakesEvery
 }
 
+// news is what the database is to be told of brakes.
+type news struct {
+	puts     map[string]put
+	ends     []string      // to be released
+	stale    bool          // some are to be forgotten
+	patience time.Duration // how long it waits for a row that somebody has locked
+}
+
+func (n news) none() bool { return len(n.puts)+len(n.ends) == 0 && !n.stale }
+
+// each is n, one by one.
+func (n news) each() (all []news) {
+	for name, p := range n.puts {
+		all = append(all, news{puts: map[string]put{name: p}, patience: n.patience})
+	}
+	for _, name := range n.ends {
+		all = append(all, news{ends: []string{name}, patience: n.patience})
+	}
+	if n.stale {
+		all = append(all, news{stale: true, patience: n.patience})
+	}
+	return all
+}
+
 // news takes what the database is to be told.
-func (bs *brakes) news() (puts map[string]put, ends []string, stale bool) {
+func (bs *brakes) news() news {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	puts = make(map[string]put, len(bs.puts))
-	for name, p := range bs.puts {
-		puts[name] = p
+	n := news{puts: maps.Clone(bs.puts), ends: slices.Sorted(maps.Keys(bs.ends)), stale: bs.stale, patience: tellPatience}
+	if bs.slow > 0 {
+		n.patience = tellSoon // what was given up may be under way still, and has the row until it is done
 	}
-	for name := range bs.ends {
-		ends = append(ends, name)
-	}
-	return puts, ends, bs.stale
+	return n
 }
 
 // told notes that the database has some of what news returned.
-func (bs *brakes) told(puts map[string]put, ends []string) {
+func (bs *brakes) told(n news) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
+	bs.slow = 0
+	bs.stale = bs.stale && !n.stale
 	now := time.Now() // a reading that was sent off before may not have seen it
-	for name, p := range puts {
+	for name, p := range n.puts {
 		left := bs.puts[name]
 		for _, waiting := range p.waiting {
 			close(waiting)
@@ -128,9 +152,25 @@ func (bs *brakes) told(puts map[string]put, ends []string) {
 			b.noted = now
 		}
 	}
-	for _, name := range ends {
+	for _, name := range n.ends {
 		delete(bs.ends, name)
 	}
+}
+
+// within says how long the next try to tell the database may take: tellSoon, and twice as long after each that took too
+// long. So a connection that was cut off without a word is not waited for, and a database that is slow has its time.
+func (bs *brakes) within() time.Duration {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	return min(tellSoon<<bs.slow, dbTimeout)
+}
+
+// tooSlow notes that one took too long. The next may follow at once, with what has come since.
+func (bs *brakes) tooSlow() {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	bs.slow = min(bs.slow+1, 8)
+	signal(bs.wake)
 }
 
 // ended takes what was released.
@@ -187,56 +227,51 @@ func (l *Listener) keepTelling(ctx, through context.Context) {
 	}
 }
 
-// tellSoon is how long the database is told for, before it is told anew: a connection that was cut off without a
-// word is not waited for, and one to a database that is slow has its time then.
-const tellSoon = pauseFirst / 2
+// Outcomes wait for what the database is told of brakes: so it has tellSoon for it at first, and a row that somebody has
+// locked is waited for no longer than tellPatience.
+const (
+	tellSoon     = pauseFirst / 2
+	tellPatience = 200 * time.Millisecond
+)
 
 // tellBrakes has put and released what is to be.
 func (l *Listener) tellBrakes(ctx context.Context) {
-	puts, ends, stale := l.brakes.news()
-	if len(puts)+len(ends) == 0 && !stale {
+	n := l.brakes.news()
+	if n.none() {
 		return
 	}
-	soon, cancel := context.WithTimeout(ctx, tellSoon)
-	err := l.tell(soon, puts, ends, stale)
-	late := soon.Err() != nil
-	cancel()
-	if err != nil && late && ctx.Err() == nil {
-		err = l.tell(ctx, puts, ends, stale)
+	soon, cancel := context.WithTimeout(ctx, l.brakes.within())
+	defer cancel()
+	err := l.tell(soon, n)
+	if all := n.each(); isLocked(err) && len(all) > 1 { // the others do not wait for the one
+		err = nil
+		for _, one := range all {
+			err = errors.Join(err, l.tell(ctx, one))
+		}
 	}
-	if isLocked(err) && len(puts)+len(ends) > 1 { // the others do not wait for the one
-		err = l.tellEach(ctx, puts, ends)
+	if err == nil {
+		return
 	}
-	if err != nil {
-		l.sparse.warn("brakes not on record; trying again", err)
+	if soon.Err() != nil && ctx.Err() == nil {
+		l.brakes.tooSlow()
 	}
-}
-
-// tellEach is tell for each one by itself.
-func (l *Listener) tellEach(ctx context.Context, puts map[string]put, ends []string) (err error) {
-	for name, p := range puts {
-		err = errors.Join(err, l.tell(ctx, map[string]put{name: p}, nil, false))
-	}
-	for _, name := range ends {
-		err = errors.Join(err, l.tell(ctx, nil, []string{name}, false))
-	}
-	return err
+	l.sparse.warn("brakes not on record; trying again", err)
 }
 
 // tell has brakes put and released.
-func (l *Listener) tell(ctx context.Context, puts map[string]put, ends []string, stale bool) error {
+func (l *Listener) tell(ctx context.Context, n news) error {
 	sent := time.Now()
-	fresh, over, rows, err := l.store.changeBrakes(ctx, puts, ends, stale)
+	fresh, over, rows, err := l.store.changeBrakes(ctx, n)
 	if err != nil {
 		return err
 	}
-	l.brakes.told(puts, ends)
+	l.brakes.told(n)
 	l.brakes.read(sent, rows)
 	for name, on := range over {
 		l.log.Info("brake off: the destination answers", "destination", name, "after", on.Round(time.Millisecond))
 	}
 	for _, name := range fresh {
-		p := puts[name]
+		p := n.puts[name]
 		l.log.Warn("brake on: nothing is sent there until one that tries is answered", "destination", name,
 			"reason", p.reason, "for", max(time.Until(p.until), 0).Round(time.Millisecond))
 	}
@@ -279,28 +314,24 @@ func (s *store) askProbe(ctx context.Context, destination string) (a asked, err 
 	return a, nil
 }
 
-// putPatience is how long a brake waits for another transaction that has its row locked: outcomes wait for it.
-const putPatience = 200 * time.Millisecond
-
 // changeBrakes puts and releases, and returns which are new, which are over, with how
 // long they were on, and those that there are then.
-func (s *store) changeBrakes(ctx context.Context, puts map[string]put, ends []string, stale bool) (fresh []string, over map[string]time.Duration, now []onBrake, err error) {
+func (s *store) changeBrakes(ctx context.Context, n news) (fresh []string, over map[string]time.Duration, now []onBrake, err error) {
 	over = map[string]time.Duration{}
 	var names, reasons []string
 	var failures []int64
 	var waits []float64
-	for name, p := range puts {
+	for name, p := range n.puts {
 		names, reasons, failures = append(names, name), append(reasons, p.reason), append(failures, int64(p.failures))
 		waits = append(waits, max(time.Until(p.until).Seconds(), 0))
 	}
-	slices.Sort(ends)
 	commit := forgetable
 	if len(names) > 0 {
 		commit = durable // as the record of what it follows from; a crash must not leave that alone
 	}
 	err = s.tx(ctx, commit, func(b *pgx.Batch) {
+		b.Queue("select set_config('lock_timeout', $1, true)", fmt.Sprint(n.patience.Milliseconds()))
 		if len(names) > 0 {
-			b.Queue("select set_config('lock_timeout', $1, true)", fmt.Sprint(putPatience.Milliseconds()))
 			b.Queue(sqlPutBrakes, names, reasons, failures, waits).Query(func(rows pgx.Rows) error {
 				var name string
 				var isNew bool
@@ -313,15 +344,15 @@ func (s *store) changeBrakes(ctx context.Context, puts map[string]put, ends []st
 				return err
 			})
 		}
-		if len(ends) > 0 {
-			b.Queue(sqlEndBrakes, ends).Query(func(rows pgx.Rows) error {
+		if len(n.ends) > 0 {
+			b.Queue(sqlEndBrakes, n.ends).Query(func(rows pgx.Rows) error {
 				var name string
 				var secs float64
 				_, err := pgx.ForEachRow(rows, []any{&name, &secs}, func() error { over[name] = fromSeconds(secs); return nil })
 				return err
 			})
 		}
-		if stale {
+		if n.stale {
 			b.Queue(sqlForgetBrakes)
 		}
 		queueBrakes(b, &now)

@@ -106,6 +106,7 @@ type brakes struct {
 	stale   bool                 // some of them are
 	asked   time.Time            // when the last reading was sent off that came back
 	over    []string             // released, and what waited is to be made due
+	slow    int                  // tries to tell the database, one after the other, that took too long
 }
 
 func newBrakes() *brakes {
@@ -287,15 +288,17 @@ func (bs *brakes) put(destination string, p put) (braked bool) {
 	return braked
 }
 
-// restore puts on what was asked for before an earlier stop.
-func (bs *brakes) restore(pauses []spooledWish) {
+// restore puts on what was asked for before an earlier stop. What it returns are closed once that is on record.
+func (bs *brakes) restore(pauses []spooledWish) (told []<-chan struct{}) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	for _, w := range pauses {
-		p := bs.puts[w.Destination]
+		p, waiting := bs.puts[w.Destination], make(chan struct{})
 		p.reason, p.failures, p.until = w.Reason, p.failures+1, latest(p.until, time.Now().Add(fromSeconds(w.Seconds)))
+		p.waiting, told = append(p.waiting, waiting), append(told, waiting)
 		bs.put(w.Destination, p)
 	}
+	return told
 }
 
 // hush reports whether a failure at a destination is not logged, since another was less than a
@@ -371,8 +374,8 @@ func (l *Listener) heed(j *job, begun time.Time, err *dispatch.Error) verdict {
 	return verdictOf(err)
 }
 
-// pauseFirst is how long an outcome waits for the pause that it asks for: until that was tried twice (see
-// tellSoon). A database that takes neither takes no outcome either, but for a moment; and a worker is
+// pauseFirst is how long an outcome waits for the pause that it asks for: until that was tried twice, where the first try
+// takes too long (see tellSoon). A database that takes neither takes no outcome either, most likely; and a worker is
 // not to be kept from others for longer.
 const pauseFirst = 2 * time.Second
 

@@ -71,7 +71,7 @@ func TestWhatBrakes(t *testing.T) {
 				if left := time.Until(l.brakes.on["there"].until); left > tt.wait || left < tt.wait-pauseFirst-time.Second {
 					t.Errorf("for %s, want %s", left, tt.wait)
 				}
-				puts, _, _ := l.brakes.news()
+				puts := l.brakes.news().puts
 				if n := puts["there"].failures; n < 1 {
 					t.Errorf("the database is told of %d failures", n)
 				}
@@ -174,11 +174,11 @@ func TestDeferralEndsNoBrake(t *testing.T) {
 		l.heed(&job{provider: "there"}, time.Now(), mail(421))
 	}
 	l.heed(probe, time.Now(), mail(450))
-	if _, ends, _ := l.brakes.news(); !l.brakes.has("there") || len(ends) > 0 {
+	if ends := l.brakes.news().ends; !l.brakes.has("there") || len(ends) > 0 {
 		t.Error("mail that is put off has ended a brake")
 	}
 	l.heed(probe, time.Now(), nil)
-	if _, ends, _ := l.brakes.news(); len(ends) != 1 {
+	if ends := l.brakes.news().ends; len(ends) != 1 {
 		t.Error("mail that is taken has not ended it")
 	}
 }
@@ -192,8 +192,7 @@ func TestEndOfABrakeIsABeginning(t *testing.T) {
 	for range deferredInRow {
 		l.heed(&job{provider: "there"}, time.Now(), deferral)
 	}
-	puts, _, _ := l.brakes.news()
-	l.brakes.told(puts, nil)
+	l.brakes.told(l.brakes.news())
 	l.brakes.released("there", time.Now())
 	if l.brakes.has("there") {
 		t.Fatal("it is not released")
@@ -269,8 +268,7 @@ func TestReadings(t *testing.T) {
 		}, true, 0},
 		{"ours was put on after the reading", func(bs *brakes) {
 			bs.failed("there", false, time.Now(), &dispatch.Error{Kind: dispatch.Down, RetryAfter: time.Minute})
-			puts, ends, _ := bs.news()
-			bs.told(puts, ends)
+			bs.told(bs.news())
 			bs.read(time.Now(), there)
 			bs.read(before, nil)
 		}, true, 0},
@@ -355,7 +353,7 @@ func TestBrakeIsOnDisk(t *testing.T) {
 		pgtest.Exec(t, db, sql)
 	}
 	s := &store{pool: db.Pool, lease: time.Minute}
-	fresh, _, _, err := s.changeBrakes(t.Context(), map[string]put{"there": {failures: 1, until: time.Now().Add(time.Minute), reason: "no"}}, nil, false)
+	fresh, _, _, err := s.changeBrakes(t.Context(), news{puts: map[string]put{"there": {failures: 1, until: time.Now().Add(time.Minute), reason: "no"}}, patience: time.Second})
 	if err != nil || len(fresh) != 1 {
 		t.Fatal(fresh, err)
 	}
@@ -369,19 +367,21 @@ func TestBrakeGoesAroundLocks(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	pgtest.Exec(t, db, `insert into outbox.brakes (destination, reason, failures, until, probe_at)
-		select n, 'no', 1, clock_timestamp(), clock_timestamp() from unnest('{locked,over}'::text[]) as n`)
+		select n, 'no', 1, clock_timestamp() - ago, clock_timestamp() - ago
+		from (values ('free', '0 s'::interval), ('locked', '0 s'), ('over', '0 s'), ('over, and locked', '0 s'), ('old', '2 h'), ('old, and locked', '2 h')) as b (n, ago)`)
 	tx, err := db.Pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback(context.Background()) }()
-	if _, err := tx.Exec(t.Context(), `select from outbox.brakes where destination = 'locked' for update`); err != nil {
+	if _, err := tx.Exec(t.Context(), `select from outbox.brakes where destination like '%locked' for update`); err != nil {
 		t.Fatal(err)
 	}
 	l := teller(&store{pool: db.Pool, lease: time.Minute})
 	bs, asks := l.brakes, &dispatch.Error{Kind: dispatch.Throttled, RetryAfter: time.Minute}
 	l.readBrakes(t.Context())
 	bs.answered("over", true)
+	bs.answered("over, and locked", true)
 	_, locked := bs.failed("locked", false, time.Now(), asks)
 	_, free := bs.failed("free", false, time.Now(), asks)
 	begun := time.Now()
@@ -392,8 +392,8 @@ func TestBrakeGoesAroundLocks(t *testing.T) {
 	if !closed(free) || closed(locked) {
 		t.Errorf("the free one is on record: %t, and the locked one: %t", closed(free), closed(locked))
 	}
-	const names = `select string_agg(destination, ' ' order by destination) from outbox.brakes`
-	if got := pgtest.QueryVal[string](t, db, names); got != "free locked" {
+	const names = `select string_agg(destination, ' ' order by destination collate "C") from outbox.brakes`
+	if got := pgtest.QueryVal[string](t, db, names); got != "free locked old, and locked over, and locked" {
 		t.Errorf("braked are %q", got)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
@@ -403,16 +403,23 @@ func TestBrakeGoesAroundLocks(t *testing.T) {
 	if !closed(locked) || len(bs.puts)+len(bs.ends) > 0 {
 		t.Errorf("then the locked one is on record: %t; left are %v, %v", closed(locked), bs.puts, bs.ends)
 	}
+	l.readBrakes(t.Context())
+	if l.tellBrakes(t.Context()); !bs.news().none() {
+		t.Errorf("in the end there is something to be told: %+v", bs.news())
+	}
+	if got := pgtest.QueryVal[string](t, db, names); got != "free locked" {
+		t.Errorf("in the end braked are %q", got)
+	}
 }
 
-// hangs is a storage of which the first connection was cut off without a word.
+// hangs is a storage of which some connections were cut off without a word.
 type hangs struct {
 	storage
 	times int
 }
 
-func (h *hangs) changeBrakes(ctx context.Context, _ map[string]put, _ []string, _ bool) ([]string, map[string]time.Duration, []onBrake, error) {
-	if h.times++; h.times == 1 {
+func (h *hangs) changeBrakes(ctx context.Context, _ news) ([]string, map[string]time.Duration, []onBrake, error) {
+	if h.times--; h.times >= 0 {
 		<-ctx.Done()
 		return nil, nil, nil, ctx.Err()
 	}
@@ -422,12 +429,33 @@ func (h *hangs) changeBrakes(ctx context.Context, _ map[string]put, _ []string, 
 // TestBrakeIsToldAnew: a connection that was cut off without a word does not keep the outcome from following its pause.
 func TestBrakeIsToldAnew(t *testing.T) {
 	t.Parallel()
-	l := teller(&hangs{})
+	l := teller(&hangs{times: 1})
 	_, told := l.brakes.failed("there", false, time.Now(), &dispatch.Error{Kind: dispatch.Throttled, RetryAfter: time.Minute})
 	begun := time.Now()
-	l.tellBrakes(t.Context())
-	if took := time.Since(begun); took > pauseFirst || !closed(told) {
-		t.Errorf("on record: %t, after %s", closed(told), took)
+	for !closed(told) {
+		<-l.brakes.wake // at once after a try
+		l.tellBrakes(t.Context())
+	}
+	if took := time.Since(begun); took > pauseFirst {
+		t.Errorf("on record after %s", took)
+	}
+	if within := l.brakes.within(); within != tellSoon {
+		t.Errorf("the next try may take %s", within)
+	}
+}
+
+// TestSlowDatabaseIsTold: each try that takes too long makes the next one longer, up to where any call ends.
+func TestSlowDatabaseIsTold(t *testing.T) {
+	t.Parallel()
+	bs := newBrakes()
+	for _, want := range []time.Duration{tellSoon, 2 * tellSoon, 4 * tellSoon, 8 * tellSoon, dbTimeout, dbTimeout} {
+		if got := bs.within(); got != want {
+			t.Errorf("a try may take %s, want %s", got, want)
+		}
+		if n := bs.news(); (n.patience > tellPatience) != (want > tellSoon) {
+			t.Errorf("where it may take %s, it waits %s for a row that may be its own", want, n.patience)
+		}
+		bs.tooSlow()
 	}
 }
 

@@ -11,46 +11,30 @@ import (
 )
 
 // keepLeftover has what is not on record when the listener ends written to the
-// state directory, so that the next start records it; or it says how much that is.
+// state directory, so that the next start records it; or it says how much that is. What providers asked for
+// stands before the outcomes that asked for it; it may be put on record yet, and then is so for longer.
 // Nobody adds outcomes any more but senders that were left behind.
 func (l *Listener) keepLeftover() {
 	records, outcomes := l.leftover()
-	if outcomes == 0 {
+	pauses := l.brakes.leftover()
+	if outcomes+len(pauses) == 0 {
 		return
 	}
+	records = append(pauses, records...)
 	const lost = "stopped with outcomes that are not on record; their leases will run out, and what was sent may be sent again"
 	if l.cfg.StateDir == "" {
-		l.log.Warn(lost, "count", outcomes, "mend", "with OUTBOX_STATE_DIR (or systemd's StateDirectory=) they would be in a file there, and recorded at the next start")
+		l.log.Warn(lost, "count", outcomes, "pauses", len(pauses), "mend", "with OUTBOX_STATE_DIR (or systemd's StateDirectory=) they would be in a file there, and recorded at the next start")
 		return
 	}
 	path, err := spoolDir(l.cfg.StateDir).write(l.database, records)
 	if path == "" {
-		l.log.Error(lost, "count", outcomes, "dir", l.cfg.StateDir, "error", err)
+		l.log.Error(lost, "count", outcomes, "pauses", len(pauses), "dir", l.cfg.StateDir, "error", err)
 		return
 	}
 	if err != nil {
 		l.log.Error("outcomes are kept in a file that may not be on disk", "file", path, "error", err)
 	}
-	l.log.Warn("stopped with outcomes that are not on record; they are kept in a file, and recorded at the next start", "count", outcomes, "file", path)
-}
-
-// keepPauses does that with the pauses that providers asked for. Those are told of until the very end.
-func (l *Listener) keepPauses() {
-	pauses := l.brakes.leftover()
-	if len(pauses) == 0 {
-		return
-	}
-	const lost = "stopped with pauses that are not on record; others may send there before they are over"
-	if l.cfg.StateDir == "" {
-		l.log.Warn(lost, "count", len(pauses), "mend", "with OUTBOX_STATE_DIR (or systemd's StateDirectory=) they would be in a file there, and recorded at the next start")
-		return
-	}
-	path, err := spoolDir(l.cfg.StateDir).write(l.database, pauses)
-	if err != nil {
-		l.log.Error(lost, "count", len(pauses), "dir", l.cfg.StateDir, "file", path, "error", err)
-		return
-	}
-	l.log.Warn("stopped with pauses that are not on record; they are kept in a file, and recorded at the next start", "count", len(pauses), "file", path)
+	l.log.Warn("stopped with outcomes that are not on record; they are kept in a file, and recorded at the next start", "count", outcomes, "pauses", len(pauses), "file", path)
 }
 
 // leftover returns the pauses that providers asked for and the database is not known to have.

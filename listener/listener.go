@@ -366,7 +366,6 @@ func (l *Listener) run(ctx context.Context, patient bool, drive func(context.Con
 	}
 	l.keepLeftover()
 	keepers.Wait()
-	l.keepPauses()
 	l.batch.end()
 	return err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,14 +29,15 @@ func notesPauses(t *testing.T, db *pgtest.DB, event, table, condition string) {
 	t.Helper()
 	pgtest.Exec(t, db, `create table seen (pauses bigint)`)
 	pgtest.Exec(t, db, `create function recording() returns trigger language plpgsql as $$ begin insert into public.seen select count(*) from outbox.brakes; return new; end $$`)
-	pgtest.Exec(t, db, `create trigger recording before `+event+` on `+table+` for each row when (`+condition+`) execute function recording()`)
+	pgtest.Exec(t, db, `create trigger recording after `+event+` on `+table+` for each row when (`+condition+`) execute function recording()`)
 }
 
 // noted waits for the first such row, and reports whether a pause was on record by then.
 func noted(t *testing.T, db *pgtest.DB) bool {
 	t.Helper()
 	pgtest.Eventually(t, 10*time.Second, func() (bool, string) {
-		return pgtest.QueryVal[int](t, db, `select count(*) from seen`) == 1, "no outcome"
+		n := pgtest.QueryVal[int](t, db, `select count(*) from seen`)
+		return n == 1, fmt.Sprintf("%d outcomes", n)
 	})
 	return pgtest.QueryVal[int](t, db, `select pauses from seen`) == 1
 }
@@ -48,7 +51,7 @@ func pausesDo(t *testing.T, db *pgtest.DB, what string) {
 
 // TestPauseBeforeItsOutcome: what a provider asks for is on record before the outcome that says so: whoever
 // dies in between leaves no outcome behind that others do not heed. Where it cannot be put on record
-// the outcome is, a second later.
+// the outcome is, two seconds later.
 func TestPauseBeforeItsOutcome(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -139,31 +142,55 @@ func TestPauseIsHeededAtAStop(t *testing.T) {
 }
 
 // TestPausesOutliveAStop: what a provider asked for while the database was away is on record after the next start, and before
-// the outcome that asked for it.
+// the outcome that asked for it. Where somebody has it locked then, it stays in a file until it is on record.
 func TestPausesOutliveAStop(t *testing.T) {
 	t.Parallel()
-	server, dir := pgtest.Private(t), t.TempDir()
-	db := pgtest.NewOn(t, server)
-	notesPauses(t, db, "insert", "outbox.attempts", "true")
-	_, d, _ := stopped(t, server, db, dir, provided, false, tooMany())
-	if files := spools(t, dir); len(files) != 2 {
-		t.Fatalf("files: %v, want one of outcomes and one of pauses", files)
-	}
-	if err := server.Restart(t.Context(), devpg.Fast); err != nil {
-		t.Fatal(err)
-	}
-	stats, err := newListener(t, db, d, func(c *listener.Config) { c.StateDir = dir }).Once(t.Context(), 0)
-	if err != nil || stats.Total != 0 {
-		t.Errorf("left over: %+v, %v", stats, err)
-	}
-	if !noted(t, db) {
-		t.Error("the outcome was on record before the pause")
-	}
-	if got, want := pgtest.QueryVal[string](t, db, `select concat_ws(' ', destination, reason, until between clock_timestamp() + interval '50 minutes' and clock_timestamp() + interval '1 hour') from outbox.brakes`),
-		fmt.Sprintf("carrier %s t", "carrier: throttled (status 429): too many"); got != want {
-		t.Errorf("on record is %q, want %q", got, want)
-	}
-	if files := spools(t, dir); len(files) != 0 {
-		t.Errorf("left: %v", files)
+	for _, locked := range []bool{false, true} {
+		t.Run(fmt.Sprintf("locked %t", locked), func(t *testing.T) {
+			t.Parallel()
+			server, dir := pgtest.Private(t), t.TempDir()
+			db := pgtest.NewOn(t, server)
+			notesPauses(t, db, "insert", "outbox.attempts", "true")
+			_, d, _ := stopped(t, server, db, dir, provided, false, tooMany())
+			files := spools(t, dir)
+			if len(files) != 1 {
+				t.Fatalf("files: %v", files)
+			}
+			text, err := os.ReadFile(files[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lines := strings.Split(string(text), "\n"); len(lines) < 4 || !strings.HasPrefix(lines[1], `{"pause":`) || strings.Count(string(text), "pause") != 1 {
+				t.Errorf("its first record is not the one pause: %s", text)
+			}
+			if err := server.Restart(t.Context(), devpg.Fast); err != nil {
+				t.Fatal(err)
+			}
+			once := func() {
+				t.Helper()
+				stats, err := newListener(t, db, d, func(c *listener.Config) { c.StateDir = dir }).Once(t.Context(), 0)
+				if err != nil || stats.Total != 0 {
+					t.Errorf("left over: %+v, %v", stats, err)
+				}
+			}
+			if locked {
+				release := lock(t, db, `lock table outbox.brakes in share mode`)
+				if once(); len(spools(t, dir)) == 0 {
+					t.Error("the file is gone, and its pause is not on record")
+				}
+				release()
+			}
+			once()
+			if first := noted(t, db); first == locked {
+				t.Errorf("the pause was on record before the outcome: %t", first)
+			}
+			if got, want := pgtest.QueryVal[string](t, db, `select concat_ws(' ', destination, reason, until between clock_timestamp() + interval '50 minutes' and clock_timestamp() + interval '1 hour') from outbox.brakes`),
+				"carrier carrier: throttled (status 429): too many t"; got != want {
+				t.Errorf("on record is %q, want %q", got, want)
+			}
+			if files := spools(t, dir); len(files) != 0 {
+				t.Errorf("left: %v", files)
+			}
+		})
 	}
 }

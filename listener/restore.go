@@ -45,7 +45,7 @@ func (l *Listener) restore(ctx context.Context, patient bool) error {
 	var files []*keptFile
 	for _, path := range paths {
 		if f := l.openFile(dir, path); f != nil {
-			l.brakes.restore(f.replay.pauses)
+			f.pauses = l.brakes.restore(f.replay.pauses)
 			files = append(files, f)
 			f.replay.hold(ctx)
 			var holding context.Context
@@ -53,7 +53,7 @@ func (l *Listener) restore(ctx context.Context, patient bool) error {
 			l.restoring.Go(func() { f.replay.keep(holding) })
 		}
 	}
-	l.tellBrakes(ctx) // before the outcomes that asked for it; where that fails it is tried again beside them
+	l.tellFirst(ctx, files)
 	// One beside the other: the events of one, whose leases may end at any moment, do not wait for a row of another that somebody has
 	// locked. What is not recorded when ctx ends is there at the next start.
 	var starting sync.WaitGroup
@@ -71,7 +71,49 @@ type keptFile struct {
 	refused []refusedLine
 	records int
 	replay  *replay
+	pauses  []<-chan struct{}  // each is closed once it is on record
 	let     context.CancelFunc // ends what holds its deliveries
+}
+
+// tellFirst has the pauses of files put on record, before the outcomes that asked for them. Where that takes long it goes on
+// beside them, as it would have when they came.
+func (l *Listener) tellFirst(ctx context.Context, files []*keptFile) {
+	end := time.After(pauseFirst)
+	for {
+		l.tellBrakes(ctx)
+		if !slices.ContainsFunc(files, (*keptFile).waits) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-end:
+			return
+		case <-time.After(restJobs):
+		}
+	}
+}
+
+// waits reports whether a pause of f is not on record yet.
+func (f *keptFile) waits() bool {
+	return slices.ContainsFunc(f.pauses, func(told <-chan struct{}) bool {
+		select {
+		case <-told:
+			return false
+		default:
+			return true
+		}
+	})
+}
+
+// awaitPauses waits until none does, or ctx ends.
+func (f *keptFile) awaitPauses(ctx context.Context) {
+	for _, told := range f.pauses {
+		select {
+		case <-told:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // mostRefused is how many lines of a file are named in the log.
@@ -97,16 +139,17 @@ func (l *Listener) restoreFile(ctx context.Context, f *keptFile) {
 	p := f.replay
 	end := func() {
 		f.let()
-		if p.left() > 0 {
+		if p.left() > 0 || f.waits() {
 			return // told to stop; what is on record by now is so again at the next start
 		}
 		failpoint.Hit("K20b")
 		l.restored(f.dir, f.path, f.refused, f.records, p.fenced)
 	}
-	if p.start(ctx); p.left() > 0 && ctx.Err() == nil {
+	if p.start(ctx); (p.left() > 0 || f.waits()) && ctx.Err() == nil {
 		l.log.Warn("outcomes of an earlier stop wait for rows that somebody has locked; everything else goes on", "file", f.path, "count", p.left())
 		l.restoring.Go(func() {
 			p.rest(ctx)
+			f.awaitPauses(ctx)
 			end()
 		})
 		return

@@ -26,8 +26,8 @@ func (*holds) identify(context.Context) (string, error) { return thisDatabase, n
 func (*holds) busyEvents(context.Context, []entry) (map[int64]bool, error) {
 	return nil, nil
 }
-func (h *holds) changeBrakes(_ context.Context, puts map[string]put, _ []string, _ bool) ([]string, map[string]time.Duration, []onBrake, error) {
-	h.pauses.Add(int32(len(puts)))
+func (h *holds) changeBrakes(_ context.Context, n news) ([]string, map[string]time.Duration, []onBrake, error) {
+	h.pauses.Add(int32(len(n.puts)))
 	return nil, nil, nil, nil
 }
 func (h *holds) holdKept(context.Context, []*job) error { h.held.Add(1); return nil }

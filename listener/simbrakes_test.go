@@ -42,11 +42,11 @@ func (s *simStore) readBrakes(ctx context.Context) (rows []onBrake, err error) {
 	return rows, err
 }
 
-func (s *simStore) changeBrakes(ctx context.Context, puts map[string]put, ends []string, stale bool) (fresh []string, over map[string]time.Duration, rows []onBrake, err error) {
+func (s *simStore) changeBrakes(ctx context.Context, n news) (fresh []string, over map[string]time.Duration, rows []onBrake, err error) {
 	over = map[string]time.Duration{}
 	err = s.do(ctx, forgetable, func(*reference) error {
 		now := time.Now()
-		for name, p := range puts {
+		for name, p := range n.puts {
 			b := s.db.brakes[name]
 			wait := max(time.Until(p.until), 0)
 			if b == nil {
@@ -58,14 +58,14 @@ func (s *simStore) changeBrakes(ctx context.Context, puts map[string]put, ends [
 			b.until = latest(b.until, now.Add(wait))
 			b.probeAt = latest(b.probeAt, now.Add(wait))
 		}
-		for _, name := range ends {
+		for _, name := range n.ends {
 			if b := s.db.brakes[name]; b != nil && !b.until.After(now) {
 				over[name] = now.Sub(b.since)
 				delete(s.db.brakes, name)
 			}
 		}
 		for name, b := range s.db.brakes {
-			if stale && now.Sub(latest(b.until, b.probeAt)) > time.Hour {
+			if n.stale && now.Sub(latest(b.until, b.probeAt)) > time.Hour {
 				delete(s.db.brakes, name)
 			}
 		}

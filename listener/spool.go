@@ -49,7 +49,7 @@ type spoolEnd struct {
 }
 
 // spooled is one record: a whole event with its deliveries, or one delivery that
-// is on its own, whose fence is the claim, as that of any record; or a pause.
+// is on its own, whose fence is the claim, as that of any record; or a pause, which has none.
 type spooled struct {
 	Claim      uuid.UUID    `json:"claim,omitzero"`
 	Seq        int64        `json:"event_seq,omitempty"`
@@ -72,6 +72,8 @@ func (w *spooledWish) check() error {
 	switch {
 	case w.Destination == "" || w.Reason == "":
 		return errors.New("a pause names no destination, or no reason")
+	case clean(w.Destination) != w.Destination || clean(w.Reason) != w.Reason:
+		return errors.New("a pause has characters that none has")
 	case !(w.Seconds >= 0 && w.Seconds <= dispatch.MaxRetryAfter.Seconds()):
 		return errors.New("a pause is as long as none can be")
 	}

@@ -59,7 +59,7 @@ type storage interface {
 	resumeBraked(ctx context.Context, reason string, rate int, ahead time.Duration) (resumed, error)
 	onRead(*brakes) // is told what claims and sweeps bring of brakes
 	readBrakes(ctx context.Context) (rows []onBrake, err error)
-	changeBrakes(ctx context.Context, puts map[string]put, ends []string, stale bool) (fresh []string, over map[string]time.Duration, now []onBrake, err error)
+	changeBrakes(ctx context.Context, n news) (fresh []string, over map[string]time.Duration, now []onBrake, err error)
 	askProbe(ctx context.Context, destination string) (a asked, err error)
 	reserve(ctx context.Context, all []wish, forget bool) (map[string]grant, error)
 	holdKept(ctx context.Context, jobs []*job) error

@@ -196,8 +196,11 @@ func (c *check) heeded() {
 			if asked.Wait == 0 || heard.IsZero() {
 				continue
 			}
-			c.Paused++
 			from, to := heard.Add(time.Second+nearby+c.farther(asked)), asked.At.Add(time.Duration(asked.Wait)*time.Second-nearby)
+			if !from.Before(to) {
+				continue
+			}
+			c.Paused++
 			for _, l := range c.Provided {
 				if l.Channel == at.channel && l.At.After(from) && l.At.Before(to) && !c.deaf(asked.At, l) {
 					c.problem("O10", at.event, "%s asked for %d s, and %s after that there was a call for event %s", at.channel, asked.Wait, l.At.Sub(asked.At).Round(time.Millisecond), l.Event)
@@ -207,8 +210,7 @@ func (c *check) heeded() {
 	}
 }
 
-// heard says since when others may hear of what one was asked for: when it was asked, or when its outcome was
-// on record, if that was more than a second later. Zero: that is not on record, or so late that it may have waited in vain
+// heard says since when others may hear of what one was asked for: since its outcome was on record, at the latest. Zero: that is not on record, or so late that it may have waited in vain
 // for the database; or there was another attempt before, of which it may be.
 func (c *check) heard(at place, asked Line, recorded []time.Time) (since time.Time) {
 	for _, r := range recorded {
@@ -217,11 +219,8 @@ func (c *check) heard(at place, asked Line, recorded []time.Time) (since time.Ti
 		}
 	}
 	another := func(l Line) bool { return l.At.After(asked.At) && l.At.Before(since) }
-	switch {
-	case slices.ContainsFunc(c.mishaps[at], another) || slices.ContainsFunc(c.accepted[at], another):
+	if slices.ContainsFunc(c.mishaps[at], another) || slices.ContainsFunc(c.accepted[at], another) {
 		return time.Time{}
-	case !since.IsZero() && since.Before(asked.At.Add(time.Second)):
-		return asked.At
 	}
 	return since
 }

@@ -174,9 +174,9 @@ func killerOf(t *testing.T, patch string) []string {
 	}
 	pattern := "^(" + string(m[2]) + ")$"
 	// Without paths in it, what was built for another copy serves this one too.
-	args := []string{"test", "-trimpath", "-vet=off", "-count=1", "-timeout=5m", "-run=" + pattern, string(m[1])}
+	args := []string{"test", "-trimpath", "-vet=off", "-count=1", "-failfast", "-timeout=5m", "-run=" + pattern, string(m[1])}
 	if string(m[1]) == "./internal/faultrig" {
-		args = append(args, "-runs=2")
+		args = append(args, "-runs=8") // what a mutant does wrong shows under the fault that asks for it
 	}
 	return args
 }
