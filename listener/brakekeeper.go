@@ -157,6 +157,15 @@ func (bs *brakes) told(n news) {
 	}
 }
 
+// remind has the database told that old brakes are to be forgotten, which nobody waits for.
+func (bs *brakes) remind() {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	if bs.stale {
+		signal(bs.wake)
+	}
+}
+
 // within says how long the next try to tell the database may take: tellSoon, and twice as long after each that took too
 // long. So a connection that was cut off without a word is not waited for, and a database that is slow has its time.
 func (bs *brakes) within() time.Duration {
@@ -207,23 +216,25 @@ func (l *Listener) keepBrakes(ctx context.Context) {
 		if l.queue.holds() > 0 && l.brakes.old() {
 			l.readBrakes(through)
 		}
+		l.brakes.remind()
 		l.resumeBraked(through, false)
 	}
 }
 
 // keepTelling tells the database what attempts say about destinations, until ctx ends, and once more then.
 func (l *Listener) keepTelling(ctx, through context.Context) {
-	tick := time.NewTicker(brakesEvery / 2)
-	defer tick.Stop()
 	for {
+		var again <-chan time.Time // nothing is asked where there is nothing to tell
+		if !l.tellBrakes(through) {
+			again = time.After(brakesEvery / 2)
+		}
 		select {
 		case <-ctx.Done():
 			l.tellBrakes(through)
 			return
 		case <-l.brakes.wake:
-		case <-tick.C:
+		case <-again:
 		}
-		l.tellBrakes(through)
 	}
 }
 
@@ -234,11 +245,11 @@ const (
 	tellPatience = 200 * time.Millisecond
 )
 
-// tellBrakes has put and released what is to be.
-func (l *Listener) tellBrakes(ctx context.Context) {
+// tellBrakes has put and released what is to be, and reports whether nothing of that is left.
+func (l *Listener) tellBrakes(ctx context.Context) (told bool) {
 	n := l.brakes.news()
 	if n.none() {
-		return
+		return true
 	}
 	soon, cancel := context.WithTimeout(ctx, l.brakes.within())
 	defer cancel()
@@ -250,12 +261,13 @@ func (l *Listener) tellBrakes(ctx context.Context) {
 		}
 	}
 	if err == nil {
-		return
+		return true
 	}
 	if soon.Err() != nil && ctx.Err() == nil {
 		l.brakes.tooSlow()
 	}
 	l.sparse.warn("brakes not on record; trying again", err)
+	return false
 }
 
 // tell has brakes put and released.

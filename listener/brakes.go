@@ -251,7 +251,6 @@ func (bs *brakes) notTaken(destination string, probe bool) bool {
 func (bs *brakes) failed(destination string, probe bool, begun time.Time, err *dispatch.Error) (braked bool, told <-chan struct{}) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	now := time.Now()
 	r := bs.record(destination)
 	if begun.After(r.heard) { // what an answer came after says nothing of now
 		r.failed++
@@ -263,21 +262,21 @@ func (bs *brakes) failed(destination string, probe bool, begun time.Time, err *d
 	if wait <= 0 && r.failed < failedInRow && !probe {
 		return false, nil
 	}
-	p := bs.puts[destination]
-	p.reason, p.failures, p.until = reasonOf(err), p.failures+1, latest(p.until, now.Add(wait))
+	return bs.put(destination, reasonOf(err), wait)
+}
+
+// put brakes destination, for so long at least, and has the database told of it. What it returns is as
+// failed says. The caller holds mu.
+func (bs *brakes) put(destination, reason string, wait time.Duration) (braked bool, told <-chan struct{}) {
+	p, now := bs.puts[destination], time.Now()
+	p.reason, p.failures, p.until = reason, p.failures+1, latest(p.until, now.Add(wait))
 	if wait > 0 {
 		waiting := make(chan struct{})
 		p.waiting, told = append(p.waiting, waiting), waiting
 	}
-	return bs.put(destination, p), told
-}
-
-// put brakes destination, and has the database told of it. It reports whether it was not braked before.
-// The caller holds mu.
-func (bs *brakes) put(destination string, p put) (braked bool) {
 	b := bs.on[destination]
 	if braked = b == nil; braked {
-		b = &brake{probeAt: time.Now().Add(probeEvery)}
+		b = &brake{probeAt: now.Add(probeEvery)}
 		bs.on[destination] = b
 		bs.some.Store(true)
 	}
@@ -285,7 +284,7 @@ func (bs *brakes) put(destination string, p put) (braked bool) {
 	bs.puts[destination] = p
 	delete(bs.ends, destination)
 	signal(bs.wake)
-	return braked
+	return braked, told
 }
 
 // restore puts on what was asked for before an earlier stop. What it returns are closed once that is on record.
@@ -293,10 +292,9 @@ func (bs *brakes) restore(pauses []spooledWish) (told []<-chan struct{}) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	for _, w := range pauses {
-		p, waiting := bs.puts[w.Destination], make(chan struct{})
-		p.reason, p.failures, p.until = w.Reason, p.failures+1, latest(p.until, time.Now().Add(fromSeconds(w.Seconds)))
-		p.waiting, told = append(p.waiting, waiting), append(told, waiting)
-		bs.put(w.Destination, p)
+		if _, one := bs.put(w.Destination, w.Reason, fromSeconds(w.Seconds)); one != nil {
+			told = append(told, one)
+		}
 	}
 	return told
 }

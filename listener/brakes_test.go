@@ -464,12 +464,3 @@ func teller(s storage) *Listener {
 	log := slog.New(slog.DiscardHandler)
 	return &Listener{brakes: newBrakes(), queue: newQueue(4, 10), store: s, log: log, sparse: newSparse(log)}
 }
-
-func closed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}

@@ -96,14 +96,16 @@ func (l *Listener) tellFirst(ctx context.Context, files []*keptFile) {
 
 // waits reports whether a pause of f is not on record yet.
 func (f *keptFile) waits() bool {
-	return slices.ContainsFunc(f.pauses, func(told <-chan struct{}) bool {
-		select {
-		case <-told:
-			return false
-		default:
-			return true
-		}
-	})
+	return slices.ContainsFunc(f.pauses, func(told <-chan struct{}) bool { return !closed(told) })
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // awaitPauses waits until none does, or ctx ends.

@@ -210,8 +210,9 @@ func (c *check) heeded() {
 	}
 }
 
-// heard says since when others may hear of what one was asked for: since its outcome was on record, at the latest. Zero: that is not on record, or so late that it may have waited in vain
-// for the database; or there was another attempt before, of which it may be.
+// heard says since when others may hear of what one was asked for: since its outcome was on record, at
+// the latest. Zero: that is not on record, or so late that it may have waited in vain for the database; or there was
+// another attempt before, of which it may be.
 func (c *check) heard(at place, asked Line, recorded []time.Time) (since time.Time) {
 	for _, r := range recorded {
 		if r.After(asked.At) && r.Before(asked.At.Add(pauseFirst)) && (since.IsZero() || r.Before(since)) {
