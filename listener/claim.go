@@ -24,32 +24,38 @@ type claimed struct {
 
 // claimEvents leases events with lower < seq <= upper, the first of them: limit times times events,
 // under claims of at most limit. It returns those that
-// brought something, and whether they have as many as was asked for: more may be there.
+// brought something, and whether more may be there: they have as many as was asked for, or all of as
+// many numbers.
 //
 // Any error comes from the database and is safe to repeat: events whose claim
 // committed but whose answer was lost wait out their lease. Claims that come with an error are
 // ours all the same, and say nothing of what else is there.
 func (s *store) claimEvents(ctx context.Context, lower, upper int64, limit, times int) (claims []claimed, full bool, err error) {
-	left := limit * times
+	left, end, ranged := limit*times, upper, false
 	if lower > 0 && int64(left) <= upper-lower && s.dense.CompareAndSwap(lower, 0) {
 		claims, err = s.claimRange(ctx, lower, limit, times)
-		switch left -= events(claims); {
+		got := events(claims)
+		switch {
 		case waitedInVain(err): // claim_events.sql goes around it
 			s.wary.Store(waryClaims)
 		case err != nil:
 			return nil, false, err
-		case left == 0:
-			s.dense.Store(lower + int64(limit*times))
-			return claims, true, nil
+		case mostOfThem(got, left):
+			end, ranged = lower+int64(left), true
 		}
+		left -= got
 	}
 	for full = true; full && left > 0; {
-		more, filled, err := s.claimFound(ctx, lower, upper, min(limit, left), max(left/limit, 1))
+		more, filled, err := s.claimFound(ctx, lower, end, min(limit, left), max(left/limit, 1))
 		if err != nil {
 			return claims, false, err
 		}
 		claims, full = append(claims, more...), filled
 		left -= events(more)
+	}
+	if ranged { // nothing is left up to end, and what lies behind was not asked for
+		s.dense.Store(highest(claims))
+		return claims, true, nil
 	}
 	return claims, full, nil
 }
@@ -93,7 +99,7 @@ func (s *store) claimFound(ctx context.Context, lower, upper int64, limit, times
 	full = len(c.all[times-1].events) == limit
 	claims = c.claims()
 	if full {
-		s.mayGoOn(claims, lower+int64(limit*times))
+		s.mayGoOn(claims, lower)
 	}
 	return claims, full, nil
 }

@@ -39,18 +39,24 @@ func (s *store) claimRange(ctx context.Context, lower int64, limit, times int) (
 // together, in milliseconds.
 const sqlRangeWaits = `select set_config('lock_timeout', '20', true), set_config('statement_timeout', '1000', true)`
 
-// mayGoOn has the next claim go by numbers where those of claims, which were full, are all up to last, and
-// none of them was claimed before: so it is in a backlog.
-func (s *store) mayGoOn(claims []claimed, last int64) {
+// mayGoOn has the next claim go by numbers where those of claims, all that there were above lower and full,
+// lie close together, and none of them was claimed before: so it is in a backlog.
+func (s *store) mayGoOn(claims []claimed, lower int64) {
 	if s.wary.Load() > 0 {
 		s.wary.Add(-1)
 		return
 	}
 	again := func(e *event) bool { return e.again }
-	if highest(claims) == last && !slices.ContainsFunc(claims, func(c claimed) bool { return slices.ContainsFunc(c.events, again) }) {
+	last := highest(claims)
+	if mostOfThem(events(claims), int(last-lower)) && !slices.ContainsFunc(claims, func(c claimed) bool { return slices.ContainsFunc(c.events, again) }) {
 		s.dense.Store(last)
 	}
 }
+
+// mostOfThem reports whether n of so many numbers in a row are so many that a claim goes by the numbers: few
+// were rolled back, or are somebody's. What they are is asked all the same, of those numbers alone, which costs less
+// than to look for each event.
+func mostOfThem(n, numbers int) bool { return numbers-n <= numbers/8 }
 
 // waryClaims is how many claims are made by claim_events.sql alone, once one by numbers has waited in vain:
 // full ones, which are those of a second or so.

@@ -135,6 +135,51 @@ func TestClaimRangeHalfDone(t *testing.T) {
 	}
 }
 
+// TestClaimRangeWithGaps: numbers that were rolled back do not end it, and what of its numbers was
+// claimed before comes along, so that nothing is passed over.
+func TestClaimRangeWithGaps(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload) select 'greeting', '{}' from generate_series(1, 400)`)
+	pgtest.Exec(t, db, `delete from outbox_events where seq % 20 = 0`)
+	pgtest.Exec(t, db, `update outbox_events set claim = gen_random_uuid() where seq % 100 = 77`)                                                      // given back
+	pgtest.Exec(t, db, `update outbox_events set claim = gen_random_uuid(), lease_until = clock_timestamp() + interval '1 hour' where seq % 100 = 50`) // somebody's
+	s := &store{pool: db.Pool, lease: time.Minute}
+	var all []int64
+	byNumbers := 0
+	for lower, full := int64(0), true; full; {
+		if lower > 0 && s.dense.Load() == lower {
+			byNumbers++
+		}
+		claims, more, err := s.claimEvents(t.Context(), lower, top, 8, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range claims {
+			if len(c.events) > 8 {
+				t.Errorf("%d events under one claim, at most 8 are to be", len(c.events))
+			}
+			for _, e := range c.events {
+				if e.again != (e.seq%100 == 77) {
+					t.Errorf("event %d was claimed before: %t", e.seq, e.again)
+				}
+			}
+		}
+		got := seqsOf(claims)
+		if full = more; len(got) > 0 && got[0] <= lower {
+			t.Fatalf("behind %d came %v", lower, got)
+		}
+		all, lower = append(all, got...), max(lower, highest(claims))
+	}
+	want := slices.DeleteFunc(numbers(1, 400), func(n int64) bool { return n%20 == 0 || n%100 == 50 })
+	if !slices.Equal(all, want) {
+		t.Errorf("claimed %v, want %v", all, want)
+	}
+	if byNumbers < 5 {
+		t.Errorf("%d claims went by numbers", byNumbers)
+	}
+}
+
 // TestClaimRangeBesideAnother: of two listeners that claim the same numbers each event goes to one.
 func TestClaimRangeBesideAnother(t *testing.T) {
 	t.Parallel()

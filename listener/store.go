@@ -28,7 +28,7 @@ type store struct {
 	maxPayload int             // bytes of text; larger payloads are refused
 	clock      *dispatch.Clock // set by each sweep; may be nil
 	smsForgot  atomic.Int64    // when old counts of SMS were last deleted, in ns since 1970, by this host's clock
-	dense      atomic.Int64    // where the next claim may go by numbers from, since that before ended there and had them all; 0: nowhere. See claimRange
+	dense      atomic.Int64    // where the next claim may go by numbers from, since that before ended there and had most of them; 0: nowhere. See claimRange
 	wary       atomic.Int32    // how many claims it is until then, where one by numbers has waited in vain
 	due        func()          // called when a transaction of ours made something due
 	brakes     *brakes         // are told what claims and sweeps bring of them; nil: nobody is

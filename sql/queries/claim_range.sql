@@ -1,7 +1,8 @@
 -- Claim: as claim_events.sql, of the numbers from $1 + 1 on, as many as $2 for each of the claims $4. In a
 -- backlog of which nobody has claimed anything yet each of them is an event that is due, and then this is
 -- what claim_events.sql would bring, for two thirds of what that costs: rows need not be looked for, put in order
--- and locked before they are leased. Where it brings fewer the caller asks claim_events.sql for the others.
+-- and locked before they are leased. Where it brings fewer the caller asks claim_events.sql for the others: of
+-- the same numbers, where few are missing.
 --
 -- It leases what was never claimed ("fresh": an event keeps its last claim), so that nothing need be said of
 -- what was. The lease is for $3 seconds; $5 is the $6 of claim_events.sql.
