@@ -68,7 +68,7 @@ func (r *Response) HTTP(req *http.Request) *http.Response {
 // dies. Do takes from it what it needs for that: GetBody, and where there is no
 // body, the spelling of the idempotency headers that it looks for. What remains
 // is a GET, whose client has to be one from Reach. Redirects are never
-// followed. req itself is left as it was, but for its body, which is consumed.
+// followed. Of client its Transport and Timeout are heeded. req itself is left as it was, but for its body, which is consumed.
 func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int64) (*Response, *dispatch.Error) {
 	if maxBody <= 0 {
 		maxBody = DefaultMaxBody
@@ -76,6 +76,11 @@ func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int
 	var left, late atomic.Bool
 	ctx, cancel := context.WithCancel(req.Context())
 	defer cancel()
+	if client.Timeout > 0 {
+		var done context.CancelFunc
+		ctx, done = context.WithTimeout(ctx, client.Timeout)
+		defer done()
+	}
 	once := req.WithContext(httptrace.WithClientTrace(ctx, traceInto(&left, func(conn net.Conn) {
 		if dispatch.Ours(ctx) {
 			return
@@ -92,9 +97,7 @@ func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int
 		}
 	}
 
-	c := *client
-	c.CheckRedirect = useLast
-	res, err := c.Do(once)
+	res, err := exchange(client, once)
 	if err != nil {
 		if late.Load() {
 			return nil, &dispatch.Error{Channel: ch, Kind: dispatch.Down, Err: fmt.Errorf("%s %s: %w", req.Method, req.URL.Host, dispatch.ErrLate)}
@@ -106,7 +109,10 @@ func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int
 
 	// The status line is the answer. A body that breaks off afterwards, or
 	// that ctx cuts short, does not take it back.
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	var body []byte
+	if res.Body != http.NoBody {
+		body, err = io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	}
 	r := &Response{Status: res.StatusCode, Header: res.Header, Body: body, Partial: err != nil}
 	if int64(len(body)) > maxBody {
 		r.Body, r.Partial = body[:maxBody], true
@@ -119,6 +125,33 @@ func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int
 var replayed = []string{"Idempotency-Key", "X-Idempotency-Key"}
 
 func useLast(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// exchange sends req over the transport of client. What Client.Do would do beside that is of no use here,
+// or does harm: it would look at where a redirect leads to, and lose the answer where that cannot be read.
+// Cookies are not sent.
+func exchange(client *http.Client, req *http.Request) (*http.Response, error) {
+	over := client.Transport
+	if over == nil {
+		over = http.DefaultTransport
+	}
+	if u := req.URL.User; u != nil && req.Header.Get("Authorization") == "" {
+		req = req.Clone(req.Context())
+		password, _ := u.Password()
+		req.SetBasicAuth(u.Username(), password)
+	}
+	res, err := over.RoundTrip(req)
+	switch {
+	case err != nil:
+		return nil, err
+	case res == nil:
+		return nil, errNoAnswer
+	case res.Body == nil: // which a transport of others may leave out
+		res.Body = http.NoBody
+	}
+	return res, nil
+}
+
+var errNoAnswer = errors.New("the transport gave no answer and no error")
 
 // giveUp keeps a request from being written to conn, which it has just got: HTTP/2
 // looks at the context before it writes, and HTTP/1 does not, so that its connection

@@ -78,6 +78,9 @@ func TestDoAnswers(t *testing.T) {
 		switch r.URL.Path {
 		case "/moved":
 			http.Redirect(w, r, "/ok", http.StatusTemporaryRedirect)
+		case "/lost":
+			w.Header().Set("Location", "http://[nowhere")
+			w.WriteHeader(http.StatusFound)
 		case "/big":
 			w.WriteHeader(http.StatusBadGateway)
 			io.WriteString(w, strings.Repeat("x", 100<<10))
@@ -98,6 +101,9 @@ func TestDoAnswers(t *testing.T) {
 	}
 	if res, e = Do(c, dispatch.ChannelWebhook, post(t, t.Context(), srv.URL+"/moved"), 0); e != nil || res.Status != 307 {
 		t.Errorf("a redirect gives %+v, %v; want its own status", res, e)
+	}
+	if res, e = Do(c, dispatch.ChannelWebhook, post(t, t.Context(), srv.URL+"/lost"), 0); e != nil || res.Status != 302 {
+		t.Errorf("a redirect to what is no address gives %+v, %v; want its own status", res, e)
 	}
 	if res, e = Do(c, dispatch.ChannelWebhook, post(t, t.Context(), srv.URL+"/big"), 0); e != nil || res.Status != 502 ||
 		len(res.Body) != DefaultMaxBody || !res.Partial {
