@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -20,7 +21,13 @@ type claimLog struct {
 	mu   sync.Mutex
 	part []byte // a line that has not ended yet
 	all  []claimTime
-	last map[string]int // for each session the last one of all, until its parameters came
+	last map[string]lastClaim // for each session, until its parameters came
+}
+
+// lastClaim is the last claim of a session.
+type lastClaim struct {
+	at   int // of all
+	text claimText
 }
 
 // claimTime is one claim.
@@ -35,11 +42,16 @@ type claimTime struct {
 // array with one uuid in it.
 const claimParameter = len("{00000000-0000-0000-0000-000000000000}")
 
-func newClaimLog() *claimLog { return &claimLog{last: map[string]int{}} }
+func newClaimLog() *claimLog { return &claimLog{last: map[string]lastClaim{}} }
 
-// claimText is how the claim begins, up to the end of its first line: that is
-// how it stands in the log.
-var claimText = []byte(": " + firstLine(sql.Query("claim_events")))
+// A claimText is how one of the statements that claim begins, up to the end of its first line: that is
+// how it stands in the log. Which parameter has the fences goes by the statement.
+type claimText struct{ begins, fences []byte }
+
+var claimTexts = []claimText{
+	{[]byte(": " + firstLine(sql.Query("claim_events"))), []byte(", $5 = '{")},
+	{[]byte(": " + firstLine(sql.Query("claim_range"))), []byte(", $4 = '{")},
+}
 
 func firstLine(s string) string {
 	for i := range s {
@@ -66,12 +78,12 @@ func (c *claimLog) Write(b []byte) (int, error) {
 			line = append(c.part, line...)
 			c.part = c.part[:0]
 		}
-		if took, ok := claimDuration(line); ok {
-			c.last[logSession(line)] = len(c.all)
+		if took, text, ok := claimDuration(line); ok {
+			c.last[logSession(line)] = lastClaim{len(c.all), text}
 			c.all = append(c.all, claimTime{at: time.Now(), took: took})
-		} else if claim, ok := claimFence(line); ok {
-			if i, ok := c.last[logSession(line)]; ok {
-				c.all[i].claim = claim
+		} else if last, ok := c.last[logSession(line)]; ok {
+			if claim, ok := claimFence(line, last.text.fences); ok {
+				c.all[last.at].claim = claim
 				delete(c.last, logSession(line))
 			}
 		}
@@ -80,20 +92,21 @@ func (c *claimLog) Write(b []byte) (int, error) {
 }
 
 // claimDuration reads "… duration: 0.123 ms  execute name: -- Claim: …".
-func claimDuration(line []byte) (float64, bool) {
-	if !bytes.HasSuffix(line, claimText) {
-		return 0, false
+func claimDuration(line []byte) (ms float64, text claimText, ok bool) {
+	i := slices.IndexFunc(claimTexts, func(t claimText) bool { return bytes.HasSuffix(line, t.begins) })
+	if i < 0 {
+		return 0, text, false
 	}
 	_, rest, ok := bytes.Cut(line, []byte("duration: "))
 	if !ok {
-		return 0, false
+		return 0, text, false
 	}
 	took, rest, ok := bytes.Cut(rest, []byte(" ms  "))
 	if !ok || !bytes.HasPrefix(rest, []byte("execute ")) {
-		return 0, false
+		return 0, text, false
 	}
 	v, err := strconv.ParseFloat(string(took), 64)
-	return v, err == nil
+	return v, claimTexts[i], err == nil
 }
 
 // logSession returns the process that wrote a line: "… [123] LOG:  …", as the
@@ -105,13 +118,13 @@ func logSession(line []byte) string {
 }
 
 // claimFence reads "… DETAIL:  parameters: $1 = '0', …, $5 = '{…}', …", which
-// follows a claim; newer servers write Parameters.
-func claimFence(line []byte) (uuid.UUID, bool) {
+// follows a claim, from what is before the first of its fences; newer servers write Parameters.
+func claimFence(line, before []byte) (uuid.UUID, bool) {
 	_, rest, ok := bytes.Cut(line, []byte("DETAIL:  "))
 	if !ok || !bytes.HasPrefix(rest, []byte("parameters: ")) && !bytes.HasPrefix(rest, []byte("Parameters: ")) {
 		return uuid.UUID{}, false
 	}
-	_, rest, ok = bytes.Cut(rest, []byte(", $5 = '{"))
+	_, rest, ok = bytes.Cut(rest, before)
 	if !ok || len(rest) < 36 {
 		return uuid.UUID{}, false
 	}
@@ -179,9 +192,9 @@ func (w *claimWatch) between(ctx context.Context, after int64, from, until time.
 // claimMethod says in a report how claims were timed.
 func claimMethod(s *server) string {
 	if s.claims != nil {
-		return "Claim latency: how long the listener's own claims took in the server, from its log (log_min_duration_statement=0 for the database): of each the phase of execution, without parsing, planning, the BEGIN and settings before it, the COMMIT after it and the way to the listener. Those that found nothing are counted and shown apart."
+		return "Claim latency: how long the statements of the listener's own claims (claim_range.sql and claim_events.sql, of which one claim may make both) took in the server, from its log (log_min_duration_statement=0 for the database): of each the phase of execution, without parsing, planning, the BEGIN and settings before it, the COMMIT after it and the way to the listener. Those that found nothing are counted and shown apart."
 	}
-	return "Claim latency: the server's log is not ours to read, so the same claim from the floor, in a transaction that is rolled back, every 5 ms: a coarse measure of what a listener's own claims take, with the planning and the way there and back. Those that found nothing are counted and shown apart."
+	return "Claim latency: the server's log is not ours to read, so the claim of a sweep (claim_events.sql) from the floor, in a transaction that is rolled back, every 5 ms: a coarse measure of what a listener's own claims take, with the planning and the way there and back. Those that found nothing are counted and shown apart."
 }
 
 // watchClaims begins to time the claims of listeners that connect to db from

@@ -24,6 +24,8 @@ func TestClaimLog(t *testing.T) {
 		"[18] DETAIL:  parameters: $1 = '{1}', $2 = '{2}', $3 = '3', $4 = '4', $5 = '{00000000-0000-4000-8000-000000000000}'",
 		"[17] DETAIL:  parameters: $1 = '0', $2 = '99', $3 = '10', $4 = '20', $5 = '{" + fence + ",5d...', $6 = '65536'",
 		"[19] LOG:  checkpoint complete",
+		"[20] LOG:  duration: 0.444 ms  execute stmtcache_3: " + sql.Query("claim_range"),
+		"[20] DETAIL:  Parameters: $1 = '10', $2 = '10', $3 = '20', $4 = '{" + fence + ",6e...', $5 = '{0b8e0a3c'",
 		"[17] LOG:  duration: 44.5 ms  execute <unnamed>: " + sql.Query("claim_events"),
 	} {
 		text += "2026-11-25 01:02:03.004 UTC " + line + "\n"
@@ -36,7 +38,8 @@ func TestClaimLog(t *testing.T) {
 			}
 		}
 		got := c.between(begun, time.Now().Add(time.Second))
-		if len(got) != 2 || got[0].took != 0.222 || got[0].claim != uuid.MustParse(fence) || got[1].took != 44.5 || got[1].claim != uuid.Nil {
+		if len(got) != 3 || got[0].took != 0.222 || got[0].claim != uuid.MustParse(fence) ||
+			got[1].took != 0.444 || got[1].claim != uuid.MustParse(fence) || got[2].took != 44.5 || got[2].claim != uuid.Nil {
 			t.Errorf("in pieces of %d: %v", size, got)
 		}
 		if got := c.between(begun.Add(-time.Hour), begun); len(got) != 0 {

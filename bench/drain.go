@@ -22,6 +22,30 @@ func (r *run) drainOurs(ctx context.Context, n, bytes int, env vars, urls ...str
 	if err != nil {
 		return 0, err
 	}
+	return r.drainOn(ctx, db, n, env)
+}
+
+// gapEvery is how many numbers there are to one that is missing, in the variant that has some.
+const gapEvery = 50
+
+// drainWithGaps is drainOurs where some numbers are missing, as inserts leave them that are rolled back.
+func (r *run) drainWithGaps(ctx context.Context, n, bytes int, env vars) (float64, error) {
+	db, err := r.server.filled(ctx, n+(n-1)/(gapEvery-1), bytes)
+	if err != nil {
+		return 0, err
+	}
+	if err = db.exec(ctx, `delete from public.outbox_events where seq % $1::bigint = 0`, gapEvery); err == nil {
+		err = db.settle(ctx)
+	}
+	if err != nil {
+		db.drop()
+		return 0, err
+	}
+	return r.drainOn(ctx, db, n, env)
+}
+
+// drainOn returns how many of the n events of db the listener delivers in a second, and drops db.
+func (r *run) drainOn(ctx context.Context, db *database, n int, env vars) (float64, error) {
 	defer db.drop()
 	d, err := r.launch(db, env)
 	if err != nil {
@@ -43,13 +67,20 @@ func (r *run) drainOurs(ctx context.Context, n, bytes int, env vars, urls ...str
 func drainAgainst(ctx context.Context, r *run, res *result, n, size int, names ...string) error {
 	res.note(drainMethod)
 	res.note("%s events of %d bytes, one process, one machine.", number(float64(n)), payload)
-	variants := []variant{{oursAt(size), func() (float64, error) { return r.drainOurs(ctx, n, payload, batch(size)) }}}
+	res.note("In one variant each %dth number is missing, as of inserts that were rolled back. Otherwise all events were inserted by one statement, and lie one behind the other.", gapEvery)
+	gaps := oursAt(size) + ", numbers missing"
+	variants := []variant{
+		{oursAt(size), func() (float64, error) { return r.drainOurs(ctx, n, payload, batch(size)) }},
+		{gaps, func() (float64, error) { return r.drainWithGaps(ctx, n, payload, batch(size)) }},
+	}
 	for _, name := range names {
 		if p := r.peer(name); p != nil {
 			variants = append(variants, variant{name, func() (float64, error) { return p.drain(ctx, r.server, n, payload, "") }})
 		}
 	}
-	return r.compare(res, "events/s", r.Rounds, variants)
+	err := r.compare(res, "events/s", r.Rounds, variants)
+	res.each("numbers missing / none", "x", ratios(res.values(gaps), res.values(oursAt(size))))
+	return err
 }
 
 func oursAt(size int) string { return ours + ", batch " + strconv.Itoa(size) }

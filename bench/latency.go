@@ -15,10 +15,11 @@ import (
 
 // Labels of the scenario.
 const (
-	idleOurs   = ours + ", idle, p50"
-	idleSum    = "bare NOTIFY and bare POST, p50 each, summed"
-	loadedOurs = ours + ", 500/s, p99"
-	loadedPeer = ", 500/s, p99" // of a River
+	idleOurs     = ours + ", idle, p50"
+	idleSum      = "bare NOTIFY and bare POST, p50 each, summed"
+	idleAnswered = "the same, NOTIFY from its own answer"
+	loadedOurs   = ours + ", 500/s, p99"
+	loadedPeer   = ", 500/s, p99" // of a River
 )
 
 // latency measures from COMMIT to the first byte at the receiver: one event at
@@ -27,7 +28,7 @@ func latency(ctx context.Context, r *run, res *result) error {
 	alone := pick(r, 300, 40)
 	const rate = 500
 	count := pick(r, 5, 1) * rate
-	res.note("Idle: %d events, 20–60 ms apart, from when COMMIT had returned to the first byte of the request at the receiver. In turn with each: a NOTIFY, from before it is sent by one session to when another has it; and a POST over a connection that is open, from before it is sent to its first byte at the receiver.", alone)
+	res.note("Idle: %d events, from when COMMIT had returned to the first byte of the request at the receiver. In turn with each, with 20–60 ms before each of the three: a NOTIFY, from before it is sent by one session to when another has it; and a POST over a connection that is open, from before it is sent to its first byte at the receiver. The way of the NOTIFY to the server and its commit are in the round trip, those of the event are over when its COMMIT has returned: so there is a ratio too to the NOTIFY from when its own session had the answer, 0 where it had been received by then.", alone)
 	res.note("Under load: %d events, each in a transaction of its own, %d a second at fixed times whatever becomes of the earlier ones.", count, rate)
 	loaded := func(p50, p99 string, took []float64, err error) error {
 		if err != nil {
@@ -62,6 +63,7 @@ func latency(ctx context.Context, r *run, res *result) error {
 		}
 	}
 	res.atMost("idle: listener / (NOTIFY + POST), p50", "x", 1.5, ratios(res.values(idleOurs), res.values(idleSum)))
+	res.each("idle: listener / (NOTIFY from its own answer + POST), p50", "x", ratios(res.values(idleOurs), res.values(idleAnswered)))
 	res.atMost("500 inserts/s: listener / the faster River, p99", "x", 1.0/3, ratios(res.values(loadedOurs), smaller(res.values(river+loadedPeer), res.values(riverGentle+loadedPeer))))
 	return nil
 }
@@ -95,7 +97,7 @@ func (r *run) latencyAlone(ctx context.Context, res *result, count int, db *data
 
 	client := &http.Client{}
 	defer client.CloseIdleConnections()
-	var events, notes, posts []float64
+	var events, notes, posts, answered []float64
 	for i := range count {
 		if err := d.pause(ctx, aWhile()); err != nil {
 			return err
@@ -113,11 +115,11 @@ func (r *run) latencyAlone(ctx context.Context, res *result, count int, db *data
 		if err := d.pause(ctx, aWhile()); err != nil {
 			return err
 		}
-		note, err := bare.roundTrip(ctx)
+		note, rest, err := bare.roundTrip(ctx)
 		if err != nil {
 			return err
 		}
-		notes = append(notes, ms(note))
+		notes, answered = append(notes, ms(note)), append(answered, ms(rest))
 
 		if err := d.pause(ctx, aWhile()); err != nil {
 			return err
@@ -136,6 +138,7 @@ func (r *run) latencyAlone(ctx context.Context, res *result, count int, db *data
 	res.detail(ours+", idle, p99", "ms", percentile(events, 99))
 	res.detail("bare NOTIFY, p50", "ms", median(notes))
 	res.detail("bare POST, p50", "ms", median(posts))
+	res.add(idleAnswered, "ms", median(answered)+median(posts))
 	return nil
 }
 
@@ -183,20 +186,22 @@ func openNotifier(ctx context.Context, db *database) (*notifier, error) {
 	return n, nil
 }
 
-// roundTrip returns the time from before a NOTIFY to when it was received.
-func (n *notifier) roundTrip(ctx context.Context) (time.Duration, error) {
+// roundTrip returns the time from before a NOTIFY to when it was received, and what of that came after
+// its own session had the answer.
+func (n *notifier) roundTrip(ctx context.Context) (took, rest time.Duration, err error) {
 	sent := time.Now()
 	if _, err := n.from.Exec(ctx, "select pg_notify('bare', '')"); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	answered := time.Now()
 	select {
 	case at, ok := <-n.got:
 		if !ok {
-			return 0, errors.New("the session that listens has ended")
+			return 0, 0, errors.New("the session that listens has ended")
 		}
-		return at.Sub(sent), nil
+		return at.Sub(sent), max(at.Sub(answered), 0), nil
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return 0, 0, ctx.Err()
 	}
 }
 

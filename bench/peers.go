@@ -35,6 +35,7 @@ const (
 
 	riverUntuned = "River (GOGC=100)"    // River without the memory that the listener takes for speed
 	riverGentle  = "River (2 ms, 20 ms)" // River that fetches as its own benchmark does
+	riverFew     = "River (100 workers)" // River with fewer hands, which may suit a small machine
 	bareClient   = "a bare client"       // no queue at all: the limit of what is compared
 )
 
@@ -48,6 +49,7 @@ var peerFolders = []struct{ name, folder string }{
 // rivers are the ways to run River beside the first.
 var rivers = []peer{
 	{name: riverUntuned, env: []string{"GOGC=100"}},
+	{name: riverFew, env: []string{"RIVER_WORKERS=100"}},
 	{name: riverGentle, env: []string{"RIVER_FETCH_COOLDOWN=2ms", "RIVER_FETCH_POLL=20ms"}},
 }
 
@@ -56,7 +58,7 @@ var peerNeeds = map[string][]string{
 	"drain":   {river, riverUntuned, graphile, pgboss},
 	"drain10": {river},
 	"limit":   {river},
-	"webhook": {river, riverUntuned, bareClient},
+	"webhook": {river, riverUntuned, riverFew, bareClient},
 	"latency": {river, riverGentle},
 }
 

@@ -10,7 +10,7 @@ import (
 func webhooks(ctx context.Context, r *run, res *result) error {
 	n := r.size(30_000)
 	res.note(drainMethod)
-	res.note("%s webhooks to a receiver in the benchmark's own process, which answers 204 at once. The listener signs each one (HMAC-SHA256) and has its defaults: batch 10, 32 workers.", number(float64(n)))
+	res.note("%s webhooks to a receiver in the benchmark's own process, which answers 204 at once. The listener signs each one (HMAC-SHA256) and has its defaults: batch 10, 32 workers; it logs as the peers do, what goes wrong, and in one variant a line for each webhook, as by default (OUTBOX_LOG_LEVEL=info), to a pipe.", number(float64(n)))
 	res.note(untunedMethod)
 	res.note("%s is a process whose 32 goroutines post the same number of bodies of the same length, with no queue, no database and no signature: what HTTP over loopback allows on this machine in this run.", bareClient)
 	label := ours + ", default batch"
@@ -29,9 +29,12 @@ func webhooks(ctx context.Context, r *run, res *result) error {
 	}
 	variants := []variant{
 		{label, posting(func(url string) (float64, error) { return r.drainOurs(ctx, n, payload, nil, url) })},
+		{ours + ", default batch, a line of log each", posting(func(url string) (float64, error) {
+			return r.drainOurs(ctx, n, payload, vars{"OUTBOX_LOG_LEVEL": "info"}, url)
+		})},
 		{large, posting(func(url string) (float64, error) { return r.drainOurs(ctx, n, payload, batch(1000), url) })},
 	}
-	for _, name := range []string{river, riverUntuned} {
+	for _, name := range []string{river, riverFew, riverUntuned} {
 		if p := r.peer(name); p != nil {
 			variants = append(variants, variant{name, posting(func(url string) (float64, error) { return p.drain(ctx, r.server, n, payload, url) })})
 		}
@@ -42,7 +45,8 @@ func webhooks(ctx context.Context, r *run, res *result) error {
 	if err := r.compare(res, "webhooks/s", r.Rounds, variants); err != nil {
 		return err
 	}
-	res.atLeast("listener / River, defaults", "x", 2, ratios(res.values(label), res.values(river)))
+	res.each("a line of log each / none", "x", ratios(res.values(label+", a line of log each"), res.values(label)))
+	res.atLeast("listener / the faster River, defaults", "x", 2, ratios(res.values(label), larger(res.values(river), res.values(riverFew))))
 	return nil
 }
 

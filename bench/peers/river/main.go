@@ -52,6 +52,20 @@ func interval(name string, otherwise time.Duration) time.Duration {
 	return d
 }
 
+// count reads a number from the environment.
+func count(name string, otherwise int) int {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		fmt.Fprintf(os.Stderr, "river: %s: not a number above 0\n", name)
+		os.Exit(1)
+	}
+	return n
+}
+
 const usage = `usage: river version
        river setup
        river fill N BYTES [URL]
@@ -263,7 +277,7 @@ func latency(ctx context.Context, pool *pgxpool.Pool, out io.Writer, post bool, 
 func work(ctx context.Context, pool *pgxpool.Pool, handler *worker) (*river.Client[pgx.Tx], error) {
 	maxWorkers := noopWorkers
 	if handler.post {
-		maxWorkers = postWorkers
+		maxWorkers = count("RIVER_WORKERS", postWorkers)
 		handler.http = &http.Client{
 			Timeout: 30 * time.Second,
 			Transport: &http.Transport{
