@@ -54,7 +54,9 @@ func (s *store) claimEvents(ctx context.Context, lower, upper int64, limit, time
 		left -= events(more)
 	}
 	if ranged { // nothing is left up to end, and what lies behind was not asked for
-		s.dense.Store(highest(claims))
+		if s.wary.Load() == 0 {
+			s.dense.Store(highest(claims))
+		}
 		return claims, true, nil
 	}
 	return claims, full, nil

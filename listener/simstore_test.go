@@ -170,10 +170,15 @@ func (s *simStore) claimEvents(ctx context.Context, lower, upper int64, limit, t
 		all[i].lease = newLease(sent, s.ttl())
 	}
 	ask, read := s.readAlong()
+	asked, ranged := limit*times, false
 	err = s.do(ctx, forgetable, func(m *reference) error {
 		ask()
-		n := 0
+		n, numbers := 0, lower > 0 && int64(asked) <= upper-lower && s.db.chance(0.5) // as after a claim that ended there
+		end := lower + int64(asked)
 		for _, e := range m.ordered() {
+			if ranged = numbers && e.seq > end && n > 0 && mostOfThem(n, asked); ranged {
+				return nil
+			}
 			if e.hidden || e.seq <= lower || e.seq > upper || e.processed || !e.lease.IsZero() && !m.over(e.lease) {
 				continue
 			}
@@ -204,7 +209,7 @@ func (s *simStore) claimEvents(ctx context.Context, lower, upper int64, limit, t
 		}
 		claims = append(claims, c)
 	}
-	return claims, len(all[times-1].events) == limit, nil
+	return claims, ranged || len(all[times-1].events) == limit, nil
 }
 
 func (s *simStore) claimDue(ctx context.Context, limit int) (*lease, []*job, error) {

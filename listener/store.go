@@ -50,16 +50,18 @@ const settings = `select set_config('synchronous_commit', $1, true),
 	set_config('plan_cache_mode', $4, true)`
 
 // plans says how statements are planned: which joins they may use, and whether
-// a plan may be kept for the next time. One that was made while a table was
+// a plan is kept for the next time. One that was made while a table was
 // empty may have a join the wrong way round, and is kept for as long as nobody
 // analyzes the table. So statements that join tables are planned each time;
-// those that are run the most are written without such joins, and keep theirs.
+// those that are run the most are written without such joins, and keep theirs. They are told to:
+// left to itself (plan_cache_mode = auto) the server takes a range of numbers that it does not know for a two
+// hundredth of the table, and would rather plan each of them anew.
 type plans struct{ nested, hashed, cache string }
 
 var (
 	walks   = plans{"on", "off", "force_custom_plan"}
-	noJoins = plans{"on", "off", "auto"}
-	hashes  = plans{"off", "on", "auto"}
+	noJoins = plans{"on", "off", "force_generic_plan"}
+	hashes  = plans{"off", "on", "force_generic_plan"}
 )
 
 // Whether a commit waits until it is on disk. A lost claim is only claimed
