@@ -221,5 +221,6 @@ func (t tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if e != nil {
 		return nil, e
 	}
+	res.Header.Del("Location") // it is not followed, and where it is no address the library would lose the answer
 	return res.HTTP(req), nil
 }

@@ -155,6 +155,7 @@ func TestTokenFailures(t *testing.T) {
 		{"a page", standin.HTTPReply{Status: 403, Body: "<html>" + leak}, "Forbidden", 30 * time.Second, 1},
 		{"too fast", standin.HTTPReply{Status: 429, Header: http.Header{"Retry-After": {"7"}}, Body: leak}, "Too Many Requests", 7 * time.Second, 1},
 		{"a failure", standin.HTTPReply{Status: 500, Body: leak}, "Internal Server Error", 0, 2},
+		{"a redirect to what is no address", standin.HTTPReply{Status: 307, Header: http.Header{"Location": {"http://[client-canary"}}}, "redirects are not followed", 0, 2},
 		{"a redirect", standin.HTTPReply{Status: 307, Header: http.Header{"Location": {"http://127.0.0.1:1/client-canary"}}}, "redirects are not followed", 0, 2},
 		{"no token", standin.HTTPReply{Status: 200, Header: asJSON, Body: `{"x": "` + leak + `"}`}, "no token that can be read", 0, 2},
 		{"no JSON", standin.HTTPReply{Status: 200, Header: asJSON, Body: leak}, "no token that can be read", 0, 2},

@@ -89,6 +89,9 @@ func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int
 		giveUp(conn, cancel)
 	})))
 	once.GetBody = nil
+	if once.Header == nil {
+		once.Header = http.Header{}
+	}
 	for _, name := range replayed {
 		if v := once.Header[name]; v != nil {
 			once.Header = once.Header.Clone()
@@ -140,7 +143,10 @@ func exchange(client *http.Client, req *http.Request) (*http.Response, error) {
 		req.SetBasicAuth(u.Username(), password)
 	}
 	res, err := over.RoundTrip(req)
+	plain, ok := errors.AsType[tls.RecordHeaderError](err)
 	switch {
+	case ok && string(plain.RecordHeader[:]) == "HTTP/":
+		return nil, http.ErrSchemeMismatch
 	case err != nil:
 		return nil, err
 	case res == nil:

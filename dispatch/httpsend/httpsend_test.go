@@ -134,6 +134,7 @@ func TestDoFailures(t *testing.T) {
 		ctx  context.Context
 		dial func(context.Context, string, string) (net.Conn, error)
 		want dispatch.Kind
+		text string // a part of the error
 	}{
 		{name: "nobody listens", url: closed.URL, want: dispatch.Down},
 		{name: "no such name", url: "http://nobody.invalid", want: dispatch.Down},
@@ -141,6 +142,10 @@ func TestDoFailures(t *testing.T) {
 		{
 			name: "TLS with one that speaks none", want: dispatch.Down,
 			url: strings.Replace(raw(t, func(c net.Conn, r *bufio.Reader) { io.WriteString(c, "220 hello\r\n") }), "http:", "https:", 1),
+		},
+		{
+			name: "TLS with one that speaks HTTP", want: dispatch.Down, text: "HTTP response to HTTPS client",
+			url: strings.Replace(raw(t, func(c net.Conn, r *bufio.Reader) { io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") }), "http:", "https:", 1),
 		},
 		{
 			name: "TLS handshake that stalls", want: dispatch.Down,
@@ -215,6 +220,9 @@ func TestDoFailures(t *testing.T) {
 			if e.Kind != tt.want || e.Channel != dispatch.ChannelWebhook {
 				t.Errorf("Do = %s on %q, want %s (%v)", e.Kind, e.Channel, tt.want, e)
 			}
+			if !strings.Contains(e.Error(), tt.text) {
+				t.Errorf("error text %q, want %q in it", e, tt.text)
+			}
 			if text := e.Error(); strings.Contains(text, canary) || strings.Contains(text, "10.1.2.3") || strings.Contains(text, "\x1b") {
 				t.Errorf("error text %q", text)
 			}
@@ -271,6 +279,26 @@ func TestDoKeepsTheAnswerOfABrokenBody(t *testing.T) {
 	res, e := Do(client(t), dispatch.ChannelSMS, post(t, t.Context(), url), 0)
 	if e != nil || res.Status != 201 || string(res.Body) != "half" || !res.Partial {
 		t.Errorf("Do = %+v, %v", res, e)
+	}
+}
+
+// TestDoHeedsTheTimeoutOfItsClient: for the answer and for its body.
+func TestDoHeedsTheTimeoutOfItsClient(t *testing.T) {
+	stalling := func(begins string) (*Response, *dispatch.Error) {
+		url := raw(t, func(c net.Conn, r *bufio.Reader) {
+			take(r)
+			io.WriteString(c, begins)
+			io.Copy(io.Discard, r)
+		})
+		c := client(t)
+		c.Timeout = 300 * time.Millisecond
+		return Do(c, dispatch.ChannelSMS, post(t, t.Context(), url), 0)
+	}
+	if res, e := stalling("HTTP/1.1 201 Cre"); e == nil || e.Kind != dispatch.Unknown || !strings.Contains(e.Error(), "no answer in time") {
+		t.Errorf("an answer that stalls gives %+v, %v", res, e)
+	}
+	if res, e := stalling("HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\nhalf"); e != nil || res.Status != 201 || string(res.Body) != "half" || !res.Partial {
+		t.Errorf("a body that stalls gives %+v, %v", res, e)
 	}
 }
 
