@@ -192,7 +192,7 @@ func (w *claimWatch) between(ctx context.Context, after int64, from, until time.
 // claimMethod says in a report how claims were timed.
 func claimMethod(s *server) string {
 	if s.claims != nil {
-		return "Claim latency: how long the statements of the listener's own claims (claim_range.sql and claim_events.sql, of which one claim may make both) took in the server, from its log (log_min_duration_statement=0 for the database): of each the phase of execution, without parsing, planning, the BEGIN and settings before it, the COMMIT after it and the way to the listener. Those that found nothing are counted and shown apart."
+		return "Claim latency: how long the statements of the listener's own claims (claim_range.sql and claim_events.sql, of which one claim may make both) took in the server, from its log (log_min_duration_statement=0 for the database): of each the phase of execution, without parsing, planning, the BEGIN and settings before it, the COMMIT after it and the way to the listener. Each statement counts by itself, and one that waited in vain for a row that was locked (claim_range.sql, which claim_events.sql follows then) is not among them, since the server ends it. Those that found nothing are counted and shown apart."
 	}
 	return "Claim latency: the server's log is not ours to read, so the claim of a sweep (claim_events.sql) from the floor, in a transaction that is rolled back, every 5 ms: a coarse measure of what a listener's own claims take, with the planning and the way there and back. Those that found nothing are counted and shown apart."
 }

@@ -66,6 +66,9 @@ func (db *database) runScript(ctx context.Context, size, connections int) (took 
 			return 0, err
 		}
 		defer conns[i].Close(context.WithoutCancel(ctx))
+		if _, err = conns[i].Exec(ctx, "set plan_cache_mode = force_generic_plan"); err != nil { // or each range would be planned anew
+			return 0, err
+		}
 	}
 	events, err := readEvents(ctx, conns[0])
 	if err != nil {

@@ -59,7 +59,7 @@ const hands = 32
 // postAll makes the requests of the numbers from 1 to count, with about size
 // bytes each, and returns how long that took. The first that fails ends it.
 func postAll(url string, count, size int) (time.Duration, error) {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConns: hands, MaxIdleConnsPerHost: hands, DisableCompression: true}}
+	client := &http.Transport{MaxIdleConns: hands, MaxIdleConnsPerHost: hands, DisableCompression: true}
 	defer client.CloseIdleConnections()
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
@@ -81,10 +81,16 @@ func postAll(url string, count, size int) (time.Duration, error) {
 	return time.Since(begun), nil
 }
 
-func post(client *http.Client, url string, n, size int) error {
+// post goes to the transport, as the listener does: http.Client would copy all headers for a redirect.
+func post(client *http.Transport, url string, n, size int) error {
 	body := fmt.Appendf(nil, `{"n":%d,"pad":"`, n)
 	body = append(body, strings.Repeat("x", max(0, size-len(body)-2))...)
-	resp, err := client.Post(url, "application/json", bytes.NewReader(append(body, `"}`...)))
+	req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(append(body, `"}`...)))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.RoundTrip(req)
 	if err != nil {
 		return err
 	}
