@@ -166,6 +166,13 @@ func (bs *brakes) remind() {
 	}
 }
 
+// quiet reports whether none is on, and nothing is left to do for those that were.
+func (bs *brakes) quiet() bool {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	return !bs.some.Load() && len(bs.over) == 0 && !bs.stale
+}
+
 // within says how long the next try to tell the database may take: tellSoon, and twice as long after each that took too
 // long. So a connection that was cut off without a word is not waited for, and a database that is slow has its time.
 func (bs *brakes) within() time.Duration {
@@ -198,17 +205,33 @@ func (l *Listener) keepBrakes(ctx context.Context) {
 	defer cancel()
 	var telling sync.WaitGroup
 	telling.Go(func() { l.keepTelling(ctx, through) })
-	tick := time.NewTicker(brakesEvery / 2)
-	defer tick.Stop()
-	for {
+	round := time.NewTimer(brakesEvery / 2)
+	defer round.Stop()
+	for resting := false; ; {
+		idle := l.leases.none() && l.brakes.quiet()
+		var leased <-chan struct{}
+		switch {
+		case idle:
+			leased = l.leases.forBrakes
+			if !resting {
+				round.Reset(idleEvery)
+			}
+		case resting:
+			round.Reset(brakesEvery / 2)
+		}
+		resting = idle
 		select {
 		case <-ctx.Done():
 			telling.Wait()
 			l.resumeBraked(through, false)
 			l.resumeRest(context.WithoutCancel(ctx))
 			return
+		case <-leased:
+			continue
 		case <-l.brakes.free:
-		case <-tick.C:
+		case <-round.C:
+			round.Reset(brakesEvery / 2)
+			resting = false
 		case <-l.recovery.due():
 			l.resumeBraked(through, false)
 			continue

@@ -154,14 +154,26 @@ type leases struct {
 
 	tookOver func(ids []uuid.UUID) // is told what was taken over; nil: nobody is
 
+	// Readable when something was leased, for those that rest while nothing is: parkSlow, and keepBrakes. nil: nobody does.
+	forParking, forBrakes chan struct{}
+
 	mu  sync.Mutex
 	all map[*lease]struct{}
 }
 
 func (ls *leases) add(l *lease) {
 	ls.mu.Lock()
-	defer ls.mu.Unlock()
 	ls.all[l] = struct{}{}
+	ls.mu.Unlock()
+	signal(ls.forParking)
+	signal(ls.forBrakes)
+}
+
+// none reports whether nothing is leased.
+func (ls *leases) none() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return len(ls.all) == 0
 }
 
 func (ls *leases) remove(l *lease) {

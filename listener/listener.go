@@ -235,6 +235,7 @@ func newListener(cfg Config, s storage) *Listener {
 	l.taken = make(chan struct{})
 	l.waker = &waker{C: make(chan struct{}, 1), beatNow: make(chan struct{}, 1)}
 	l.leases = &leases{store: l.store, log: cfg.Log, sparse: l.sparse, all: map[*lease]struct{}{}}
+	l.leases.forParking, l.leases.forBrakes, l.marks.moved = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	l.leases.tookOver = func(ids []uuid.UUID) { l.alive(ids...) }
 	return l
 }

@@ -35,6 +35,8 @@ type marks struct {
 	era int // how often they were forgotten
 
 	reading sync.Mutex // is held from a reading until it is noted
+
+	moved chan struct{} // readable when the cursor went on, or all was forgotten; nil: nobody waits for it
 }
 
 const top = math.MaxInt64
@@ -44,6 +46,11 @@ const top = math.MaxInt64
 func (m *marks) looked(lower, upper, highest int64, full bool, settledBefore int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	defer func(before int64) {
+		if m.cursor != before {
+			signal(m.moved)
+		}
+	}(m.cursor)
 	m.cursor = max(m.cursor, highest)
 	if !full {
 		// Nothing is left between the two that was visible; what is settled
@@ -91,6 +98,7 @@ func (m *marks) forget(floor int64) {
 	m.floor, m.mark, m.cursor, m.settled = floor, floor, floor, floor
 	m.highest, m.candidate, m.inFlight = floor, 0, nil
 	m.era++
+	signal(m.moved)
 }
 
 // raise notes a floor that the database has reached: nobody needs to look
@@ -201,20 +209,17 @@ func (l *Listener) observe(ctx context.Context) bool {
 // keepMarks moves the marks along while there is something to move. It stops
 // asking when everything that was handed out is settled and done.
 func (l *Listener) keepMarks(ctx context.Context) {
-	tick := time.NewTicker(observeEvery)
-	defer tick.Stop()
 	var lastFloor time.Time
 	var lastSeen int64
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	idle := func() bool {
 		floor, _, cursor, settled := l.marks.get()
-		if cursor == lastSeen && settled >= cursor && floor >= cursor {
+		return cursor == lastSeen && settled >= cursor && floor >= cursor
+	}
+	for comeRound(ctx, observeEvery, idle(), l.marks.moved) {
+		if idle() {
 			continue
 		}
+		floor, _, cursor, settled := l.marks.get()
 		lastSeen = cursor
 		if !l.observe(ctx) {
 			continue

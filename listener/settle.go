@@ -16,14 +16,7 @@ const slow = time.Second
 
 // parkSlow parks events that take long, until ctx ends.
 func (l *Listener) parkSlow(ctx context.Context) {
-	tick := time.NewTicker(slow / 4)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for comeRound(ctx, slow/4, l.leases.none(), l.leases.forParking) {
 		l.lane.prune()
 		for _, ls := range l.leases.snapshot() {
 			events, _ := ls.held()
