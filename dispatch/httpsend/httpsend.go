@@ -68,7 +68,8 @@ func (r *Response) HTTP(req *http.Request) *http.Response {
 // dies. Do takes from it what it needs for that: GetBody, and where there is no
 // body, the spelling of the idempotency headers that it looks for. What remains
 // is a GET, whose client has to be one from Reach. Redirects are never
-// followed. Of client its Transport and Timeout are heeded. req itself is left as it was, but for its body, which is consumed.
+// followed. Of client its Transport and Timeout are heeded. req itself is left as
+// it was, but for its body, which is consumed.
 func Do(client *http.Client, ch dispatch.Channel, req *http.Request, maxBody int64) (*Response, *dispatch.Error) {
 	if maxBody <= 0 {
 		maxBody = DefaultMaxBody
