@@ -219,12 +219,12 @@ func (l *Listener) keepMarks(ctx context.Context) {
 		if idle() {
 			continue
 		}
-		floor, _, cursor, settled := l.marks.get()
+		floor, _, cursor, _ := l.marks.get()
 		lastSeen = cursor
 		if !l.observe(ctx) {
 			continue
 		}
-		if _, _, _, settled = l.marks.get(); settled > floor && time.Since(lastFloor) >= floorEvery {
+		if _, _, _, settled := l.marks.get(); settled > floor && time.Since(lastFloor) >= floorEvery {
 			lastFloor = time.Now()
 			floor, err := l.store.raiseFloor(ctx, min(settled, floor+floorStep))
 			if err != nil {
