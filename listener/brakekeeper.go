@@ -203,35 +203,23 @@ func (bs *brakes) ended() (destinations []string) {
 func (l *Listener) keepBrakes(ctx context.Context) {
 	through, cancel := throughStop(ctx)
 	defer cancel()
-	var telling sync.WaitGroup
-	telling.Go(func() { l.keepTelling(ctx, through) })
-	round := time.NewTimer(brakesEvery / 2)
-	defer round.Stop()
-	for resting := false; ; {
-		idle := l.leases.none() && l.brakes.quiet()
-		var leased <-chan struct{}
-		switch {
-		case idle:
-			leased = l.leases.forBrakes
-			if !resting {
-				round.Reset(idleEvery)
-			}
-		case resting:
-			round.Reset(brakesEvery / 2)
+	var hands sync.WaitGroup
+	hands.Go(func() { l.keepTelling(ctx, through) })
+	round := make(chan struct{}, 1)
+	hands.Go(func() {
+		for comeRound(ctx, brakesEvery/2, l.leases.none() && l.brakes.quiet(), l.leases.forBrakes) {
+			signal(round)
 		}
-		resting = idle
+	})
+	for {
 		select {
 		case <-ctx.Done():
-			telling.Wait()
+			hands.Wait()
 			l.resumeBraked(through, false)
 			l.resumeRest(context.WithoutCancel(ctx))
 			return
-		case <-leased:
-			continue
 		case <-l.brakes.free:
-		case <-round.C:
-			round.Reset(brakesEvery / 2)
-			resting = false
+		case <-round:
 		case <-l.recovery.due():
 			l.resumeBraked(through, false)
 			continue
