@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -34,36 +35,31 @@ const (
 )
 
 var (
-	fetchCooldown = interval("RIVER_FETCH_COOLDOWN", time.Millisecond)
-	fetchPoll     = interval("RIVER_FETCH_POLL", 10*time.Millisecond)
+	fetchCooldown = setting("RIVER_FETCH_COOLDOWN", time.Millisecond, time.ParseDuration)
+	fetchPoll     = setting("RIVER_FETCH_POLL", 10*time.Millisecond, time.ParseDuration)
 )
 
-// interval reads a duration from the environment.
-func interval(name string, otherwise time.Duration) time.Duration {
+// setting reads a variable of the environment.
+func setting[T any](name string, otherwise T, parse func(string) (T, error)) T {
 	text := os.Getenv(name)
 	if text == "" {
 		return otherwise
 	}
-	d, err := time.ParseDuration(text)
+	v, err := parse(text)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "river: %s: %v\n", name, err)
 		os.Exit(1)
 	}
-	return d
+	return v
 }
 
-// count reads a number from the environment.
-func count(name string, otherwise int) int {
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
+// aboveZero parses a number that is not to be 0.
+func aboveZero(text string) (int, error) {
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		fmt.Fprintf(os.Stderr, "river: %s: not a number above 0\n", name)
-		os.Exit(1)
+	if err == nil && n < 1 {
+		err = errors.New("not a number above 0")
 	}
-	return n
+	return n, err
 }
 
 const usage = `usage: river version
@@ -277,7 +273,7 @@ func latency(ctx context.Context, pool *pgxpool.Pool, out io.Writer, post bool, 
 func work(ctx context.Context, pool *pgxpool.Pool, handler *worker) (*river.Client[pgx.Tx], error) {
 	maxWorkers := noopWorkers
 	if handler.post {
-		maxWorkers = count("RIVER_WORKERS", postWorkers)
+		maxWorkers = setting("RIVER_WORKERS", postWorkers, aboveZero)
 		handler.http = &http.Client{
 			Timeout: 30 * time.Second,
 			Transport: &http.Transport{
