@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -233,6 +234,33 @@ func planAsListener(t *testing.T, conn *pgx.Conn, query string) {
 		set enable_nestloop = %s; set enable_hashjoin = %s; set jit = off; set plan_cache_mode = force_generic_plan`, nested, hashed))
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestIndexesOfTheApplication: an index of what is open, as whoever polls the table has one, is used by none of our
+// statements that walk over a range of numbers or take what they were given, whatever the statistics say of it.
+func TestIndexesOfTheApplication(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pgtest.Exec(t, db, `insert into outbox_events (type, payload, processed_at) select 'a', '{}', now() from generate_series(1, 20000)`)
+	pgtest.Exec(t, db, `create index polled on outbox_events (created_at) where processed_at is null`)
+	pgtest.Exec(t, db, `create index polled_all on outbox_events (processed_at, created_at)`)
+	for _, table := range []string{"outbox_events", "outbox.deliveries"} {
+		pgtest.Exec(t, db, `vacuum analyze `+table)
+	}
+	for _, file := range names(t, "queries/*.sql") {
+		query := strings.TrimSuffix(filepath.Base(file), ".sql")
+		if !strings.Contains(sql.Query(query), "outbox_events") {
+			continue
+		}
+		t.Run(query, func(t *testing.T) {
+			t.Parallel()
+			conn := connect(t, db)
+			planAsListener(t, conn, query)
+			if plan := explain(t, conn, query); strings.Contains(plan, "polled") {
+				t.Errorf("the plan is\n%s", plan)
+			}
+		})
 	}
 }
 

@@ -16,7 +16,7 @@ with fenced as (
     select e.seq, e.claim
     from public.outbox_events as e
     join unnest($1::bigint[], $2::uuid[]) as t (seq, claim) on e.seq = t.seq and e.claim = t.claim
-    where e.processed_at is null
+    where num_nulls(e.processed_at) = 1
     for no key update of e
 ), here as materialized (
     select d.*, f.claim as successor

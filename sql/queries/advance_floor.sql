@@ -8,7 +8,7 @@ from (
         select e.seq - 1
         from public.outbox_events as e
         where e.seq > o.floor and e.seq <= $1
-          and e.processed_at is null
+          and num_nulls(e.processed_at) = 1
           and e.lease_until is distinct from 'infinity'
         order by e.seq
         limit 1), $1)) as floor

@@ -13,7 +13,7 @@ with fenced as (
          as r (event_seq, claim, id, event_id, event_type, event_created_at, route,
                step, channel, recipient, attempts, generation, content, likeness)
     join public.outbox_events as e on e.seq = r.event_seq and e.claim = r.claim
-    where e.processed_at is null and e.lease_until > clock_timestamp() + $15::float8 * interval '1 second'
+    where num_nulls(e.processed_at) = 1 and e.lease_until > clock_timestamp() + $15::float8 * interval '1 second'
     for no key update of e
 ), fresh as (
     insert into outbox.deliveries

@@ -13,7 +13,7 @@ update public.outbox_events as e
 set lease_until = clock_timestamp() + $3::float8 * interval '1 second',
     claim       = ($4::uuid[])[1 + (e.seq - $1::bigint - 1) / $2::bigint]
 where e.seq > $1::bigint and e.seq <= $1::bigint + $2::bigint * cardinality($4::uuid[])
-  and e.processed_at is null and e.lease_until is null and e.claim is null
+  and num_nulls(e.processed_at) = 1 and e.lease_until is null and e.claim is null
 returning e.seq, e.id, left(coalesce(e.type, ''), 200),
     case when isfinite(e.created_at) then e.created_at else timestamptz 'epoch' end,
     case when coalesce(pg_column_size(e.payload), 0) <= $5::integer then

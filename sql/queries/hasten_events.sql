@@ -5,7 +5,7 @@ with put_off as materialized (
     select e.seq
     from public.outbox_events as e
     where e.seq > $1 and e.seq <= $2
-      and e.processed_at is null
+      and num_nulls(e.processed_at) = 1
       and e.claim = '{{put_off}}' and e.lease_until > clock_timestamp()
       and left(coalesce(e.type, ''), 200) = $3
     order by e.seq

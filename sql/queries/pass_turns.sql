@@ -28,7 +28,7 @@ with lines as materialized (
     from public.outbox_events as e
     where e.seq > (select s.floor from outbox.state as s)
       and e.seq <= (select max(h.event_seq) from heads as h where h.turn_at is null)
-      and e.processed_at is null
+      and num_nulls(e.processed_at) = 1
       and e.lease_until is distinct from 'infinity'
       and e.type like any ($2::text[])
     order by e.seq

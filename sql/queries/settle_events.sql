@@ -8,7 +8,7 @@
 update public.outbox_events as e
 set processed_at = clock_timestamp(), lease_until = null
 where e.seq = any ($1::bigint[])
-  and e.processed_at is null
+  and num_nulls(e.processed_at) = 1
   and e.lease_until = 'infinity'
   and not exists (
       select from outbox.deliveries as d
