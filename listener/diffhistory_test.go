@@ -22,7 +22,7 @@ var moves = []string{"insert", "insert", "claim", "claim", "claim", "claim due",
 	"record fresh", "record fresh", "record", "record", "record delivery", "record delivery", "record delivery", "freeze", "freeze", "renew", "give back", "give back", "hasten",
 	"expire event", "expire event", "give up", "expire delivery", "expire delivery", "expire delivery", "note look", "reopen", "reopen", "release held", "release held", "release held", "cancel", "cancel", "cancel", "delete", "record orphans", "disown",
 	"pass turns", "pass turns", "pass turns", "stalled lines", "release followers", "release followers", "freeze delivery", "step results",
-	"note report", "note report", "standing", "hold", "hold", "let out", "withdraw", "replay", "replay"}
+	"note report", "note report", "standing", "hold", "hold", "let out", "withdraw", "replay", "replay", "backlog"}
 
 // themes are moves that lead deeper into one matter. Every other history is of one of
 // them.
@@ -31,6 +31,7 @@ var themes = [][]string{
 		"replay", "replay", "reopen", "reopen", "expire delivery", "expire event", "withdraw", "hold", "let out", "stalled lines", "disown", "delete", "give up"},
 	{"insert", "claim", "claim", "plan", "plan", "freeze", "freeze", "freeze", "record delivery", "record delivery", "record delivery", "record delivery", "claim due", "claim due",
 		"release followers", "step results", "freeze delivery", "note report", "note report", "standing", "withdraw", "replay", "hold", "let out", "expire delivery", "reopen"},
+	{"backlog", "backlog", "claim", "claim", "claim", "claim", "plan", "freeze", "record fresh", "record fresh", "give back", "give back", "reopen", "delete", "delete", "hasten", "renew"},
 }
 
 // history makes the history of a seed.

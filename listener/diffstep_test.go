@@ -2,6 +2,7 @@ package listener
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -32,6 +33,15 @@ type play struct {
 // playTypes are the types of events, and their steps.
 var playTypes = map[string][]string{"one": {"a"}, "two": {"a", "b"}, "three": {"a", "b", "c"}}
 
+// insert adds an event, of the type that a chooses.
+func (p *play) insert(ctx context.Context, a int) error {
+	n := len(p.ref.events) + p.gone
+	ev := refEvent{id: uuid.NewSHA1(uuid.Nil, []byte{byte(n >> 8), byte(n)})}
+	ev.lease, ev.typ = never, []string{"one", "two", "three"}[a%3]
+	p.ref.events[ev.id] = &ev
+	return p.db.Pool.QueryRow(ctx, `insert into outbox_events (id, type, payload) values ($1, $2, '{}') returning seq`, ev.id, ev.typ).Scan(&ev.seq)
+}
+
 // step plays one move on both, where there is somebody for it, and returns their
 // answers.
 func (p *play) step(t *testing.T, m move) (want, got string, err error) {
@@ -45,20 +55,31 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 	j, hasJob := pick(p.jobs, m.a)
 	switch m.what {
 	case "insert":
-		typ := []string{"one", "two", "three"}[m.a%3]
-		var ev refEvent
-		ev.id = uuid.NewSHA1(uuid.Nil, []byte{byte(len(p.ref.events) + p.gone)})
-		err = p.db.Pool.QueryRow(ctx, `insert into outbox_events (id, type, payload) values ($1, $2, '{}') returning seq`, ev.id, typ).Scan(&ev.seq)
-		ev.lease, ev.typ = never, typ
-		p.ref.events[ev.id] = &ev
+		err = p.insert(ctx, m.a)
+	case "backlog":
+		for n := 0; n < 10 && err == nil; n++ {
+			err = p.insert(ctx, m.a+n)
+		}
 	case "claim":
 		limit, times, lower := 1+m.a%2, 1+m.b%2, int64(0)
+		if m.a%4 > 1 { // of so many numbers some may be missing
+			limit = 8
+		}
 		if all := p.ref.ordered(); m.c%2 == 1 && len(all) > 0 { // after a claim that is said to have ended there
 			lower = all[m.c/2%len(all)].seq
 			p.s.dense.Store(lower)
 		}
 		seqs := slices.DeleteFunc(p.ref.claimable(math.MaxInt), func(seq int64) bool { return seq <= lower })
-		seqs = seqs[:min(len(seqs), limit*times)]
+		asked := limit * times
+		seqs = seqs[:min(len(seqs), asked)]
+		wantFull := len(seqs) == asked
+		if lower > 0 && mostOfThem(p.ref.fresh(lower, asked), asked) { // what lies behind is not asked for
+			seqs = slices.DeleteFunc(seqs, func(seq int64) bool { return seq > lower+int64(asked) })
+			wantFull = true
+			if len(seqs) < asked {
+				p.done["claim of numbers of which some are missing"]++
+			}
+		}
 		claims, full, err := p.s.claimEvents(ctx, lower, top, limit, times)
 		if err != nil {
 			return "", "", err
@@ -74,7 +95,7 @@ func (p *play) step(t *testing.T, m move) (want, got string, err error) {
 			}
 		}
 		slices.SortFunc(all, func(a, b *event) int { return cmp.Compare(a.seq, b.seq) })
-		got, want = fmt.Sprintf("%sfull %t; ", got, full), fmt.Sprintf("full %t; ", len(seqs) == limit*times)
+		got, want = fmt.Sprintf("%sfull %t; ", got, full), fmt.Sprintf("full %t; ", wantFull)
 		for n, ev := range all {
 			const one = "%d, claimed before %t, ran out %t, put off %t; "
 			got += fmt.Sprintf(one, ev.seq, ev.again, ev.ranOut, ev.putOff)

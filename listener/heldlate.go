@@ -23,6 +23,7 @@ func (l *Listener) heldLate(j *job, o *dispatch.Outcome, wait time.Duration) {
 	case j.provider != "" && o.Reason == HeldBy(j.provider):
 		if !l.brakes.has(j.provider) {
 			l.recovery.again(j.provider)
+			signal(l.brakes.free) // who sees to it may rest, since this was the last that we had
 		}
 	case !l.paused.now.Load().has(o.Reason):
 		l.paused.ends.again(o.Reason)

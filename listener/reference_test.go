@@ -158,6 +158,16 @@ func (m *reference) claimable(limit int) []int64 {
 	return out
 }
 
+// fresh is how many of so many numbers from lower + 1 on claim_range.sql would bring: those that nobody ever claimed.
+func (m *reference) fresh(lower int64, numbers int) (n int) {
+	for _, e := range m.ordered() {
+		if e.seq > lower && e.seq <= lower+int64(numbers) && !e.hidden && !e.processed && e.lease.IsZero() && e.claim == uuid.Nil {
+			n++
+		}
+	}
+	return n
+}
+
 func (m *reference) claimEvent(seq int64, claim uuid.UUID) (again, ranOut, putOff bool) {
 	e := m.bySeq(seq)
 	again, putOff = e.claim != uuid.Nil, !e.lease.IsZero() && e.claim == absentee

@@ -173,13 +173,14 @@ func (s *simStore) claimEvents(ctx context.Context, lower, upper int64, limit, t
 	asked, ranged := limit*times, false
 	err = s.do(ctx, forgetable, func(m *reference) error {
 		ask()
-		n, numbers := 0, lower > 0 && int64(asked) <= upper-lower && s.db.chance(0.5) // as after a claim that ended there
-		end := lower + int64(asked)
-		for _, e := range m.ordered() {
-			if ranged = numbers && e.seq > end && n > 0 && mostOfThem(n, asked); ranged {
-				return nil
+		n, last := 0, upper
+		if lower > 0 && int64(asked) <= upper-lower && s.db.chance(0.5) { // as after a claim that ended there
+			if ranged = mostOfThem(m.fresh(lower, asked), asked); ranged {
+				last = lower + int64(asked)
 			}
-			if e.hidden || e.seq <= lower || e.seq > upper || e.processed || !e.lease.IsZero() && !m.over(e.lease) {
+		}
+		for _, e := range m.ordered() {
+			if e.hidden || e.seq <= lower || e.seq > last || e.processed || !e.lease.IsZero() && !m.over(e.lease) {
 				continue
 			}
 			if n == limit*times {
