@@ -15,18 +15,27 @@ import (
 )
 
 // Pace of the pruner: it looks once a minute while there is something to
-// delete, and works for at most a twentieth of the time. Where there was nothing
-// it comes back after a thousandth of the retention, at the latest when it would
+// delete, and works for a twentieth of the time. Where that is not enough to come to an end it
+// takes more with each minute, see prunePause: what comes in faster than it goes would fill the disk, and
+// the other table would never have its turn. Where there was nothing it comes back after a thousandth of the retention, at the latest when it would
 // begin anew: a database where nothing happens is left alone.
 const (
 	pruneEvery = time.Minute
 	pruneFirst = 3 * time.Second // the first look is within it
 	pruneLate  = 1000            // what is over may stay so much longer, as a share of its retention
 	pruneBatch = 500             // rows looked at by one statement
-	pruneShare = 20              // pauses are this many times as long as the batch before
+	pruneShare = 20              // pauses are this many times as long as the batch before, at first
+	pruneMost  = 2               // and at least this many times
+	pruneHaste = time.Minute     // how long a round goes on until they are half as long
 	pruneAnew  = time.Hour       // how often what was passed over is looked at again
 	pruneOnce  = time.Second
 )
+
+// prunePause says how long to pause after a batch that took so long, in a round that has gone on for so long.
+func prunePause(took, since time.Duration) time.Duration {
+	halved := min(since/pruneHaste, 8)
+	return took * time.Duration(max(pruneShare>>halved, pruneMost))
+}
 
 // pruner deletes from one table what is older than keep, in order of the
 // events' numbers. It remembers how far it came: below are only rows that had
@@ -80,8 +89,9 @@ func (s *store) prune(ctx context.Context, p *pruner, from int64) (pruned, error
 
 // round deletes batch after batch until it comes to what is too young, until
 // an error, or until rest says that it is enough. rest is told how long the
-// last batch took.
-func (p *pruner) round(ctx context.Context, s storage, rest func(took time.Duration) (goOn bool)) (gone int, err error) {
+// last batch took, and how long the round has gone on for.
+func (p *pruner) round(ctx context.Context, s storage, rest func(took, since time.Duration) (goOn bool)) (gone int, err error) {
+	started := time.Now()
 	from := p.from
 	if time.Since(p.begun) >= pruneAnew {
 		p.begun, from = time.Now(), 0
@@ -95,7 +105,7 @@ func (p *pruner) round(ctx context.Context, s storage, rest func(took time.Durat
 		gone += b.gone
 		from = max(from, b.upTo)
 		p.from = max(p.from, from)
-		if b.looked < pruneBatch || b.upTo == 0 || !rest(time.Since(begun)) {
+		if b.looked < pruneBatch || b.upTo == 0 || !rest(time.Since(begun), time.Since(started)) {
 			return gone, nil
 		}
 	}
@@ -133,8 +143,8 @@ func (l *Listener) prune(ctx context.Context) {
 	through, cancel := throughStop(ctx) // cut off, it would cost the connection
 	defer cancel()
 	for ctx.Err() == nil {
-		l.pruneRound(through, all, func(took time.Duration) bool {
-			wait(ctx, pruneShare*took)
+		l.pruneRound(through, all, func(took, since time.Duration) bool {
+			wait(ctx, prunePause(took, since))
 			return ctx.Err() == nil
 		})
 		next := slices.MinFunc(all, func(a, b *pruner) int { return a.next.Compare(b.next) }).next
@@ -148,13 +158,13 @@ func (l *Listener) pruneBriefly(ctx context.Context) {
 	through, cancel := throughStop(ctx)
 	defer cancel()
 	begun := time.Now()
-	l.pruneRound(through, l.newPruners(), func(time.Duration) bool {
+	l.pruneRound(through, l.newPruners(), func(time.Duration, time.Duration) bool {
 		return ctx.Err() == nil && time.Since(begun) < pruneOnce
 	})
 }
 
 // pruneRound lets each of all look whose time has come.
-func (l *Listener) pruneRound(ctx context.Context, all []*pruner, rest func(time.Duration) bool) {
+func (l *Listener) pruneRound(ctx context.Context, all []*pruner, rest func(took, since time.Duration) bool) {
 	for _, p := range all {
 		begun := time.Now()
 		if begun.Before(p.next) {

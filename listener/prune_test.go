@@ -40,7 +40,7 @@ func pruners(t *testing.T, db *pgtest.DB) (s *store, ledger, events *pruner) {
 // round lets p delete all there is to delete at the moment.
 func round(t *testing.T, s *store, p *pruner, want int) {
 	t.Helper()
-	gone, err := p.round(t.Context(), s, func(time.Duration) bool { return true })
+	gone, err := p.round(t.Context(), s, func(_, _ time.Duration) bool { return true })
 	if err != nil || gone != want {
 		t.Errorf("%s: %d rows deleted, want %d; %v", p.table, gone, want, err)
 	}
@@ -78,6 +78,19 @@ func TestPruneRests(t *testing.T) {
 				t.Errorf("rests for %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestPrunePauses: a round that does not come to an end takes more of the time with each minute, up to a third.
+func TestPrunePauses(t *testing.T) {
+	t.Parallel()
+	for since, want := range map[time.Duration]time.Duration{
+		0: 20 * time.Second, 59 * time.Second: 20 * time.Second, time.Minute: 10 * time.Second, 2 * time.Minute: 5 * time.Second,
+		3 * time.Minute: 2 * time.Second, 4 * time.Minute: 2 * time.Second, month: 2 * time.Second,
+	} {
+		if got := prunePause(time.Second, since); got != want {
+			t.Errorf("after %s a batch of a second is followed by a pause of %s, want %s", since, got, want)
+		}
 	}
 }
 
@@ -326,7 +339,7 @@ func TestPrunersShare(t *testing.T) {
 		var counts [2]int
 		for i, p := range []*pruner{a, b} {
 			wg.Go(func() {
-				n, err := p.round(t.Context(), s, func(time.Duration) bool { return true })
+				n, err := p.round(t.Context(), s, func(_, _ time.Duration) bool { return true })
 				if err != nil {
 					t.Errorf("%s: %v", p.table, err)
 				}
