@@ -57,15 +57,23 @@ func TestDifferential(t *testing.T) {
 				t.Errorf("never done: %s", m)
 			}
 		}
+		if played >= 2000 && done[someMissing] == 0 {
+			t.Errorf("never done: %s", someMissing)
+		}
 	}
 	if *historiesPage != "" {
 		writePage(t, played, done)
 	}
 }
 
+// someMissing is what is counted of a claim that went by numbers of which some are missing, as a claim besides.
+const someMissing = "claim by numbers of which some are missing"
+
 func total(done map[string]int) (n int) {
-	for _, k := range done {
-		n += k
+	for what, k := range done {
+		if what != someMissing {
+			n += k
+		}
 	}
 	return n
 }

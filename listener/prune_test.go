@@ -37,10 +37,17 @@ func pruners(t *testing.T, db *pgtest.DB) (s *store, ledger, events *pruner) {
 	return l.store.(*store), all[0], all[1]
 }
 
-// round lets p delete all there is to delete at the moment.
+// round lets p delete all there is to delete at the moment, and sees that it says how long it has been at it.
 func round(t *testing.T, s *store, p *pruner, want int) {
 	t.Helper()
-	gone, err := p.round(t.Context(), s, func(_, _ time.Duration) bool { return true })
+	var before time.Duration
+	gone, err := p.round(t.Context(), s, func(took, since time.Duration) bool {
+		if since < before+took {
+			t.Errorf("%s: %s into the round and then a batch of %s are said to be %s", p.table, before, took, since)
+		}
+		before = since
+		return true
+	})
 	if err != nil || gone != want {
 		t.Errorf("%s: %d rows deleted, want %d; %v", p.table, gone, want, err)
 	}

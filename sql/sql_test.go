@@ -238,7 +238,7 @@ func planAsListener(t *testing.T, conn *pgx.Conn, query string) {
 }
 
 // TestIndexesOfTheApplication: an index of what is open, as whoever polls the table has one, is used by none of our
-// statements that walk over a range of numbers or take what they were given, whatever the statistics say of it.
+// statements where it looks cheapest: the statistics say that nothing is open, and the plan is made without values.
 func TestIndexesOfTheApplication(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)

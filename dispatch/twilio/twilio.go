@@ -41,7 +41,7 @@ type Config struct {
 	Callback string
 
 	// HTTPClient makes the requests; nil means one that uses no proxy. Its
-	// redirect policy is not used: redirects are never followed.
+	// redirect policy and its cookies are not used: redirects are never followed.
 	HTTPClient *http.Client
 
 	// Now gives the time that a Retry-After is held against which is a date, where an answer

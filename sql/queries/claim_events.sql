@@ -14,7 +14,7 @@
 --
 -- num_nulls(processed_at) = 1 is processed_at is null in words that fit no index. Whoever polled the table may have
 -- one of what is open, and where the statistics say that hardly anything is, a walk over all of that looks
--- cheaper to the planner than one of our range. So it is wherever ours looks for what is open.
+-- cheaper to the planner than one of our range. So it is wherever else that could be (TestIndexesOfTheApplication).
 --
 -- The update takes its rows by an array, not by a join: a plan that was made
 -- while the table was empty might run a join backwards, over all of the table
