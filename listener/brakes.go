@@ -362,13 +362,13 @@ func (l *Listener) heed(j *job, begun time.Time, err *dispatch.Error) verdict {
 			l.queue.divert(j.provider)
 		}
 	}
-	l.hush(j, err)
 	if told != nil {
 		select {
 		case <-told:
 		case <-time.After(pauseFirst):
 		}
 	}
+	l.hush(j, err) // last, since its line is written now
 	return verdictOf(err)
 }
 

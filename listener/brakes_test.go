@@ -123,6 +123,32 @@ func TestOneLineASecond(t *testing.T) {
 	}
 }
 
+// TestOneLineASecondAfterItsPause: an outcome that waits for the pause that it asks for has its line when that is over,
+// and none where another had one meanwhile.
+func TestOneLineASecondAfterItsPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &Listener{brakes: newBrakes(), queue: newQueue(4, 10)}
+		first, second := &job{provider: "there"}, &job{provider: "there"}
+		begun, took := time.Now(), time.Duration(0)
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			l.heed(first, begun, &dispatch.Error{Kind: dispatch.Throttled, Status: 429, RetryAfter: time.Minute})
+			took = time.Since(begun)
+		}()
+		time.Sleep(pauseFirst - time.Second/2)
+		l.heed(second, begun, &dispatch.Error{Kind: dispatch.Down, Status: 503})
+		<-over
+		if took != pauseFirst {
+			t.Fatalf("it waited for its pause for %s, want %s", took, pauseFirst)
+		}
+		if second.hushed || !first.hushed {
+			t.Errorf("lines of the second and then the first, half a second apart: %t and %t, want only that of the second", !second.hushed, !first.hushed)
+		}
+	})
+}
+
 // TestProbeThatHangs: one that tries a braked destination keeps others from it for a while,
 // and not until it ends, which may take as long as an answer likes.
 func TestProbeThatHangs(t *testing.T) {
