@@ -12,16 +12,6 @@ import (
 	"github.com/outbox-listener/outbox-listener/dispatch"
 )
 
-// wait sleeps for d or until ctx ends.
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}
-
 // A failure that goes on is told after one second again, then after two, and so
 // on up to farthest: while the database is away for an hour, a dozen parts of a
 // listener fail once a second each, and all of them by the same cause.

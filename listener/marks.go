@@ -46,11 +46,7 @@ const top = math.MaxInt64
 func (m *marks) looked(lower, upper, highest int64, full bool, settledBefore int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	defer func(before int64) {
-		if m.cursor != before {
-			signal(m.moved)
-		}
-	}(m.cursor)
+	before := m.cursor
 	m.cursor = max(m.cursor, highest)
 	if !full {
 		// Nothing is left between the two that was visible; what is settled
@@ -63,6 +59,9 @@ func (m *marks) looked(lower, upper, highest int64, full bool, settledBefore int
 		if lower <= m.mark {
 			m.mark = max(m.mark, sure)
 		}
+	}
+	if m.cursor > before {
+		signal(m.moved)
 	}
 }
 

@@ -15,10 +15,12 @@ import (
 )
 
 // Pace of the pruner: it looks once a minute while there is something to
-// delete, and works for a twentieth of the time. Where that is not enough to come to an end it
-// takes more with each minute, see prunePause: what comes in faster than it goes would fill the disk, and
-// the other table would never have its turn. Where there was nothing it comes back after a thousandth of the retention, at the latest when it would
-// begin anew: a database where nothing happens is left alone.
+// delete, and works for a twentieth of the time. Where that is not enough to
+// come to an end it takes more with each minute, see prunePause: what comes in
+// faster than it goes would fill the disk, and the other table would never have
+// its turn. Where there was nothing it comes back after a thousandth of the
+// retention, at the latest when it would begin anew: a database where nothing
+// happens is left alone.
 const (
 	pruneEvery = time.Minute
 	pruneFirst = 3 * time.Second // the first look is within it
@@ -33,8 +35,7 @@ const (
 
 // prunePause says how long to pause after a batch that took so long, in a round that has gone on for so long.
 func prunePause(took, since time.Duration) time.Duration {
-	halved := min(since/pruneHaste, 8)
-	return took * time.Duration(max(pruneShare>>halved, pruneMost))
+	return took * time.Duration(max(pruneShare>>(since/pruneHaste), pruneMost))
 }
 
 // pruner deletes from one table what is older than keep, in order of the

@@ -14,15 +14,18 @@ const idleEvery = 5 * time.Second
 // It returns false when ctx ended.
 func comeRound(ctx context.Context, every time.Duration, idle bool, woken <-chan struct{}) bool {
 	if idle {
-		rest(ctx, woken)
+		rest(ctx, idleEvery, woken)
 	}
 	wait(ctx, every)
 	return ctx.Err() == nil
 }
 
-// rest waits until woken, for idleEvery at most.
-func rest(ctx context.Context, woken <-chan struct{}) {
-	timer := time.NewTimer(idleEvery)
+// wait sleeps for d or until ctx ends.
+func wait(ctx context.Context, d time.Duration) { rest(ctx, d, nil) }
+
+// rest is wait that ends when woken, too.
+func rest(ctx context.Context, d time.Duration, woken <-chan struct{}) {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

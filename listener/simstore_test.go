@@ -175,7 +175,7 @@ func (s *simStore) claimEvents(ctx context.Context, lower, upper int64, limit, t
 		ask()
 		n, last := 0, upper
 		if lower > 0 && int64(asked) <= upper-lower && s.db.chance(0.5) { // as after a claim that ended there
-			if ranged = mostOfThem(m.fresh(lower, asked), asked); ranged {
+			if ranged = m.byNumbers(lower, asked); ranged {
 				last = lower + int64(asked)
 			}
 		}
@@ -183,7 +183,7 @@ func (s *simStore) claimEvents(ctx context.Context, lower, upper int64, limit, t
 			if e.hidden || e.seq <= lower || e.seq > last || e.processed || !e.lease.IsZero() && !m.over(e.lease) {
 				continue
 			}
-			if n == limit*times {
+			if n == asked {
 				break
 			}
 			c := &all[n/limit]
